@@ -1,0 +1,57 @@
+// RefStore: the only mutable names: name -> value, changed by compare-and-swap
+// under a fence.
+//
+// A ref has a version (starts at 1, adds one a change; 0 means "absent") and a
+// fence. A writer takes the fence with AcquireFence, which adds one to it and
+// makes every older holder's changes fail with ABORTED, for ever.
+//
+// Threads: thread-safe. Errors: NOT_FOUND (Get), ABORTED (another version or
+// fence than expected; the message names both), INVALID_ARGUMENT (name empty or
+// over 1 KiB, value over 64 KiB), UNAVAILABLE (the device failed).
+// Cost: blocks for one synced write on a change; never call it on the reactor
+// once clients are served. Every change that returned OK is durable.
+#ifndef AGENTMEM_MEMD_STORE_REF_STORE_H_
+#define AGENTMEM_MEMD_STORE_REF_STORE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/types.h"
+
+namespace agentmem {
+
+struct Ref {
+  std::string value;
+  std::uint64_t version = 0;
+  Fence fence;
+};
+
+class RefStore {
+ public:
+  static constexpr std::size_t kNameBytesMax = 1024;
+  static constexpr std::size_t kValueBytesMax = 64 << 10;
+
+  virtual ~RefStore() = default;
+
+  virtual absl::StatusOr<Ref> Get(const std::string& name) = 0;
+
+  // A new fence on `name` (which need not exist yet). Older fences are void.
+  virtual absl::StatusOr<Fence> AcquireFence(const std::string& name) = 0;
+
+  // Sets `name` to `value` if its version is `expected_version` (0: absent) and
+  // its fence is `fence`; returns the new version.
+  virtual absl::StatusOr<std::uint64_t> CompareAndSwap(
+      const std::string& name, std::uint64_t expected_version, Fence fence,
+      const std::string& value) = 0;
+
+  // The names that begin with `prefix`, in byte order.
+  virtual absl::StatusOr<std::vector<std::string>> List(
+      const std::string& prefix) = 0;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_STORE_REF_STORE_H_

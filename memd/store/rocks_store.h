@@ -1,0 +1,51 @@
+// RocksDB behind BlockStore and RefStore.
+//
+// One database, three column families: "blocks" (key -> record: header and
+// bytes, in blob files), "locations" (key -> class, length; small, scanned at
+// start) and "refs". Keys are tenant (big-endian u32) then the 16 bytes of the
+// block's key. Records are versioned (docs/formats.md) and carry an XXH3-64
+// checksum of their bytes, verified on every Get before the completion.
+//
+// Durable puts are one synced WriteBatch with whatever else waits (group
+// commit); others skip the WAL when they are of class cache (a crash may lose
+// them, and that is a miss), and go into the unsynced WAL when state.
+//
+// Ownership: owns the database and its worker threads. Threads: see the
+// interfaces. Bounds: at most `queue_ops_max` operations accepted and not yet
+// polled; Submit takes no more.
+#ifndef AGENTMEM_MEMD_STORE_ROCKS_STORE_H_
+#define AGENTMEM_MEMD_STORE_ROCKS_STORE_H_
+
+#include <memory>
+#include <string>
+
+#include "memd/store/block_store.h"
+#include "memd/store/ref_store.h"
+
+namespace agentmem {
+
+struct RocksStoreOptions {
+  std::string path;
+  std::uint32_t read_threads = 1;
+  std::uint32_t write_threads = 1;
+  std::uint32_t queue_ops_max = 1024;
+};
+
+class RocksStore {
+ public:
+  virtual ~RocksStore() = default;
+  // Opens or makes the database. FAILED_PRECONDITION: the format is of another
+  // version (both named), or another process holds the lock.
+  static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
+      const RocksStoreOptions& options);
+
+  // Borrowed; live as long as this object.
+  virtual BlockStore& blocks() = 0;
+  virtual RefStore& refs() = 0;
+  // Bytes on disk as RocksDB counts them. Thread-safe; cheap.
+  virtual std::uint64_t disk_bytes() = 0;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_STORE_ROCKS_STORE_H_
