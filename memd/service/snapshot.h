@@ -1,0 +1,115 @@
+// What the administration sees: copies of a node's state at one moment.
+//
+// Plain values; made on the reactor, read by gRPC threads. Sizes in bytes,
+// times in nanoseconds.
+#ifndef AGENTMEM_MEMD_SERVICE_SNAPSHOT_H_
+#define AGENTMEM_MEMD_SERVICE_SNAPSHOT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "proto/types.h"
+
+namespace agentmem {
+
+struct TierSnapshot {
+  Tier tier = Tier::kNone;
+  std::uint64_t budget_bytes = 0;  // 0: no limit
+  std::uint64_t used_bytes = 0;    // of slots in use (dram), of records (store)
+  std::uint64_t blocks = 0;
+  std::uint64_t hits = 0;       // reads that were served from here
+  std::uint64_t reads = 0;      // blocks promoted out of it
+  std::uint64_t writes = 0;     // blocks written into it
+  std::uint64_t evictions = 0;  // copies dropped from it
+};
+
+struct TenantSnapshot {
+  std::string name;
+  TenantId id;
+  TierSnapshot dram;
+  TierSnapshot store;
+  std::uint64_t clients = 0;
+  std::uint64_t puts = 0;
+  std::uint64_t puts_failed = 0;
+  std::uint64_t misses = 0;          // fetches of blocks stored nowhere
+  std::uint64_t granted_bytes = 0;
+  std::uint64_t pinned_bytes = 0;    // pins seen just now
+  std::uint64_t held_bytes = 0;
+  std::uint64_t limbo_bytes = 0;
+  std::uint64_t dirty_bytes = 0;     // state blocks not yet below
+  std::uint64_t notes_lost = 0;      // access notes that came too fast
+  std::uint64_t corrupt_blocks = 0;  // copies that failed their checksum
+  std::uint64_t slots_used = 0;
+  std::uint64_t slots = 0;
+};
+
+struct HoldSnapshot {
+  Key key;
+  std::uint64_t bytes = 0;
+  DurationNs age_ns = 0;
+};
+
+struct ClientSnapshot {
+  ClientId id;
+  std::string name;
+  std::string tenant;
+  std::int32_t pid = 0;
+  std::uint32_t uid = 0;
+  DurationNs connected_ns = 0;  // since
+  std::uint64_t pins = 0;
+  std::uint64_t pinned_bytes = 0;
+  std::uint64_t holds = 0;
+  std::uint64_t held_bytes = 0;
+  DurationNs oldest_hold_ns = 0;
+  std::uint64_t grants = 0;
+  std::uint64_t granted_bytes = 0;
+  std::uint64_t limbo_bytes = 0;  // unpublished, but pinned by it
+  bool socket_closed = false;     // hung up, but its pidfd says alive
+  std::vector<HoldSnapshot> oldest_holds;  // at most 8
+};
+
+struct NodeSnapshot {
+  std::string version;
+  std::string state;  // "starting", "serving", "draining"
+  std::string state_directory;
+  std::string socket_path;
+  std::int32_t pid = 0;
+  std::uint64_t instance = 0;
+  DurationNs uptime_ns = 0;
+  std::uint64_t store_disk_bytes = 0;
+  std::uint64_t clients_died = 0;
+  std::uint64_t clients_refused = 0;
+  std::vector<TenantSnapshot> tenants;
+  std::vector<ClientSnapshot> clients;
+};
+
+struct BlockSnapshot {
+  Key key;
+  std::string tenant;
+  BlockClass block_class = BlockClass::kCache;
+  std::uint32_t length = 0;
+  bool in_dram = false;
+  bool in_store = false;
+  std::uint64_t slot = 0;
+  std::uint64_t generation = 0;
+  std::uint64_t holds = 0;
+  std::uint64_t pins = 0;
+};
+
+// What the gRPC service asks of the daemon. Thread-safe; each call posts to the
+// reactor and waits for its answer (UNAVAILABLE when it is shutting down).
+class AdminBackend {
+ public:
+  virtual ~AdminBackend() = default;
+  virtual absl::StatusOr<NodeSnapshot> Snapshot() = 0;
+  // NOT_FOUND: no such tenant, or the tenant has no such block.
+  virtual absl::StatusOr<BlockSnapshot> ShowBlock(const std::string& tenant,
+                                                  const Key& key) = 0;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_SERVICE_SNAPSHOT_H_
