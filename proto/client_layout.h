@@ -99,6 +99,8 @@ enum class Op : std::uint8_t {
   kWantGrants = 6,      // length = bytes of a slot, count: answered when one is
   kAbandon = 7,         // grant, grant_sequence; not answered
   kExtentReleased = 8,  // token of an extent-retire message; not answered
+  kClose = 9,           // the client ends: pins, holds and grants are void from
+                        // here on; not answered. (Socket EOF means nothing.)
 };
 
 struct SubmissionEntry {

@@ -1,0 +1,284 @@
+#include "memd/config.h"
+
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "base/status.h"
+#include "proto/handshake.h"
+#include "proto/types.h"
+
+namespace agentmem {
+namespace {
+
+constexpr std::uint64_t kDefaultDramMax = 1ULL << 30;
+
+// Fills what follows from something else, and checks what must fit together.
+absl::Status Complete(const std::string& name, Config* config) {
+  if (config->admin_socket_path.empty()) {
+    config->admin_socket_path =
+        (std::filesystem::path(config->socket_path).parent_path() /
+         "admin.sock")
+            .string();
+  }
+  std::set<std::string> names;
+  for (TenantConfig& tenant : config->tenants) {
+    if (!names.insert(tenant.name).second) {
+      return InvalidArgument(name + ": two tenants are named \"" +
+                             tenant.name + "\"; names must differ");
+    }
+    tenant.dram_bytes -= tenant.dram_bytes % kExtentBytes;
+    if (tenant.slots == 0) {
+      tenant.slots = std::clamp<std::uint64_t>(tenant.dram_bytes / 4096, 1024,
+                                               1ULL << 20);
+    }
+    if (tenant.index_entries == 0) {
+      tenant.index_entries = std::max<std::uint64_t>(2 * tenant.slots, 1 << 20);
+    }
+    if (tenant.hold_quota_bytes == 0) {
+      tenant.hold_quota_bytes = tenant.dram_bytes / 4;
+    }
+    if (tenant.grant_quota_bytes == 0) {
+      tenant.grant_quota_bytes = std::max<std::uint64_t>(
+          tenant.dram_bytes / 16, kMaxBlockBytes);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Reads fields of one table; the first error stays.
+class Fields {
+ public:
+  Fields(const toml::table& table, std::string where)
+      : table_(table), where_(std::move(where)) {}
+
+  void String(const char* field, std::string* value) {
+    const toml::node* node = Take(field);
+    if (node == nullptr) return;
+    if (const auto text = node->value_exact<std::string>();
+        text.has_value() && !text->empty()) {
+      *value = *text;
+    } else {
+      Wrong(field, *node, "a string that is not empty");
+    }
+  }
+
+  void Integer(const char* field, std::uint64_t min, std::uint64_t max,
+               std::uint64_t* value) {
+    const toml::node* node = Take(field);
+    if (node == nullptr) return;
+    const auto number = node->value_exact<std::int64_t>();
+    if (!number.has_value() || *number < 0 ||
+        static_cast<std::uint64_t>(*number) < min ||
+        static_cast<std::uint64_t>(*number) > max) {
+      return Wrong(field, *node,
+                   "an integer from " + std::to_string(min) + " to " +
+                       std::to_string(max));
+    }
+    *value = static_cast<std::uint64_t>(*number);
+  }
+
+  void Bytes(const char* field, std::uint64_t min, std::uint64_t max,
+             std::uint64_t* value) {
+    const toml::node* node = Take(field);
+    if (node == nullptr) return;
+    absl::StatusOr<std::uint64_t> bytes = InvalidArgument("");
+    if (const auto text = node->value_exact<std::string>()) {
+      bytes = ParseBytes(*text);
+    } else if (const auto number = node->value_exact<std::int64_t>();
+               number.has_value() && *number >= 0) {
+      bytes = static_cast<std::uint64_t>(*number);
+    }
+    if (!bytes.ok() || *bytes < min || *bytes > max) {
+      return Wrong(field, *node,
+                   "bytes from " + std::to_string(min) + " to " +
+                       std::to_string(max) +
+                       ", as an integer or as \"512MiB\"");
+    }
+    *value = *bytes;
+  }
+
+  void Users(const char* field, std::vector<std::uint32_t>* users) {
+    const toml::node* node = Take(field);
+    if (node == nullptr) return;
+    const toml::array* array = node->as_array();
+    const char* wanted = "an array of numeric user ids, such as [1000]";
+    if (array == nullptr) return Wrong(field, *node, wanted);
+    for (const toml::node& element : *array) {
+      const auto number = element.value_exact<std::int64_t>();
+      if (!number.has_value() || *number < 0 || *number > 0xfffffffeLL) {
+        return Wrong(field, element, wanted);
+      }
+      users->push_back(static_cast<std::uint32_t>(*number));
+    }
+  }
+
+  const toml::node* Take(const char* field) {
+    known_.insert(field);
+    return table_.get(field);
+  }
+
+  void Wrong(const std::string& field, const toml::node& node,
+             const std::string& wanted) {
+    if (!error_.ok()) return;
+    std::ostringstream value;
+    node.visit([&](const auto& concrete) { value << concrete; });
+    error_ = InvalidArgument(where_ + ":" +
+                             std::to_string(node.source().begin.line) +
+                             ": field \"" + field + "\" is " + value.str() +
+                             "; it must be " + wanted);
+  }
+
+  absl::Status Finish() {
+    for (const auto& [key, node] : table_) {
+      const std::string field(key.str());
+      if (known_.count(field) != 0 || !error_.ok()) continue;
+      std::string known;
+      for (const std::string& name : known_) {
+        known += (known.empty() ? "" : ", ") + name;
+      }
+      error_ = InvalidArgument(
+          where_ + ":" + std::to_string(node.source().begin.line) +
+          ": unknown field \"" + field + "\"; known here: " + known);
+    }
+    return error_;
+  }
+
+ private:
+  const toml::table& table_;
+  const std::string where_;
+  std::set<std::string> known_;
+  absl::Status error_ = absl::OkStatus();
+};
+
+absl::Status ParseTenant(const toml::table& table, const std::string& name,
+                         TenantConfig* tenant) {
+  Fields fields(table, name);
+  fields.String("name", &tenant->name);
+  if (tenant->name.size() >= kTenantNameBytes) {
+    fields.Wrong("name", *table.get("name"),
+                 "at most " + std::to_string(kTenantNameBytes - 1) + " bytes");
+  }
+  fields.Users("users", &tenant->users);
+  fields.Bytes("dram", kDramBytesMin, kDramBytesMax, &tenant->dram_bytes);
+  fields.Integer("slots", 64, 1ULL << 30, &tenant->slots);
+  fields.Integer("index_entries", 64, 1ULL << 36, &tenant->index_entries);
+  fields.Bytes("store_quota", 0, 1ULL << 60, &tenant->store_quota_bytes);
+  fields.Bytes("hold_quota", kMaxBlockBytes, kDramBytesMax,
+               &tenant->hold_quota_bytes);
+  fields.Bytes("grant_quota", kMaxBlockBytes, kDramBytesMax,
+               &tenant->grant_quota_bytes);
+  return fields.Finish();
+}
+
+}  // namespace
+
+absl::StatusOr<std::uint64_t> ParseBytes(const std::string& text) {
+  std::size_t digits = 0;
+  std::uint64_t number = 0;
+  while (digits < text.size() && std::isdigit(
+                                     static_cast<unsigned char>(text[digits]))) {
+    if (number > (UINT64_MAX - 9) / 10) return InvalidArgument("too large");
+    number = number * 10 + static_cast<std::uint64_t>(text[digits] - '0');
+    ++digits;
+  }
+  std::size_t unit_at = digits;
+  while (unit_at < text.size() && text[unit_at] == ' ') ++unit_at;
+  const std::string unit = text.substr(unit_at);
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  for (int i = 0; i < 5; ++i) {
+    if (unit != units[i] || digits == 0) continue;
+    if (number > (UINT64_MAX >> (10 * i))) return InvalidArgument("too large");
+    return number << (10 * i);
+  }
+  return InvalidArgument("\"" + text +
+                         "\" is not a size; write a number and one of B, KiB, "
+                         "MiB, GiB, TiB");
+}
+
+Config DefaultConfig(const Surroundings& surroundings) {
+  Config config;
+  if (!surroundings.state_directory.empty()) {
+    config.state_directory = surroundings.state_directory;
+  } else if (surroundings.uid == 0) {
+    config.state_directory = "/var/lib/agentmem";
+  } else if (!surroundings.xdg_state_home.empty()) {
+    config.state_directory = surroundings.xdg_state_home + "/agentmem";
+  } else {
+    config.state_directory = surroundings.home + "/.local/state/agentmem";
+  }
+  const std::string runtime =
+      surroundings.uid == 0 ? "/run"
+      : !surroundings.xdg_runtime_dir.empty()
+          ? surroundings.xdg_runtime_dir
+          : "/run/user/" + std::to_string(surroundings.uid);
+  config.socket_path = runtime + "/agentmem/memd.sock";
+  TenantConfig tenant;
+  tenant.dram_bytes = std::clamp<std::uint64_t>(
+      surroundings.memory_bytes / 4, kDramBytesMin, kDefaultDramMax);
+  config.tenants.push_back(tenant);
+  (void)Complete("defaults", &config);  // defaults fit together: tested
+  return config;
+}
+
+absl::StatusOr<Config> ParseConfig(const std::string& text,
+                                   const std::string& name,
+                                   const Surroundings& surroundings) {
+  const toml::parse_result parsed = toml::parse(text, name);
+  if (!parsed) {
+    const toml::parse_error& error = parsed.error();
+    return InvalidArgument(name + ":" +
+                           std::to_string(error.source().begin.line) + ": " +
+                           std::string(error.description()));
+  }
+  Config config = DefaultConfig(surroundings);
+  const std::uint64_t default_dram = config.tenants[0].dram_bytes;
+  config.tenants.clear();
+  config.admin_socket_path.clear();
+  const toml::table& table = parsed.table();
+  Fields fields(table, name);
+  fields.String("state_directory", &config.state_directory);
+  fields.String("socket", &config.socket_path);
+  fields.String("admin_socket", &config.admin_socket_path);
+  fields.Integer("clients_max", 1, 1 << 20, &config.clients_max);
+  fields.Integer("spin_us", 0, 10'000, &config.spin_us);
+  fields.Integer("store_read_threads", 1, 64, &config.store_read_threads);
+  fields.Integer("store_write_threads", 1, 64, &config.store_write_threads);
+  TenantConfig lone;
+  lone.dram_bytes = default_dram;
+  fields.Bytes("dram", kDramBytesMin, kDramBytesMax, &lone.dram_bytes);
+  if (const toml::node* node = fields.Take("tenant")) {
+    const toml::array* array = node->as_array();
+    if (array == nullptr || !array->is_array_of_tables()) {
+      fields.Wrong("tenant", *node, "tables: [[tenant]]");
+    } else {
+      for (const toml::node& element : *array) {
+        TenantConfig tenant = lone;
+        AGENTMEM_RETURN_IF_ERROR(
+            ParseTenant(*element.as_table(), name, &tenant));
+        config.tenants.push_back(tenant);
+      }
+    }
+  }
+  AGENTMEM_RETURN_IF_ERROR(fields.Finish());
+  if (config.tenants.empty()) config.tenants.push_back(lone);
+  AGENTMEM_RETURN_IF_ERROR(Complete(name, &config));
+  return config;
+}
+
+absl::StatusOr<Config> LoadConfig(const std::string& path,
+                                  const Surroundings& surroundings) {
+  std::ifstream file(path);
+  if (!file) return ErrnoStatus("configuration " + path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return ParseConfig(text.str(), path, surroundings);
+}
+
+}  // namespace agentmem

@@ -1,0 +1,139 @@
+#include "memd/daemon.h"
+
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <deque>
+#include <optional>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "memd/state_lock.h"
+#include "memd/store/rocks_store.h"
+#include "memd/tenant_registry.h"
+
+namespace agentmem {
+
+// Destroyed from the bottom up: first who uses, then what is used.
+struct Daemon::Parts {
+  struct TenantMemory {
+    SharedMemory index;
+    SharedMemory data;
+  };
+
+  std::optional<StateLock> lock;
+  std::unique_ptr<RocksStore> store;
+  std::deque<TenantMemory> memory;  // addresses stay
+  std::unique_ptr<Node> node;
+  std::unique_ptr<Populator> populator;
+  std::unique_ptr<Reactor> reactor;
+};
+
+namespace {
+
+absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
+                                      std::uint64_t instance,
+                                      RocksStore* store, Node* node,
+                                      SharedMemory* index, SharedMemory* data) {
+  AGENTMEM_ASSIGN_OR_RETURN(const TenantIdentity identity,
+                            LoadOrMakeTenant(&store->refs(), config.name));
+  const IndexWriter::Shape shape =
+      IndexWriter::ShapeFor(config.slots, config.index_entries);
+  AGENTMEM_ASSIGN_OR_RETURN(
+      *index, SharedMemory::Create("agentmem-index-" + config.name,
+                                   IndexWriter::BytesFor(shape),
+                                   SharedMemory::Access::kClientsRead));
+  AGENTMEM_ASSIGN_OR_RETURN(
+      *data, SharedMemory::Create("agentmem-data-" + config.name,
+                                  config.dram_bytes,
+                                  SharedMemory::Access::kClientsWrite));
+  TenantOptions options;
+  options.name = config.name;
+  options.id = identity.id;
+  options.dram_bytes = config.dram_bytes;
+  options.slots = config.slots;
+  options.index_entries = config.index_entries;
+  options.store_quota_bytes = config.store_quota_bytes;
+  options.hold_quota_bytes = config.hold_quota_bytes;
+  options.grant_quota_bytes = config.grant_quota_bytes;
+  TenantDoor door;
+  door.tenant = node->AddTenant(
+      options, Tenant::Memory{index->base(), data->base(), instance});
+  door.index = index;
+  door.data = data;
+  door.users = config.users;
+  if (door.users.empty()) door.users.push_back(geteuid());
+  door.key = identity.key;
+  return door;
+}
+
+}  // namespace
+
+Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Daemon::~Daemon() = default;
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
+                                                     const Clock* clock) {
+  auto parts = std::make_unique<Parts>();
+  AGENTMEM_ASSIGN_OR_RETURN(auto lock,
+                            StateLock::Acquire(config.state_directory));
+  parts->lock.emplace(std::move(lock));
+
+  RocksStoreOptions store_options;
+  store_options.path = config.state_directory + "/store";
+  store_options.read_threads =
+      static_cast<std::uint32_t>(config.store_read_threads);
+  store_options.write_threads =
+      static_cast<std::uint32_t>(config.store_write_threads);
+  AGENTMEM_ASSIGN_OR_RETURN(parts->store, RocksStore::Open(store_options));
+
+  std::uint64_t instance = 0;
+  if (getrandom(&instance, sizeof(instance), 0) != sizeof(instance)) {
+    return ErrnoStatus("getrandom");
+  }
+  parts->node = std::make_unique<Node>(&parts->store->blocks());
+  parts->populator = std::make_unique<Populator>();
+  std::vector<TenantDoor> doors;
+  for (const TenantConfig& tenant : config.tenants) {
+    Parts::TenantMemory& memory = parts->memory.emplace_back();
+    AGENTMEM_ASSIGN_OR_RETURN(
+        TenantDoor door,
+        OpenTenant(tenant, instance, parts->store.get(), parts->node.get(),
+                   &memory.index, &memory.data));
+    door.populator_index = parts->populator->Add(&memory.data);
+    doors.push_back(std::move(door));
+  }
+  AGENTMEM_ASSIGN_OR_RETURN(const std::uint64_t strangers,
+                            parts->node->Recover());
+  if (strangers != 0) {
+    LogWarning("the store has " + std::to_string(strangers) +
+               " blocks of tenants that are not configured; they are kept");
+  }
+
+  ReactorOptions options;
+  options.socket_path = config.socket_path;
+  options.state_directory = config.state_directory;
+  options.clients_max = config.clients_max;
+  options.spin_ns =
+      static_cast<DurationNs>(config.spin_us) * kMicrosecondNs;
+  options.instance = instance;
+  options.populator = parts->populator.get();
+  RocksStore* store = parts->store.get();
+  options.disk_bytes = [store] { return store->disk_bytes(); };
+  parts->reactor =
+      std::make_unique<Reactor>(options, clock, parts->node.get(),
+                                &parts->store->blocks(), std::move(doors));
+  AGENTMEM_RETURN_IF_ERROR(parts->reactor->Start());
+  return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
+}
+
+absl::Status Daemon::Run() {
+  parts_->reactor->Run();
+  return parts_->store->blocks().Flush();
+}
+
+void Daemon::Stop() { parts_->reactor->Stop(); }
+
+AdminBackend& Daemon::admin() { return *parts_->reactor; }
+
+}  // namespace agentmem

@@ -1,0 +1,132 @@
+// memd: the daemon's arguments, environment and signals.
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <thread>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "memd/config.h"
+#include "memd/daemon.h"
+#include "memd/service/admin_service.h"
+#include "memd/service_manager.h"
+
+namespace agentmem {
+namespace {
+
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+Surroundings ReadSurroundings() {
+  Surroundings surroundings;
+  surroundings.uid = geteuid();
+  surroundings.home = Environment("HOME");
+  surroundings.xdg_state_home = Environment("XDG_STATE_HOME");
+  surroundings.xdg_runtime_dir = Environment("XDG_RUNTIME_DIR");
+  surroundings.state_directory = Environment("STATE_DIRECTORY");
+  surroundings.memory_bytes =
+      static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+      static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  return surroundings;
+}
+
+// Four descriptors a client: as many as the system lets us have.
+void RaiseDescriptorLimit() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+void PrintConfig(const Config& config) {
+  std::cout << "configuration is valid\n"
+            << "state_directory = " << config.state_directory << "\n"
+            << "socket = " << config.socket_path << "\n"
+            << "admin_socket = " << config.admin_socket_path << "\n";
+  for (const TenantConfig& tenant : config.tenants) {
+    std::cout << "tenant " << tenant.name << ": dram " << tenant.dram_bytes
+              << " bytes, " << tenant.slots << " slots, "
+              << tenant.index_entries << " index entries\n";
+  }
+}
+
+int Fail(const absl::Status& status) {
+  LogError("memd: " + StatusMessage(status));
+  return 1;
+}
+
+int Serve(const Config& config) {
+  // Signals are taken by a thread of their own; block them everywhere first.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  RaiseDescriptorLimit();
+  SetLogForJournal(!Environment("JOURNAL_STREAM").empty());
+
+  const MonotonicClock clock;
+  auto daemon = Daemon::Open(config, &clock);
+  if (!daemon.ok()) return Fail(daemon.status());
+  auto admin = AdminServer::Start(config.admin_socket_path, &(*daemon)->admin());
+  if (!admin.ok()) return Fail(admin.status());
+
+  const ServiceManager manager(Environment("NOTIFY_SOCKET"));
+  std::thread waiter([&] {
+    int signal_number = 0;
+    sigwait(&signals, &signal_number);
+    manager.Stopping();
+    (*daemon)->Stop();
+  });
+  LogInfo("memd serves on " + config.socket_path + ", state in " +
+          config.state_directory);
+  manager.Ready();
+  const absl::Status status = (*daemon)->Run();
+  waiter.join();
+  admin->reset();
+  if (!status.ok()) return Fail(status);
+  LogInfo("memd stopped; everything is written down");
+  return 0;
+}
+
+}  // namespace
+}  // namespace agentmem
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "memd: the agentmem daemon of this node.\n"
+      "Without a configuration file it serves this user, with state under the\n"
+      "XDG state directory (as root /var/lib/agentmem) and its socket under\n"
+      "the XDG runtime directory (as root /run/agentmem)."};
+  app.name("memd");
+  std::string config_path;
+  bool check = false;
+  app.add_option("--config", config_path, "TOML file; see configs/memd.toml");
+  app.add_flag("--check-config", check,
+               "say whether the configuration is valid, and end");
+  app.set_version_flag("--version", "memd 0.1.0");
+  CLI11_PARSE(app, argc, argv);
+
+  const agentmem::Surroundings surroundings = agentmem::ReadSurroundings();
+  agentmem::Config config = agentmem::DefaultConfig(surroundings);
+  if (!config_path.empty()) {
+    auto loaded = agentmem::LoadConfig(config_path, surroundings);
+    if (!loaded.ok()) return agentmem::Fail(loaded.status());
+    config = *loaded;
+  }
+  if (check) {
+    agentmem::PrintConfig(config);
+    return 0;
+  }
+  return agentmem::Serve(config);
+}

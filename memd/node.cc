@@ -1,0 +1,84 @@
+#include "memd/node.h"
+
+#include <array>
+
+#include "base/check.h"
+#include "base/status.h"
+#include "tiering/policies/lru_policy.h"
+
+namespace agentmem {
+
+Tenant* Node::AddTenant(const TenantOptions& options,
+                        const Tenant::Memory& memory) {
+  tiering::LruOptions lru;
+  lru.slots = static_cast<std::uint32_t>(options.slots);
+  lru.budget_bytes = options.dram_bytes;
+  tenants_.push_back(std::make_unique<Tenant>(
+      options, memory, store_, std::make_unique<StoreSource>(store_),
+      tiering::MakeLruPolicy(lru)));
+  by_id_[options.id.value()] = tenants_.back().get();
+  return tenants_.back().get();
+}
+
+absl::StatusOr<std::uint64_t> Node::Recover() {
+  std::uint64_t strangers = 0;
+  AGENTMEM_RETURN_IF_ERROR(store_->Scan([&](const StoredBlock& block) {
+    auto tenant = by_id_.find(block.tenant.value());
+    if (tenant == by_id_.end()) {
+      ++strangers;
+    } else {
+      tenant->second->AddStored(block);
+    }
+  }));
+  return strangers;
+}
+
+std::size_t Node::PollStore(TimeNs now) {
+  std::array<StoreCompletion, 64> completions;
+  const std::size_t count = store_->Poll(completions);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto tenant = by_id_.find(
+        static_cast<std::uint32_t>(completions[i].ticket >> 40));
+    AGENTMEM_CHECK(tenant != by_id_.end());
+    tenant->second->OnStoreCompletion(completions[i], now);
+  }
+  return count;
+}
+
+void Node::Tick(TimeNs now) {
+  for (const auto& tenant : tenants_) tenant->Tick(now);
+}
+
+void Node::BeginDrain() {
+  for (const auto& tenant : tenants_) tenant->BeginDrain();
+}
+
+bool Node::Drained() const {
+  for (const auto& tenant : tenants_) {
+    if (!tenant->Drained()) return false;
+  }
+  return true;
+}
+
+bool Node::restless() const {
+  for (const auto& tenant : tenants_) {
+    if (tenant->restless()) return true;
+  }
+  return false;
+}
+
+bool Node::store_busy() const {
+  for (const auto& tenant : tenants_) {
+    if (tenant->store_busy()) return true;
+  }
+  return false;
+}
+
+Tenant* Node::FindTenant(const std::string& name) const {
+  for (const auto& tenant : tenants_) {
+    if (tenant->options().name == name) return tenant.get();
+  }
+  return nullptr;
+}
+
+}  // namespace agentmem

@@ -1,0 +1,51 @@
+// The node's state machine: its tenants over one store, apart from threads.
+//
+// Nothing in here waits, reads a clock or makes a system call but through the
+// interfaces that it was given; the reactor drives it, and tests do by hand.
+//
+// Ownership: owns tenants; borrows the store. Threads: reactor-only.
+// Errors: AddTenant: what the store's scan says. Cost: as Tenant's.
+#ifndef AGENTMEM_MEMD_NODE_H_
+#define AGENTMEM_MEMD_NODE_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "memd/tenant.h"
+
+namespace agentmem {
+
+class Node {
+ public:
+  explicit Node(BlockStore* store) : store_(store) {}
+
+  Tenant* AddTenant(const TenantOptions& options,
+                    const Tenant::Memory& memory);
+  // Tells each tenant what the store has; before any client. Blocks of tenants
+  // that are not configured are left alone; returns how many there are.
+  absl::StatusOr<std::uint64_t> Recover();
+
+  // Takes the store's completions; how many there were.
+  std::size_t PollStore(TimeNs now);
+  void Tick(TimeNs now);
+  void BeginDrain();
+  bool Drained() const;
+  bool restless() const;
+  bool store_busy() const;
+
+  const std::vector<std::unique_ptr<Tenant>>& tenants() const {
+    return tenants_;
+  }
+  Tenant* FindTenant(const std::string& name) const;
+
+ private:
+  BlockStore* const store_;
+  std::vector<std::unique_ptr<Tenant>> tenants_;
+  absl::flat_hash_map<std::uint32_t, Tenant*> by_id_;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_NODE_H_

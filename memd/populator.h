@@ -1,0 +1,50 @@
+// Touches the next extents of a data memfd before anybody needs them, so that
+// no put pays for page faults and the pages are charged to memd.
+//
+// Ownership: borrows the memory. Threads: a thread of its own; Ahead is
+// thread-safe. Errors: none: an extent that could not be touched is touched by
+// its first writer. Cost: about 320 us a MiB, off the reactor.
+#ifndef AGENTMEM_MEMD_POPULATOR_H_
+#define AGENTMEM_MEMD_POPULATOR_H_
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+#include "memd/dram/shared_memory.h"
+
+namespace agentmem {
+
+class Populator {
+ public:
+  // How far ahead of use: eight extents are 32 MiB, some 10 ms of touching.
+  static constexpr std::uint32_t kExtentsAhead = 8;
+
+  Populator();
+  ~Populator();
+
+  // An index for Ahead. Before the first Ahead.
+  std::size_t Add(const SharedMemory* data);
+  // The first `extents` of this data have been used.
+  void Ahead(std::size_t index, std::uint32_t extents);
+
+ private:
+  struct Target {
+    const SharedMemory* data;
+    std::uint32_t wanted = 0;
+    std::uint32_t touched = 0;
+  };
+
+  void Run();
+
+  Mutex mutex_;
+  CondVar changed_;
+  std::vector<Target> targets_ AGENTMEM_GUARDED_BY(mutex_);
+  bool stop_ AGENTMEM_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_POPULATOR_H_

@@ -1,0 +1,347 @@
+#include "memd/reactor.h"
+
+#include <linux/futex.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <filesystem>
+#include <future>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/status.h"
+
+namespace agentmem {
+namespace {
+
+// Tags of descriptors in epoll. A connection's are id * 4 + which.
+constexpr std::uint64_t kTagListener = 1;
+constexpr std::uint64_t kTagWake = 2;
+constexpr std::uint64_t kTagStore = 3;
+constexpr std::uint64_t kSocket = 0;
+constexpr std::uint64_t kProcess = 1;
+constexpr std::uint64_t kDoorbell = 2;
+
+// Submissions taken from one client before the next has its turn.
+constexpr std::size_t kDrainPerTurn = 64;
+// Time's work: soon while something waits, else as often as access notes ask
+// for it (256 a thread are kept).
+constexpr DurationNs kTickSoonNs = 2 * kMillisecondNs;
+constexpr DurationNs kTickIdleNs = 100 * kMillisecondNs;
+// Sockets are looked at this often while rings keep the loop busy.
+constexpr std::uint64_t kTurnsPerPoll = 64;
+
+}  // namespace
+
+Reactor::Reactor(const ReactorOptions& options, const Clock* clock, Node* node,
+                 BlockStore* store, std::vector<TenantDoor> doors)
+    : options_(options),
+      clock_(clock),
+      node_(node),
+      store_(store),
+      doors_(std::move(doors)),
+      started_at_(clock->Now()) {}
+
+Reactor::~Reactor() {
+  if (listener_.valid()) ::unlink(options_.socket_path.c_str());
+}
+
+void Reactor::Watch(int fd, std::uint64_t tag) {
+  epoll_event event = {};
+  event.events = EPOLLIN;
+  event.data.u64 = tag;
+  AGENTMEM_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0);
+}
+
+absl::Status Reactor::Start() {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string& path = options_.socket_path;
+  if (path.size() >= sizeof(address.sun_path)) {
+    return InvalidArgument("socket " + path + ": a path of at most " +
+                           std::to_string(sizeof(address.sun_path) - 1) +
+                           " bytes is allowed");
+  }
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  std::error_code error;
+  std::filesystem::create_directories(
+      std::filesystem::path(path).parent_path(), error);
+  if (error) return ErrnoStatus("directory of socket " + path, error.value());
+
+  listener_ = UniqueFd(
+      ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!listener_.valid()) return ErrnoStatus("socket");
+  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+  if (::connect(listener_.get(), generic, sizeof(address)) == 0) {
+    listener_.Reset();  // so that the destructor does not remove it
+    return FailedPrecondition("socket " + path +
+                              ": another memd answers there; stop it, or "
+                              "configure another socket");
+  }
+  listener_ = UniqueFd(
+      ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  ::unlink(path.c_str());
+  if (::bind(listener_.get(), generic, sizeof(address)) != 0) {
+    const absl::Status status = ErrnoStatus("bind " + path);
+    listener_.Reset();
+    return status;
+  }
+  // Who may use which tenant is decided by uid in the handshake; the mode only
+  // keeps others out where nobody else may come in.
+  const bool others = std::any_of(
+      doors_.begin(), doors_.end(), [](const TenantDoor& door) {
+        return std::any_of(door.users.begin(), door.users.end(),
+                           [](std::uint32_t uid) { return uid != geteuid(); });
+      });
+  if (::chmod(path.c_str(), others ? 0666 : 0600) != 0 ||
+      ::listen(listener_.get(), 512) != 0) {
+    return ErrnoStatus("listen on " + path);
+  }
+  epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!epoll_.valid() || !wake_.valid()) return ErrnoStatus("epoll, eventfd");
+  Watch(listener_.get(), kTagListener);
+  Watch(wake_.get(), kTagWake);
+  Watch(store_->completion_fd(), kTagStore);
+  return absl::OkStatus();
+}
+
+void Reactor::Run() {
+  TouchAhead();
+  for (std::uint64_t turn = 0;; ++turn) {
+    const TimeNs now = clock_->Now();
+    if (stop_.load(std::memory_order_relaxed) && !draining_) {
+      draining_ = true;
+      drain_until_ = now + options_.drain_ns_max;
+      node_->BeginDrain();
+      LogInfo("draining: writing down what is not stored yet");
+    }
+    if (draining_ && (node_->Drained() || now >= drain_until_)) break;
+    if (Turn(now) != 0) {
+      last_work_ = now;
+      if (turn % kTurnsPerPoll != 0) continue;
+    } else if (now - last_work_ < options_.spin_ns) {
+      __builtin_ia32_pause();
+      continue;
+    }
+    Sleep(now);
+  }
+  if (!node_->Drained()) {
+    LogError("drain: time is up with unwritten state blocks left");
+  }
+  {
+    MutexLock lock(&mutex_);
+    ended_ = true;
+  }
+  RunPosted();
+}
+
+std::size_t Reactor::Turn(TimeNs now) {
+  std::size_t work = 0;
+  for (std::size_t i = 0; i < active_.size(); ++i) {
+    auto found = connections_.find(active_[i]);
+    if (found == connections_.end()) continue;
+    Connection& connection = *found->second;
+    work += connection.tenant->Drain(connection.client, kDrainPerTurn, now);
+    if (connection.client->closed) End(active_[i], now);
+  }
+  if (node_->store_busy()) work += node_->PollStore(now);
+  if (now >= next_tick_) {
+    node_->Tick(now);
+    if (strangers_ != 0) DropStrangers(now);
+    next_tick_ = now + (node_->restless() ? kTickSoonNs : kTickIdleNs);
+  }
+  Tell();
+  if (work != 0) TouchAhead();
+  return work;
+}
+
+void Reactor::TouchAhead() {
+  if (options_.populator == nullptr) return;
+  for (const TenantDoor& door : doors_) {
+    options_.populator->Ahead(door.populator_index,
+                              door.tenant->extents_touched());
+  }
+}
+
+void Reactor::Tell() {
+  for (const auto& tenant : node_->tenants()) {
+    for (const ClientId id : tenant->TakeSignalled()) {
+      auto found = tenant->clients().find(id);
+      if (found == tenant->clients().end()) continue;
+      if (!found->second->TakeSignal()) continue;
+      syscall(SYS_futex, &found->second->file().header().completion_signal,
+              FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+    }
+  }
+}
+
+int Reactor::TimeoutMs(TimeNs now) const {
+  if (connections_.empty() && !draining_ && !node_->restless()) return -1;
+  const DurationNs until =
+      node_->restless() || draining_
+          ? std::min<DurationNs>(next_tick_ - now, kTickSoonNs)
+          : next_tick_ - now;
+  return static_cast<int>(
+      std::max<DurationNs>(0, (until + kMillisecondNs - 1) / kMillisecondNs));
+}
+
+void Reactor::Sleep(TimeNs now) {
+  // Before waiting: whoever submits from here on must ring. One more look
+  // after saying so closes the gap (proto/client_layout.h).
+  const bool busy = now - last_work_ < options_.spin_ns;
+  if (!busy) {
+    std::erase_if(active_, [this](std::uint64_t id) {
+      auto found = connections_.find(id);
+      if (found == connections_.end()) return true;
+      Connection& connection = *found->second;
+      auto& sleeping = connection.client->file().header().memd_sleeping;
+      sleeping.exchange(1, std::memory_order_seq_cst);
+      if (connection.client->HasSubmissions()) {
+        sleeping.exchange(0, std::memory_order_seq_cst);
+        return false;
+      }
+      connection.active = false;
+      return true;
+    });
+  }
+  std::array<epoll_event, 64> events;
+  const int timeout = busy || !active_.empty() ? 0 : TimeoutMs(now);
+  const int count = epoll_wait(epoll_.get(), events.data(),
+                               static_cast<int>(events.size()), timeout);
+  const TimeNs after = clock_->Now();
+  if (count > 0) last_work_ = after;
+  for (int i = 0; i < count; ++i) {
+    Handle(events[static_cast<std::size_t>(i)].data.u64,
+           events[static_cast<std::size_t>(i)].events, after);
+  }
+}
+
+void Reactor::Handle(std::uint64_t tag, std::uint32_t events, TimeNs now) {
+  switch (tag) {
+    case kTagListener:
+      return Accept(now);
+    case kTagWake: {
+      std::uint64_t count;
+      [[maybe_unused]] ssize_t got = ::read(wake_.get(), &count, sizeof(count));
+      return RunPosted();
+    }
+    case kTagStore:
+      node_->PollStore(now);
+      return Tell();
+    default:
+      break;
+  }
+  const std::uint64_t id = tag / 4;
+  auto found = connections_.find(id);
+  if (found == connections_.end()) return;  // ended in this round
+  Connection& connection = *found->second;
+  switch (tag % 4) {
+    case kSocket:
+      return OnSocket(id, now);
+    case kProcess:
+      if (connection.client != nullptr) ++clients_died_;
+      return End(id, now);
+    case kDoorbell: {
+      std::uint64_t count;
+      [[maybe_unused]] ssize_t got =
+          ::read(connection.doorbell.get(), &count, sizeof(count));
+      return Activate(id);
+    }
+    default:
+      (void)events;
+  }
+}
+
+void Reactor::Activate(std::uint64_t id) {
+  Connection& connection = *connections_.find(id)->second;
+  if (connection.client == nullptr) return;
+  connection.client->file().header().memd_sleeping.store(
+      0, std::memory_order_seq_cst);
+  if (connection.active) return;
+  connection.active = true;
+  active_.push_back(id);
+}
+
+void Reactor::Stop() {
+  stop_.store(true, std::memory_order_relaxed);
+  const std::uint64_t one = 1;
+  [[maybe_unused]] ssize_t put = ::write(wake_.get(), &one, sizeof(one));
+}
+
+bool Reactor::Post(std::function<void()> work) {
+  {
+    MutexLock lock(&mutex_);
+    if (ended_ || posted_.size() >= kPostedMax) return false;
+    posted_.push_back(std::move(work));
+  }
+  const std::uint64_t one = 1;
+  [[maybe_unused]] ssize_t put = ::write(wake_.get(), &one, sizeof(one));
+  return true;
+}
+
+void Reactor::RunPosted() {
+  std::vector<std::function<void()>> work;
+  {
+    MutexLock lock(&mutex_);
+    work.swap(posted_);
+  }
+  for (const auto& item : work) item();
+}
+
+absl::StatusOr<NodeSnapshot> Reactor::Snapshot() {
+  auto promise = std::make_shared<std::promise<NodeSnapshot>>();
+  auto future = promise->get_future();
+  const bool posted = Post([this, promise] {
+    const TimeNs now = clock_->Now();
+    NodeSnapshot snapshot;
+    snapshot.version = "0.1.0";
+    snapshot.state = draining_ ? "draining" : "serving";
+    snapshot.state_directory = options_.state_directory;
+    snapshot.socket_path = options_.socket_path;
+    snapshot.pid = ::getpid();
+    snapshot.instance = options_.instance;
+    snapshot.uptime_ns = now - started_at_;
+    snapshot.store_disk_bytes = options_.disk_bytes();
+    snapshot.clients_died = clients_died_;
+    snapshot.clients_refused = clients_refused_;
+    for (const auto& tenant : node_->tenants()) {
+      snapshot.tenants.push_back(tenant->Snapshot(now));
+      tenant->SnapshotClients(now, &snapshot.clients);
+    }
+    std::sort(snapshot.clients.begin(), snapshot.clients.end(),
+              [](const ClientSnapshot& a, const ClientSnapshot& b) {
+                return a.id < b.id;
+              });
+    promise->set_value(std::move(snapshot));
+  });
+  if (!posted) return Unavailable("memd is shutting down, or overloaded");
+  return future.get();
+}
+
+absl::StatusOr<BlockSnapshot> Reactor::ShowBlock(const std::string& tenant,
+                                                 const Key& key) {
+  using Answer = absl::StatusOr<BlockSnapshot>;
+  auto promise = std::make_shared<std::promise<Answer>>();
+  auto future = promise->get_future();
+  const bool posted = Post([this, promise, tenant, key] {
+    Tenant* found = tenant.empty() ? node_->tenants()[0].get()
+                                   : node_->FindTenant(tenant);
+    promise->set_value(found == nullptr
+                           ? Answer(NotFound("no tenant \"" + tenant + "\""))
+                           : found->ShowBlock(key));
+  });
+  if (!posted) return Unavailable("memd is shutting down, or overloaded");
+  return future.get();
+}
+
+}  // namespace agentmem

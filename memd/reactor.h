@@ -1,0 +1,145 @@
+// The thread that owns a node: it waits for sockets, doorbells, process deaths,
+// the store and posted work, and drives the state machine.
+//
+// One turn of the loop, in this order: rings of active clients (work that
+// needs no system call to be seen), the store's completions, signals to
+// clients, then, if nothing moved for `spin`, sleep in epoll. A client's ring
+// is polled while it is active; before sleeping its memd_sleeping is set, and
+// from then on its doorbell makes it active again.
+//
+// Ownership: owns sockets, pidfds and client files; borrows node and store.
+// Threads: Run belongs to one thread; Post, Stop and AdminBackend are
+// thread-safe. Errors: Start says what could not be opened. Cost: idle, it
+// wakes ten times a second while clients are attached, else never.
+#ifndef AGENTMEM_MEMD_REACTOR_H_
+#define AGENTMEM_MEMD_REACTOR_H_
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/unique_fd.h"
+#include "memd/dram/shared_memory.h"
+#include "memd/handshake.h"
+#include "memd/node.h"
+#include "memd/populator.h"
+#include "memd/service/snapshot.h"
+
+namespace agentmem {
+
+// What a reactor must know of a tenant to let clients in.
+struct TenantDoor {
+  Tenant* tenant = nullptr;
+  const SharedMemory* index = nullptr;
+  const SharedMemory* data = nullptr;
+  std::vector<std::uint32_t> users;
+  std::array<std::uint8_t, 32> key = {};
+  std::size_t populator_index = 0;
+};
+
+struct ReactorOptions {
+  std::string socket_path;
+  std::string state_directory;
+  std::uint64_t clients_max = 4096;
+  DurationNs spin_ns = 20 * kMicrosecondNs;
+  DurationNs drain_ns_max = 20 * kSecondNs;
+  std::uint64_t instance = 0;
+  std::function<std::uint64_t()> disk_bytes;
+  Populator* populator = nullptr;  // may be missing: first writers touch
+};
+
+class Reactor final : public AdminBackend {
+ public:
+  Reactor(const ReactorOptions& options, const Clock* clock, Node* node,
+          BlockStore* store, std::vector<TenantDoor> doors);
+  ~Reactor() override;
+
+  // Binds the socket. UNAVAILABLE: somebody else answers there.
+  absl::Status Start();
+  // Serves until Stop, then drains: what is dirty is written down.
+  void Run();
+  // From a signal handler too: it writes to an eventfd.
+  void Stop();
+
+  // Runs `work` on the reactor's thread; false when it has ended. At most
+  // kPostedMax wait.
+  bool Post(std::function<void()> work);
+
+  absl::StatusOr<NodeSnapshot> Snapshot() override;
+  absl::StatusOr<BlockSnapshot> ShowBlock(const std::string& tenant,
+                                          const Key& key) override;
+
+ private:
+  static constexpr std::size_t kPostedMax = 64;  // gRPC threads: far fewer
+
+  struct Connection {
+    UniqueFd socket;
+    UniqueFd process;   // pidfd
+    UniqueFd doorbell;  // eventfd
+    SharedMemory file;
+    Tenant* tenant = nullptr;
+    Client* client = nullptr;  // nullptr: has not said hello
+    std::int32_t pid = 0;
+    std::uint32_t uid = 0;
+    TimeNs accepted_at = 0;
+    bool active = false;
+  };
+
+  // reactor.cc
+  std::size_t Turn(TimeNs now);
+  void Sleep(TimeNs now);
+  void Handle(std::uint64_t tag, std::uint32_t events, TimeNs now);
+  void Tell();
+  void RunPosted();
+  void TouchAhead();
+  int TimeoutMs(TimeNs now) const;
+  void Watch(int fd, std::uint64_t tag);
+  void Activate(std::uint64_t id);
+
+  // reactor_clients.cc
+  void Accept(TimeNs now);
+  void OnSocket(std::uint64_t id, TimeNs now);
+  absl::Status Attach(std::uint64_t id, const HelloRequest& hello, TimeNs now);
+  absl::StatusOr<const TenantDoor*> FindDoor(const std::string& tenant,
+                                             std::uint32_t uid) const;
+  void Refuse(std::uint64_t id, const absl::Status& status);
+  void End(std::uint64_t id, TimeNs now);
+  void DropStrangers(TimeNs now);
+
+  const ReactorOptions options_;
+  const Clock* const clock_;
+  Node* const node_;
+  BlockStore* const store_;
+  const std::vector<TenantDoor> doors_;
+  const TimeNs started_at_;
+
+  UniqueFd epoll_;
+  UniqueFd listener_;
+  UniqueFd wake_;  // eventfd: posted work, or Stop
+  std::atomic<bool> stop_{false};
+  absl::flat_hash_map<std::uint64_t, std::unique_ptr<Connection>> connections_;
+  std::uint64_t next_id_ = 16;  // below: tags of the fixed descriptors
+  std::vector<std::uint64_t> active_;
+  std::size_t strangers_ = 0;  // connections that have not said hello
+  bool draining_ = false;
+  TimeNs drain_until_ = 0;
+  TimeNs last_work_ = 0;
+  TimeNs next_tick_ = 0;
+  std::uint64_t clients_died_ = 0;
+  std::uint64_t clients_refused_ = 0;
+
+  Mutex mutex_;
+  std::vector<std::function<void()>> posted_ AGENTMEM_GUARDED_BY(mutex_);
+  bool ended_ AGENTMEM_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_REACTOR_H_

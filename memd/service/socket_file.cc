@@ -1,0 +1,98 @@
+#include "memd/service/socket_file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <utility>
+
+#include "base/status.h"
+#include "base/unique_fd.h"
+
+namespace agentmem {
+namespace {
+
+// Whether a new socket may take the place of what is at `path`.
+absl::Status CheckReplaceable(const std::string& path) {
+  struct stat info;
+  if (::lstat(path.c_str(), &info) != 0) {
+    return errno == ENOENT ? absl::OkStatus()
+                           : ErrnoStatus("looking at the socket " + path);
+  }
+  if (!S_ISSOCK(info.st_mode)) {
+    return FailedPrecondition(path +
+                              " exists and is not a socket: remove it, or "
+                              "choose another directory for the sockets");
+  }
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) {
+    return InvalidArgument("the socket path " + path + " has " +
+                           std::to_string(path.size()) +
+                           " bytes; a UNIX socket takes at most 107");
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const UniqueFd probe(
+      ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!probe.valid()) return ErrnoStatus("making a socket");
+  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address),
+                sizeof(address)) != 0) {
+    // Refused: the file outlived its listener. EAGAIN is a full backlog: alive.
+    if (errno == ECONNREFUSED || errno == ENOENT) return absl::OkStatus();
+    if (errno != EAGAIN) return ErrnoStatus("connecting to " + path);
+  }
+  return FailedPrecondition(
+      "another process answers at " + path +
+      ": stop that memd, or choose another directory for the sockets");
+}
+
+}  // namespace
+
+SocketFile::SocketFile(std::string path, std::string directory)
+    : path_(std::move(path)),
+      directory_(std::move(directory)),
+      private_path_(directory_ + "/s") {}
+
+absl::StatusOr<std::unique_ptr<SocketFile>> SocketFile::Make(
+    const std::string& path) {
+  AGENTMEM_RETURN_IF_ERROR(CheckReplaceable(path));
+  std::string directory = path + ".XXXXXX";
+  if (::mkdtemp(directory.data()) == nullptr) {
+    return ErrnoStatus("making a private directory beside " + path);
+  }
+  return std::unique_ptr<SocketFile>(new SocketFile(path, directory));
+}
+
+absl::Status SocketFile::Publish() {
+  if (::chmod(private_path_.c_str(), 0600) != 0) {
+    return ErrnoStatus("setting the mode of " + private_path_);
+  }
+  struct stat info;
+  if (::lstat(private_path_.c_str(), &info) != 0) {
+    return ErrnoStatus("looking at " + private_path_);
+  }
+  if (::rename(private_path_.c_str(), path_.c_str()) != 0) {
+    return ErrnoStatus("moving the socket to " + path_);
+  }
+  published_ = true;
+  device_ = info.st_dev;
+  inode_ = info.st_ino;
+  return absl::OkStatus();
+}
+
+SocketFile::~SocketFile() {
+  struct stat info;
+  if (published_ && ::lstat(path_.c_str(), &info) == 0 &&
+      info.st_dev == device_ && info.st_ino == inode_) {
+    ::unlink(path_.c_str());
+  }
+  ::unlink(private_path_.c_str());
+  ::rmdir(directory_.c_str());
+}
+
+}  // namespace agentmem

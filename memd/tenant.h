@@ -1,0 +1,299 @@
+// One tenant's state machine: its DRAM pool and index, what its store holds,
+// its clients, and the life of every block and slot.
+//
+// Time, store, policy and wake-ups come in from outside; there are no threads
+// and no clock in here, so tests run it by hand.
+//
+// The life of a slot:
+//
+//   free --grant--> granted --publish--> published --evict--> limbo --> free
+//     \--promote--> loading --read ok------^                    (no pin left)
+//
+// A published slot is evictable when it has no hold, no pin, no I/O, and its
+// bytes may go: class cache always, class state only when a copy is below.
+// Eviction unpublishes first and looks for pins after (docs/data-path.md); a
+// slot that was pinned in between stays in limbo, charged to its pinner.
+//
+// `directory_` is the truth about which blocks exist; the index in shared
+// memory is its projection, and may lack a block whose buckets are full.
+//
+// What waits for room (grants, promotions) stands in `room_waiters_`, first
+// come first served, and is tried again whenever memory may have come back.
+//
+// Ownership: owns books and clients; borrows memory, store, source, policy.
+// Threads: reactor-only. Errors: as completions to clients (Reason says why).
+// Cost: O(1) an operation, but for eviction: O(pins of the tenant) a batch.
+#ifndef AGENTMEM_MEMD_TENANT_H_
+#define AGENTMEM_MEMD_TENANT_H_
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "base/clock.h"
+#include "memd/client.h"
+#include "memd/dram/data_pool.h"
+#include "memd/dram/index_writer.h"
+#include "memd/service/snapshot.h"
+#include "memd/store/block_store.h"
+#include "memd/store/source.h"
+#include "tiering/policy.h"
+
+namespace agentmem {
+
+struct TenantOptions {
+  std::string name;
+  TenantId id;
+  std::uint64_t dram_bytes = 0;         // whole extents
+  std::uint64_t slots = 0;              // blocks in DRAM at most
+  std::uint64_t index_entries = 0;      // blocks in any tier that the index has
+  std::uint64_t store_quota_bytes = 0;  // 0: no limit
+  std::uint64_t hold_quota_bytes = 0;   // a client's
+  std::uint64_t grant_quota_bytes = 0;  // a client's
+};
+
+class Tenant {
+ public:
+  struct Memory {
+    void* index = nullptr;  // zeroed; IndexWriter::BytesFor bytes
+    char* data = nullptr;   // dram_bytes
+    std::uint64_t instance = 0;
+  };
+
+  Tenant(const TenantOptions& options, const Memory& memory, BlockStore* store,
+         std::unique_ptr<Source> source,
+         std::unique_ptr<tiering::Policy> policy);
+  ~Tenant();
+
+  // A block that the store has; before any client.
+  void AddStored(const StoredBlock& block);
+
+  Client* AddClient(ClientIdentity identity, void* file, TimeNs now);
+  // The process is proven dead, or said kClose: pins, holds, grants end.
+  void RemoveClient(ClientId id, TimeNs now);
+
+  // Takes what the client has submitted, at most `count_max`; the number taken.
+  std::size_t Drain(Client* client, std::size_t count_max, TimeNs now);
+  // A completion of the store; `ticket` as it was submitted.
+  void OnStoreCompletion(const StoreCompletion& completion, TimeNs now);
+  // What time brings: deadlines, limbo, access notes, retries.
+  void Tick(TimeNs now);
+
+  // No new work (kShutdown); what is dirty is written. True when all is below.
+  void BeginDrain() { draining_ = true; }
+  bool Drained() const;
+
+  // The store answered "queue full": submit again what waits.
+  void PumpStore(TimeNs now);
+
+  TenantSnapshot Snapshot(TimeNs now);
+  void SnapshotClients(TimeNs now, std::vector<ClientSnapshot>* clients);
+  absl::StatusOr<BlockSnapshot> ShowBlock(const Key& key);
+
+  const TenantOptions& options() const { return options_; }
+  const absl::flat_hash_map<ClientId, std::unique_ptr<Client>>& clients()
+      const {
+    return clients_;
+  }
+  bool store_busy() const { return !inflight_.empty(); }
+  std::uint32_t extents_touched() const { return pool_.extents_touched(); }
+  // Anything that Tick would look at soon?
+  bool restless() const;
+  // The clients that have something new in their rings, each once; the caller
+  // tells them (Client::TakeSignal).
+  std::vector<ClientId> TakeSignalled() {
+    return std::exchange(signalled_, {});
+  }
+
+  // For tests: every byte and slot is accounted for. Empty, or what is wrong.
+  std::string CheckInvariants() const;
+
+ private:
+  static constexpr std::uint32_t kNoSlot = Client::kNoSlot;
+
+  enum class SlotState : std::uint8_t {
+    kFree,
+    kGranted,
+    kLoading,
+    kPublished,
+    kLimbo,
+  };
+  enum class Stored : std::uint8_t { kNo, kYes, kDurable };
+
+  struct SlotRecord {
+    Key key;
+    std::uint64_t generation = 0;
+    std::uint64_t data_offset = 0;
+    std::uint32_t length = 0;
+    std::uint32_t holds = 0;
+    std::uint32_t scan = 0;     // the scan of pins that saw it last
+    std::uint32_t pinners = 0;  // pins seen by that scan
+    ClientId pinner;            // one of them
+    std::uint16_t io = 0;       // store writes that read from it
+    std::uint8_t size_class = 0;
+    SlotState state = SlotState::kFree;
+    bool write_queued = false;
+    bool write_durable = false;  // the write in flight or queued is durable
+  };
+
+  struct BlockRecord {
+    std::uint32_t slot = kNoSlot;
+    std::uint32_t length = 0;
+    BlockClass block_class = BlockClass::kCache;
+    Stored stored = Stored::kNo;
+    std::uint64_t entry = 0;  // what the index has for it; 0: nothing
+  };
+
+  struct OpRef {
+    ClientId client;
+    std::uint64_t op_id = 0;
+    TimeNs deadline = kNoDeadline;
+  };
+  struct RoomWaiter {
+    OpRef op;
+    TimeNs since = 0;
+    bool is_grant = false;
+    std::uint32_t length = 0;  // grants
+    std::uint32_t count = 0;   // grants
+    Key key;                   // fetches: those in loading_[key] wait
+  };
+  struct Inflight {
+    StoreOp::Kind kind = StoreOp::Kind::kPut;
+    std::uint32_t slot = kNoSlot;
+    Key key;
+    bool durable = false;
+    BlockClass block_class = BlockClass::kCache;
+    std::uint32_t length = 0;
+  };
+
+  // tenant_ops.cc: what clients ask.
+  void Handle(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void Publish(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void Fetch(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void Prefetch(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void Hold(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void Release(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void WantGrants(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void Abandon(Client* client, const SubmissionEntry& entry, TimeNs now);
+  bool GiveGrants(Client* client, std::uint32_t length, std::uint32_t count,
+                  TimeNs now);
+  bool OverGrantQuota(const Client& client, std::uint8_t size_class) const;
+  bool AddHold(Client* client, std::uint32_t slot, TimeNs now);
+  void DropHold(Client* client, std::uint32_t slot);
+  void StartLoad(const Key& key, TimeNs now);
+  bool BeginLoad(const Key& key, TimeNs now);
+  void FinishLoad(const Inflight& op, Code code, TimeNs now);
+  void AnswerFetch(const OpRef& op, std::uint32_t slot, Tier tier, TimeNs now);
+  void Fail(const OpRef& op, Code code, Reason reason, std::uint64_t a = 0,
+            std::uint64_t b = 0, std::uint64_t c = 0);
+  void Answer(const OpRef& op);
+  void FailForRoom(const OpRef& op);
+
+  // tenant_dram.cc: slots, eviction, limbo.
+  std::uint32_t Allocate(std::uint8_t size_class, TimeNs now);
+  void FreeSlot(std::uint32_t slot);
+  void PublishSlot(std::uint32_t slot, const Key& key, std::uint32_t length,
+                   BlockClass block_class, tiering::InsertCause cause,
+                   TimeNs now);
+  bool MakeRoom(std::uint8_t size_class, TimeNs now);
+  bool Evictable(std::uint32_t slot) const;
+  void Evict(const std::vector<std::uint32_t>& victims, TimeNs now);
+  void ScanPins();
+  bool IsPinned(std::uint32_t slot) const {
+    return slots_[slot].scan == scan_;
+  }
+  bool SweepLimbo();
+  bool RevokeIdleGrants(TimeNs idle_since);
+  void DrainNotes(TimeNs now);
+  enum class RoomOutcome : std::uint8_t { kDone, kOverQuota, kNoRoom };
+  void RetryRoomWaiters(TimeNs now);
+  RoomOutcome RetryGrant(const RoomWaiter& waiter, TimeNs now);
+  RoomOutcome RetryLoad(const RoomWaiter& waiter, TimeNs now);
+  void FailGrant(const RoomWaiter& waiter);
+  void ExpireWaiters(TimeNs now);
+  void SetEntry(const Key& key, BlockRecord* record, std::uint64_t to);
+
+  // tenant_store.cc: writing down.
+  void QueueWrite(std::uint32_t slot, bool durable);
+  void ApplyDecisions(TimeNs now);
+  void FinishWrite(const Inflight& op, Code code, TimeNs now);
+  void ForgetStored(const Key& key);
+  void KeepStoreQuota();
+  std::uint64_t NewTicket(const Inflight& op);
+  bool IsDirty(const BlockRecord& record) const {
+    return record.block_class == BlockClass::kState &&
+           record.stored == Stored::kNo;
+  }
+
+  const TenantOptions options_;
+  const Memory memory_;
+  BlockStore* const store_;
+  const std::unique_ptr<Source> source_;
+  const std::unique_ptr<tiering::Policy> policy_;
+  DataPool pool_;
+  IndexWriter index_;
+
+  std::vector<SlotRecord> slots_;
+  std::vector<std::uint32_t> free_slots_;
+  std::vector<std::uint32_t> limbo_;
+  std::uint32_t scan_ = 0;
+  absl::flat_hash_map<Key, BlockRecord, KeyHasher> directory_;
+  absl::flat_hash_map<ClientId, std::unique_ptr<Client>> clients_;
+
+  // Fetches that wait for a block to come up; the load of a key is in flight
+  // (slot granted) or waits for room or for the store's queue.
+  struct Load {
+    std::vector<OpRef> waiters;
+    std::uint32_t slot = kNoSlot;
+  };
+  absl::flat_hash_map<Key, Load, KeyHasher> loads_;
+  std::deque<RoomWaiter> room_waiters_;
+  std::deque<Key> load_queue_;  // slot ready, the source's queue was full
+
+  // Writes: durable ones and state first. A slot stands in one queue at most
+  // once (write_queued); stale entries are recognised by the generation.
+  struct QueuedWrite {
+    std::uint32_t slot;
+    std::uint64_t generation;
+  };
+  std::deque<QueuedWrite> urgent_writes_;
+  std::deque<QueuedWrite> lazy_writes_;
+  std::deque<Key> delete_queue_;
+  std::deque<QueuedWrite> failed_writes_;  // tried again by Tick
+  TimeNs retry_failed_at_ = kNoDeadline;
+  std::uint64_t write_bytes_inflight_ = 0;
+  absl::flat_hash_map<std::uint32_t, std::vector<OpRef>> durable_waiters_;
+  absl::flat_hash_map<std::uint64_t, Inflight> inflight_;
+  std::uint64_t next_ticket_ = 0;
+  std::deque<Key> stored_cache_fifo_;  // oldest first, for the store's quota
+
+  std::vector<ClientId> signalled_;
+  bool draining_ = false;
+  TimeNs last_tick_ = 0;
+  std::vector<tiering::Decision> decisions_;  // scratch
+  std::vector<SlotIndex> owners_;             // scratch
+
+  // Counters and sums (see snapshot.h).
+  std::uint64_t stored_bytes_ = 0;
+  std::uint64_t stored_blocks_ = 0;
+  std::uint64_t dirty_bytes_ = 0;
+  std::uint64_t dram_hits_ = 0;
+  std::uint64_t store_hits_ = 0;
+  std::uint64_t promotions_ = 0;
+  std::uint64_t dram_writes_ = 0;
+  std::uint64_t store_writes_ = 0;
+  std::uint64_t dram_evictions_ = 0;
+  std::uint64_t store_evictions_ = 0;
+  std::uint64_t puts_ = 0;
+  std::uint64_t puts_failed_ = 0;
+  std::uint64_t misses_ = 0;
+  std::uint64_t notes_lost_ = 0;
+  std::uint64_t corrupt_ = 0;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_TENANT_H_

@@ -1,0 +1,345 @@
+// Tenant: slots, eviction, limbo, and who waits for room.
+#include <algorithm>
+
+#include "base/check.h"
+#include "memd/tenant.h"
+
+namespace agentmem {
+namespace {
+
+// Slots of the wanted class are freed some at a time, so that one scan of the
+// pins serves several grants.
+constexpr std::uint32_t kBatchSlots = 8;
+constexpr std::uint64_t kBatchBytes = 1 << 20;
+
+// How long a request waits for room when nothing is on its way that could give
+// it any (no write, no load): pins are short, so this is generous.
+constexpr DurationNs kHopelessWaitNs = kSecondNs;
+
+}  // namespace
+
+std::uint32_t Tenant::Allocate(std::uint8_t size_class, TimeNs now) {
+  if (free_slots_.empty() || !pool_.HasRoom(size_class)) {
+    if (!MakeRoom(size_class, now)) return kNoSlot;
+  }
+  const std::uint32_t slot = free_slots_.back();
+  const auto offset = pool_.Allocate(size_class, SlotIndex(slot));
+  AGENTMEM_CHECK(offset.has_value());
+  free_slots_.pop_back();
+  SlotRecord& record = slots_[slot];
+  AGENTMEM_CHECK(record.state == SlotState::kFree);
+  record.data_offset = *offset;
+  record.size_class = size_class;
+  return slot;
+}
+
+void Tenant::FreeSlot(std::uint32_t slot) {
+  SlotRecord& record = slots_[slot];
+  AGENTMEM_CHECK(record.state != SlotState::kFree && record.holds == 0 &&
+                 record.io == 0);
+  record.state = SlotState::kFree;
+  pool_.Free(record.data_offset);
+  free_slots_.push_back(slot);
+}
+
+void Tenant::PublishSlot(std::uint32_t slot, const Key& key,
+                         std::uint32_t length, BlockClass block_class,
+                         tiering::InsertCause cause, TimeNs now) {
+  SlotRecord& record = slots_[slot];
+  BlockRecord& block = directory_[key];
+  AGENTMEM_CHECK(block.slot == kNoSlot);
+  if (block.stored != Stored::kNo && block.length != length) {
+    // The caller's bytes are of another length than the stored ones: the new
+    // copy replaces the old, which is found by length and checksum only.
+    stored_bytes_ += length;
+    stored_bytes_ -= block.length;
+    block.stored = Stored::kNo;
+    --stored_blocks_;
+    stored_bytes_ -= length;
+  }
+  if (block.block_class == BlockClass::kState) block_class = block.block_class;
+  block.slot = slot;
+  block.length = length;
+  block.block_class = block_class;
+  record.key = key;
+  record.length = length;
+  record.state = SlotState::kPublished;
+  record.write_queued = false;
+  record.write_durable = false;
+  record.generation = index_.Publish(SlotIndex(slot), key, record.data_offset,
+                                     length, block_class);
+  SetEntry(key, &block,
+           ResidentEntry(HashKey(key), SlotIndex(slot), block_class));
+  ++dram_writes_;
+  if (IsDirty(block)) dirty_bytes_ += length;
+  tiering::BlockInfo info;
+  info.slot = SlotIndex(slot);
+  info.key = key;
+  info.block_class = block_class;
+  info.bytes = SizeClassBytes(record.size_class);
+  info.below = block.stored != Stored::kNo;
+  policy_->Inserted(info, cause, now);
+}
+
+void Tenant::SetEntry(const Key& key, BlockRecord* record, std::uint64_t to) {
+  if (record->entry == to) return;
+  const bool fits = index_.Set(key, record->entry, to);
+  record->entry = fits ? to : 0;
+}
+
+bool Tenant::Evictable(std::uint32_t index) const {
+  const SlotRecord& slot = slots_[index];
+  if (slot.state != SlotState::kPublished || slot.holds != 0 || slot.io != 0 ||
+      IsPinned(index)) {
+    return false;
+  }
+  auto block = directory_.find(slot.key);
+  return !IsDirty(block->second) && !durable_waiters_.contains(index);
+}
+
+bool Tenant::MakeRoom(std::uint8_t size_class, TimeNs now) {
+  const auto has_room = [&] {
+    return !free_slots_.empty() && pool_.HasRoom(size_class);
+  };
+  DrainNotes(now);
+  ScanPins();
+  if (SweepLimbo() && has_room()) return true;
+
+  // The coldest block decides. Is it of the wanted class, it leaves, with the
+  // next ones of the class. Is it of another, its whole extent leaves, if all
+  // of it can: so memory moves from classes that went cold.
+  const bool only_slot = pool_.HasRoom(size_class);
+  std::vector<std::uint32_t> victims;
+  std::vector<std::uint32_t> kept_extents;
+  std::uint64_t bytes = 0;
+  const auto enough = [&] {
+    return victims.size() >= kBatchSlots || bytes >= kBatchBytes;
+  };
+  policy_->Coldest(now, [&](SlotIndex candidate) {
+    const std::uint32_t index = candidate.value();
+    if (enough()) return tiering::Verdict::kStop;
+    if (!Evictable(index)) return tiering::Verdict::kSkip;
+    const SlotRecord& slot = slots_[index];
+    if (only_slot || slot.size_class == size_class) {
+      victims.push_back(index);
+      bytes += SizeClassBytes(slot.size_class);
+      return tiering::Verdict::kTake;
+    }
+    if (!victims.empty()) return tiering::Verdict::kSkip;
+    const std::uint32_t extent = pool_.ExtentOf(slot.data_offset);
+    if (std::find(kept_extents.begin(), kept_extents.end(), extent) !=
+        kept_extents.end()) {
+      return tiering::Verdict::kSkip;
+    }
+    pool_.OwnersInExtentOf(slot.data_offset, &owners_);
+    const bool all = std::all_of(
+        owners_.begin(), owners_.end(),
+        [this](SlotIndex owner) { return Evictable(owner.value()); });
+    if (!all) {
+      kept_extents.push_back(extent);
+      return tiering::Verdict::kSkip;
+    }
+    for (SlotIndex owner : owners_) victims.push_back(owner.value());
+    return tiering::Verdict::kStop;
+  });
+  if (!victims.empty()) Evict(victims, now);
+  if (has_room()) return true;
+  return RevokeIdleGrants(now) && has_room();
+}
+
+void Tenant::Evict(const std::vector<std::uint32_t>& victims, TimeNs now) {
+  for (const std::uint32_t index : victims) {
+    SlotRecord& slot = slots_[index];
+    auto found = directory_.find(slot.key);
+    BlockRecord& block = found->second;
+    AGENTMEM_CHECK(slot.state == SlotState::kPublished &&
+                   block.slot == index && !IsDirty(block));
+    block.slot = kNoSlot;
+    // The index first: a reader of the old entry finds the generation changed
+    // and asks memd, which is right whatever it finds.
+    if (block.stored != Stored::kNo) {
+      SetEntry(slot.key, &block,
+               BelowEntry(slot.key, EntryKind::kInStore, block.block_class));
+    } else {
+      SetEntry(slot.key, &block, 0);
+      directory_.erase(found);
+    }
+    index_.Unpublish(SlotIndex(index));
+    ++slot.generation;
+    slot.state = SlotState::kLimbo;
+    slot.write_queued = false;
+    policy_->Removed(SlotIndex(index), now);
+    limbo_.push_back(index);
+    ++dram_evictions_;
+  }
+  // Unpublish, then look for pins: never the other way round.
+  ScanPins();
+  SweepLimbo();
+}
+
+void Tenant::ScanPins() {
+  ++scan_;
+  for (const auto& [id, client] : clients_) {
+    const ClientId pinner = id;
+    client->ForEachPin([&](std::uint64_t word) {
+      if (word - 1 >= slots_.size()) return;
+      SlotRecord& slot = slots_[word - 1];
+      if (slot.scan != scan_) slot.pinners = 0;
+      slot.scan = scan_;
+      slot.pinner = pinner;
+      ++slot.pinners;
+    });
+  }
+}
+
+bool Tenant::SweepLimbo() {
+  if (limbo_.empty()) return false;
+  for (const auto& [id, client] : clients_) client->limbo_bytes = 0;
+  const std::size_t before = limbo_.size();
+  std::erase_if(limbo_, [this](std::uint32_t index) {
+    SlotRecord& slot = slots_[index];
+    if (IsPinned(index)) {
+      auto pinner = clients_.find(slot.pinner);
+      if (pinner != clients_.end()) {
+        pinner->second->limbo_bytes += SizeClassBytes(slot.size_class);
+      }
+      return false;
+    }
+    if (slot.io != 0 || slot.holds != 0) return false;
+    FreeSlot(index);
+    return true;
+  });
+  return limbo_.size() != before;
+}
+
+bool Tenant::RevokeIdleGrants(TimeNs idle_since) {
+  bool any = false;
+  for (const auto& [id, client] : clients_) {
+    if (client->granted_bytes == 0 || client->last_put > idle_since) continue;
+    for (std::uint32_t i = 0; i < kGrantEntries; ++i) {
+      const std::uint32_t slot = client->grants[i].slot;
+      if (slot == kNoSlot || !client->Revoke(i)) continue;
+      FreeSlot(slot);
+      any = true;
+    }
+  }
+  return any;
+}
+
+void Tenant::DrainNotes(TimeNs now) {
+  for (const auto& [id, client] : clients_) {
+    dram_hits_ += client->DrainNotes(
+        [&](std::uint64_t note) {
+          const std::uint32_t index = static_cast<std::uint32_t>(note);
+          if (index >= slots_.size()) return;
+          const SlotRecord& slot = slots_[index];
+          if (slot.state == SlotState::kPublished &&
+              static_cast<std::uint32_t>(slot.generation) == note >> 32) {
+            policy_->Accessed(SlotIndex(index), now);
+          }
+        },
+        &notes_lost_);
+  }
+}
+
+void Tenant::RetryRoomWaiters(TimeNs now) {
+  // In order of arrival. Who waits for its own quota does not hold up others;
+  // who waits for room does.
+  std::deque<RoomWaiter> still_waiting;
+  while (!room_waiters_.empty()) {
+    const RoomWaiter waiter = room_waiters_.front();
+    room_waiters_.pop_front();
+    const RoomOutcome outcome =
+        waiter.is_grant ? RetryGrant(waiter, now) : RetryLoad(waiter, now);
+    if (outcome == RoomOutcome::kDone) continue;
+    still_waiting.push_back(waiter);
+    if (outcome == RoomOutcome::kNoRoom) break;
+  }
+  room_waiters_.insert(room_waiters_.begin(), still_waiting.begin(),
+                       still_waiting.end());
+}
+
+Tenant::RoomOutcome Tenant::RetryGrant(const RoomWaiter& waiter, TimeNs now) {
+  auto client = clients_.find(waiter.op.client);
+  if (client == clients_.end()) return RoomOutcome::kDone;
+  if (GiveGrants(client->second.get(), waiter.length, waiter.count, now)) {
+    Answer(waiter.op);
+    return RoomOutcome::kDone;
+  }
+  return OverGrantQuota(*client->second, SizeClassOf(waiter.length))
+             ? RoomOutcome::kOverQuota
+             : RoomOutcome::kNoRoom;
+}
+
+Tenant::RoomOutcome Tenant::RetryLoad(const RoomWaiter& waiter, TimeNs now) {
+  auto load = loads_.find(waiter.key);
+  if (load == loads_.end() || load->second.slot != kNoSlot) {
+    return RoomOutcome::kDone;  // settled, or begun by a later fetch
+  }
+  if (load->second.waiters.empty()) {
+    loads_.erase(load);  // all of them gave up
+    return RoomOutcome::kDone;
+  }
+  auto record = directory_.find(waiter.key);
+  if (record != directory_.end() && record->second.slot == kNoSlot) {
+    return BeginLoad(waiter.key, now) ? RoomOutcome::kDone
+                                      : RoomOutcome::kNoRoom;
+  }
+  // Put, or dropped from the store, while it waited.
+  const std::vector<OpRef> ops = std::move(load->second.waiters);
+  loads_.erase(load);
+  for (const OpRef& op : ops) {
+    if (record == directory_.end()) {
+      ++misses_;
+      Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
+    } else {
+      AnswerFetch(op, record->second.slot, Tier::kDram, now);
+    }
+  }
+  return RoomOutcome::kDone;
+}
+
+void Tenant::FailGrant(const RoomWaiter& waiter) {
+  auto client = clients_.find(waiter.op.client);
+  if (client == clients_.end() ||
+      !OverGrantQuota(*client->second, SizeClassOf(waiter.length))) {
+    return FailForRoom(waiter.op);
+  }
+  Fail(waiter.op, Code::kResourceExhausted, Reason::kGrantQuota,
+       options_.grant_quota_bytes, client->second->granted_bytes,
+       static_cast<std::uint64_t>(client->second->identity().pid));
+}
+
+void Tenant::ExpireWaiters(TimeNs now) {
+  const bool hopeless =
+      inflight_.empty() && urgent_writes_.empty() && lazy_writes_.empty();
+  std::vector<RoomWaiter> failed;
+  std::erase_if(room_waiters_, [&](const RoomWaiter& waiter) {
+    const bool late =
+        (waiter.is_grant && now >= waiter.op.deadline) ||
+        (hopeless && now - waiter.since >= kHopelessWaitNs);
+    if (late) failed.push_back(waiter);
+    return late;
+  });
+  for (const RoomWaiter& waiter : failed) {
+    if (waiter.is_grant) {
+      ++puts_failed_;
+      FailGrant(waiter);
+      continue;
+    }
+    auto load = loads_.find(waiter.key);
+    if (load == loads_.end()) continue;
+    const std::vector<OpRef> ops = std::move(load->second.waiters);
+    loads_.erase(load);
+    for (const OpRef& op : ops) FailForRoom(op);
+  }
+  for (auto& [key, load] : loads_) {
+    std::erase_if(load.waiters, [&](const OpRef& op) {
+      if (now < op.deadline) return false;
+      Fail(op, Code::kDeadlineExceeded, Reason::kDeadline);
+      return true;
+    });
+  }
+}
+
+}  // namespace agentmem

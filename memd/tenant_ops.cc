@@ -1,0 +1,366 @@
+// Tenant: what clients ask through their rings.
+#include <algorithm>
+
+#include "base/check.h"
+#include "memd/tenant.h"
+
+namespace agentmem {
+namespace {
+
+// One submission asks for at most this many slots ahead.
+constexpr std::uint32_t kGrantsPerRequestMax = 32;
+
+}  // namespace
+
+std::size_t Tenant::Drain(Client* client, std::size_t count_max, TimeNs now) {
+  SubmissionEntry entry;
+  std::size_t count = 0;
+  while (count < count_max && client->NextSubmission(&entry)) {
+    ++count;
+    Handle(client, entry, now);
+  }
+  if (count != 0) {
+    ApplyDecisions(now);
+    PumpStore(now);
+  }
+  return count;
+}
+
+void Tenant::Handle(Client* client, const SubmissionEntry& entry, TimeNs now) {
+  switch (entry.op) {
+    case Op::kPublish: return Publish(client, entry, now);
+    case Op::kFetch: return Fetch(client, entry, now);
+    case Op::kPrefetch: return Prefetch(client, entry, now);
+    case Op::kHold: return Hold(client, entry, now);
+    case Op::kRelease: return Release(client, entry, now);
+    case Op::kWantGrants: return WantGrants(client, entry, now);
+    case Op::kAbandon: return Abandon(client, entry, now);
+    case Op::kExtentReleased: return client->Dismiss();  // none was asked for
+    case Op::kClose:
+      client->Dismiss();
+      client->closed = true;  // the reactor removes it
+      return;
+    case Op::kNone: break;
+  }
+  Fail({client->identity().id, entry.op_id}, Code::kInvalidArgument,
+       Reason::kBadField, offsetof(SubmissionEntry, op),
+       static_cast<std::uint64_t>(entry.op));
+}
+
+void Tenant::Publish(Client* client, const SubmissionEntry& entry,
+                     TimeNs now) {
+  const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
+  ++puts_;
+  client->last_put = now;
+  const std::uint32_t slot = client->Settle(entry.grant, entry.sequence);
+  if (slot == kNoSlot) {
+    ++puts_failed_;
+    return Fail(op, Code::kInvalidArgument, Reason::kBadGrant, entry.grant,
+                entry.sequence);
+  }
+  const std::uint8_t size_class = slots_[slot].size_class;
+  const auto refuse = [&](Code code, Reason reason, std::uint64_t a = 0,
+                          std::uint64_t b = 0) {
+    ++puts_failed_;
+    FreeSlot(slot);
+    Fail(op, code, reason, a, b);
+  };
+  if (draining_) return refuse(Code::kUnavailable, Reason::kShutdown);
+  if (entry.length == 0 || entry.length > SizeClassBytes(size_class)) {
+    return refuse(Code::kInvalidArgument, Reason::kBadLength, entry.length,
+                  SizeClassBytes(size_class));
+  }
+  if (!IsValid(entry.block_class)) {
+    return refuse(Code::kInvalidArgument, Reason::kBadField,
+                  offsetof(SubmissionEntry, block_class),
+                  static_cast<std::uint64_t>(entry.block_class));
+  }
+  if (!IsValid(entry.ack)) {
+    return refuse(Code::kInvalidArgument, Reason::kBadField,
+                  offsetof(SubmissionEntry, ack),
+                  static_cast<std::uint64_t>(entry.ack));
+  }
+  if (entry.ack == Ack::kReplicated) {
+    return refuse(Code::kFailedPrecondition, Reason::kNoReplica);
+  }
+  const bool must_store = entry.block_class == BlockClass::kState ||
+                          entry.ack == Ack::kDurable;
+  if (must_store && options_.store_quota_bytes != 0 &&
+      stored_cache_fifo_.empty() &&
+      stored_bytes_ + dirty_bytes_ + entry.length >
+          options_.store_quota_bytes) {
+    return refuse(Code::kResourceExhausted, Reason::kStoreQuota,
+                  options_.store_quota_bytes, stored_bytes_);
+  }
+
+  auto found = directory_.find(entry.key);
+  if (found != directory_.end() && found->second.slot != kNoSlot) {
+    // It is here already, and blocks never change: the first bytes stay.
+    FreeSlot(slot);
+    BlockRecord& record = found->second;
+    if (entry.block_class == BlockClass::kState &&
+        record.block_class == BlockClass::kCache) {
+      record.block_class = BlockClass::kState;
+      if (record.entry != 0) {
+        SetEntry(entry.key, &record,
+                 ResidentEntry(HashKey(entry.key), SlotIndex(record.slot),
+                               BlockClass::kState));
+      }
+      if (record.stored == Stored::kNo) {
+        dirty_bytes_ += record.length;
+        QueueWrite(record.slot, false);
+      }
+    }
+  } else {
+    PublishSlot(slot, entry.key, entry.length, entry.block_class,
+                tiering::InsertCause::kPut, now);
+  }
+  const BlockRecord& record = directory_.find(entry.key)->second;
+  if (entry.ack != Ack::kDurable || record.stored == Stored::kDurable) {
+    Answer(op);
+  } else {
+    durable_waiters_[record.slot].push_back(op);
+    QueueWrite(record.slot, true);
+  }
+  // Keep the producer supplied: what it used it will want again. Last, since
+  // making room may drop any block that nothing keeps, the new one too.
+  GiveGrants(client, SizeClassBytes(size_class), 1, now);
+}
+
+void Tenant::Fetch(Client* client, const SubmissionEntry& entry, TimeNs now) {
+  const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
+  auto found = directory_.find(entry.key);
+  if (found == directory_.end()) {
+    ++misses_;
+    return Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
+  }
+  if (found->second.slot != kNoSlot) {
+    ++dram_hits_;
+    policy_->Accessed(SlotIndex(found->second.slot), now);
+    return AnswerFetch(op, found->second.slot, Tier::kDram, now);
+  }
+  auto [load, is_new] = loads_.try_emplace(entry.key);
+  load->second.waiters.push_back(op);
+  if (is_new) StartLoad(entry.key, now);
+}
+
+void Tenant::Prefetch(Client* client, const SubmissionEntry& entry,
+                      TimeNs now) {
+  const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
+  auto found = directory_.find(entry.key);
+  if (found == directory_.end()) {
+    return Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
+  }
+  if (found->second.slot == kNoSlot) {
+    // Ahead at most an eighth of the pool: prefetching must not wash it out.
+    const std::uint64_t loads_max =
+        std::max<std::uint64_t>(1, pool_.capacity_bytes() / 8 / kMaxBlockBytes);
+    if (loads_.size() < std::max<std::uint64_t>(loads_max, 64)) {
+      if (loads_.try_emplace(entry.key).second) StartLoad(entry.key, now);
+    }
+  }
+  Answer(op);
+}
+
+void Tenant::StartLoad(const Key& key, TimeNs now) {
+  if (BeginLoad(key, now)) return;
+  if (loads_[key].waiters.empty()) {
+    loads_.erase(key);  // a prefetch gives way
+    return;
+  }
+  RoomWaiter waiter;
+  waiter.since = now;
+  waiter.key = key;
+  room_waiters_.push_back(waiter);
+}
+
+bool Tenant::BeginLoad(const Key& key, TimeNs now) {
+  const std::uint32_t length = directory_.find(key)->second.length;
+  const std::uint32_t slot = Allocate(SizeClassOf(length), now);
+  if (slot == kNoSlot) return false;
+  loads_.find(key)->second.slot = slot;
+  slots_[slot].state = SlotState::kLoading;
+  slots_[slot].key = key;
+  slots_[slot].length = length;
+  load_queue_.push_back(key);
+  PumpStore(now);
+  return true;
+}
+
+void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
+  auto found = loads_.find(op.key);
+  AGENTMEM_CHECK(found != loads_.end());
+  const std::vector<OpRef> waiters = std::move(found->second.waiters);
+  loads_.erase(found);
+  auto record = directory_.find(op.key);
+  const BlockClass block_class = record != directory_.end()
+                                     ? record->second.block_class
+                                     : BlockClass::kCache;
+  const bool resident =
+      record != directory_.end() && record->second.slot != kNoSlot;
+  if (resident || code != Code::kOk || record == directory_.end()) {
+    FreeSlot(op.slot);  // put meanwhile, failed, or dropped for quota
+  } else {
+    ++promotions_;
+    PublishSlot(op.slot, op.key, op.length, block_class,
+                tiering::InsertCause::kPromoted, now);
+  }
+  if (code == Code::kNotFound || code == Code::kDataLoss) {
+    if (code == Code::kDataLoss) ++corrupt_;
+    if (record != directory_.end()) ForgetStored(op.key);
+  }
+  record = directory_.find(op.key);
+  const bool here =
+      record != directory_.end() && record->second.slot != kNoSlot;
+  for (const OpRef& waiter : waiters) {
+    if (here) {
+      ++store_hits_;
+      AnswerFetch(waiter, record->second.slot, source_->tier(), now);
+    } else if (code == Code::kUnavailable ||
+               code == Code::kResourceExhausted) {
+      Fail(waiter, Code::kUnavailable, Reason::kStoreFailed);
+    } else if (code == Code::kDataLoss && block_class == BlockClass::kState) {
+      Fail(waiter, Code::kDataLoss, Reason::kCorrupt);
+    } else {
+      ++misses_;
+      Fail(waiter, Code::kNotFound, Reason::kNoSuchBlock);
+    }
+  }
+}
+
+void Tenant::AnswerFetch(const OpRef& op, std::uint32_t slot, Tier tier,
+                         TimeNs now) {
+  auto found = clients_.find(op.client);
+  if (found == clients_.end()) return;
+  Client* client = found->second.get();
+  if (!AddHold(client, slot, now)) {
+    return Fail(op, Code::kResourceExhausted, Reason::kHoldQuota,
+                options_.hold_quota_bytes, client->held_bytes,
+                static_cast<std::uint64_t>(client->identity().pid));
+  }
+  CompletionEntry entry = {};
+  entry.op_id = op.op_id;
+  entry.kind = CompletionKind::kOp;
+  entry.tier = static_cast<std::uint8_t>(tier);
+  entry.slot = slot;
+  entry.length = slots_[slot].length;
+  entry.generation = slots_[slot].generation;
+  client->Complete(entry);
+}
+
+bool Tenant::AddHold(Client* client, std::uint32_t slot, TimeNs now) {
+  const std::uint64_t bytes = SizeClassBytes(slots_[slot].size_class);
+  auto found = client->holds.find(slot);
+  if (found != client->holds.end()) {
+    ++found->second.count;
+    return true;
+  }
+  // One block is always allowed: a quota below it would mean "never".
+  if (client->held_bytes != 0 &&
+      client->held_bytes + bytes > options_.hold_quota_bytes) {
+    return false;
+  }
+  client->holds[slot] = {1, now};
+  client->held_bytes += bytes;
+  ++slots_[slot].holds;
+  return true;
+}
+
+void Tenant::DropHold(Client* client, std::uint32_t slot) {
+  auto found = client->holds.find(slot);
+  if (--found->second.count != 0) return;
+  client->holds.erase(found);
+  client->held_bytes -= SizeClassBytes(slots_[slot].size_class);
+  --slots_[slot].holds;
+}
+
+void Tenant::Hold(Client* client, const SubmissionEntry& entry, TimeNs now) {
+  const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
+  if (entry.slot >= slots_.size() ||
+      slots_[entry.slot].state != SlotState::kPublished ||
+      slots_[entry.slot].generation != entry.sequence) {
+    return Fail(op, Code::kFailedPrecondition, Reason::kStaleSlot);
+  }
+  AnswerFetch(op, entry.slot, Tier::kDram, now);
+}
+
+void Tenant::Release(Client* client, const SubmissionEntry& entry,
+                     TimeNs now) {
+  client->Dismiss();
+  if (entry.slot >= slots_.size() ||
+      slots_[entry.slot].generation != entry.sequence ||
+      !client->holds.contains(entry.slot)) {
+    return;  // not its hold: nothing to end
+  }
+  DropHold(client, entry.slot);
+  RetryRoomWaiters(now);
+}
+
+void Tenant::WantGrants(Client* client, const SubmissionEntry& entry,
+                        TimeNs now) {
+  const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
+  client->last_put = now;
+  if (draining_) return Fail(op, Code::kUnavailable, Reason::kShutdown);
+  if (entry.length == 0 || entry.length > kMaxBlockBytes) {
+    return Fail(op, Code::kInvalidArgument, Reason::kBadLength, entry.length,
+                kMaxBlockBytes);
+  }
+  const std::uint32_t count =
+      std::clamp<std::uint32_t>(entry.slot, 1, kGrantsPerRequestMax);
+  if (room_waiters_.empty() && GiveGrants(client, entry.length, count, now)) {
+    return Answer(op);
+  }
+  RoomWaiter waiter;
+  waiter.op = op;
+  waiter.since = now;
+  waiter.is_grant = true;
+  waiter.length = entry.length;
+  waiter.count = count;
+  room_waiters_.push_back(waiter);
+  RetryRoomWaiters(now);
+}
+
+bool Tenant::OverGrantQuota(const Client& client,
+                            std::uint8_t size_class) const {
+  return client.granted_bytes != 0 &&
+         client.granted_bytes + SizeClassBytes(size_class) >
+             options_.grant_quota_bytes;
+}
+
+bool Tenant::GiveGrants(Client* client, std::uint32_t length,
+                        std::uint32_t count, TimeNs now) {
+  const std::uint8_t size_class = SizeClassOf(length);
+  if (OverGrantQuota(*client, size_class)) {
+    // Offers of other sizes, made ahead and not used, give way.
+    for (std::uint32_t i = 0; i < kGrantEntries; ++i) {
+      const std::uint32_t slot = client->grants[i].slot;
+      if (slot != kNoSlot && client->grants[i].size_class != size_class &&
+          client->Revoke(i)) {
+        FreeSlot(slot);
+      }
+    }
+  }
+  std::uint32_t given = 0;
+  for (; given < count; ++given) {
+    if (OverGrantQuota(*client, size_class)) break;
+    const std::uint32_t slot = Allocate(size_class, now);
+    if (slot == kNoSlot) break;
+    slots_[slot].state = SlotState::kGranted;
+    if (!client->Offer(slot, slots_[slot].data_offset, size_class)) {
+      FreeSlot(slot);
+      break;
+    }
+  }
+  return given != 0;
+}
+
+void Tenant::Abandon(Client* client, const SubmissionEntry& entry,
+                     TimeNs now) {
+  client->Dismiss();
+  const std::uint32_t slot = client->Settle(entry.grant, entry.sequence);
+  if (slot == kNoSlot) return;
+  FreeSlot(slot);
+  RetryRoomWaiters(now);
+}
+
+}  // namespace agentmem

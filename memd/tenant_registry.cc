@@ -1,0 +1,77 @@
+#include "memd/tenant_registry.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/status.h"
+
+namespace agentmem {
+namespace {
+
+constexpr std::uint32_t kVersion = 1;
+constexpr char kPrefix[] = "tenant/";
+
+struct TenantRecord {
+  std::uint32_t version;
+  std::uint32_t id;
+  std::uint8_t key[32];
+};
+static_assert(sizeof(TenantRecord) == 40);
+
+absl::StatusOr<TenantIdentity> Decode(const std::string& name,
+                                      const std::string& value) {
+  TenantRecord record = {};
+  if (value.size() >= sizeof(record.version)) {
+    std::memcpy(&record.version, value.data(), sizeof(record.version));
+  }
+  if (record.version != kVersion) {
+    return FailedPrecondition(
+        "ref " + name + " is of version " + std::to_string(record.version) +
+        ", this memd reads version " + std::to_string(kVersion));
+  }
+  if (value.size() != sizeof(record)) {
+    return DataLoss("ref " + name + " has " + std::to_string(value.size()) +
+                    " bytes instead of " + std::to_string(sizeof(record)));
+  }
+  std::memcpy(&record, value.data(), sizeof(record));
+  TenantIdentity identity;
+  identity.id = TenantId(record.id);
+  std::copy(std::begin(record.key), std::end(record.key), identity.key.begin());
+  return identity;
+}
+
+}  // namespace
+
+absl::StatusOr<TenantIdentity> LoadOrMakeTenant(RefStore* refs,
+                                                const std::string& name) {
+  const std::string ref_name = kPrefix + name;
+  const auto existing = refs->Get(ref_name);
+  if (existing.ok()) return Decode(ref_name, existing->value);
+  if (existing.status().code() != absl::StatusCode::kNotFound) {
+    return existing.status();
+  }
+  // Numbers are given once: one more than the highest so far.
+  AGENTMEM_ASSIGN_OR_RETURN(const auto names, refs->List(kPrefix));
+  std::uint32_t highest = 0;
+  for (const std::string& other : names) {
+    AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs->Get(other));
+    AGENTMEM_ASSIGN_OR_RETURN(const auto decoded, Decode(other, ref.value));
+    highest = std::max(highest, decoded.id.value());
+  }
+  TenantRecord record = {};
+  record.version = kVersion;
+  record.id = highest + 1;
+  if (getrandom(record.key, sizeof(record.key), 0) != sizeof(record.key)) {
+    return ErrnoStatus("getrandom");
+  }
+  const std::string value(reinterpret_cast<const char*>(&record),
+                          sizeof(record));
+  AGENTMEM_ASSIGN_OR_RETURN(const Fence fence, refs->AcquireFence(ref_name));
+  AGENTMEM_RETURN_IF_ERROR(
+      refs->CompareAndSwap(ref_name, 0, fence, value).status());
+  return Decode(ref_name, value);
+}
+
+}  // namespace agentmem

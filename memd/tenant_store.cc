@@ -1,0 +1,234 @@
+// Tenant: writing blocks down and keeping the books of the store.
+#include <algorithm>
+
+#include "base/check.h"
+#include "memd/tenant.h"
+
+namespace agentmem {
+namespace {
+
+// Bytes on their way to the store at most: two batches of its writer (16 MiB
+// each), so that one is gathered while the other is written.
+constexpr std::uint64_t kWriteBytesInflightMax = 32 << 20;
+// Lazy writes (cache, ahead of eviction) leave room for urgent ones.
+constexpr std::uint64_t kLazyBytesInflightMax = 16 << 20;
+constexpr DurationNs kRetryFailedNs = kSecondNs;
+constexpr std::size_t kDecisionsPerRound = 64;
+
+}  // namespace
+
+std::uint64_t Tenant::NewTicket(const Inflight& op) {
+  const std::uint64_t ticket =
+      (static_cast<std::uint64_t>(options_.id.value()) << 40) |
+      (++next_ticket_ & ((1ULL << 40) - 1));
+  inflight_[ticket] = op;
+  return ticket;
+}
+
+void Tenant::ApplyDecisions(TimeNs now) {
+  decisions_.clear();
+  policy_->Decide(now, kDecisionsPerRound, &decisions_);
+  for (const tiering::Decision& decision : decisions_) {
+    const std::uint32_t slot = decision.slot.value();
+    if (slots_[slot].state != SlotState::kPublished) continue;
+    auto block = directory_.find(slots_[slot].key);
+    if (block->second.stored == Stored::kNo) QueueWrite(slot, false);
+  }
+}
+
+void Tenant::QueueWrite(std::uint32_t index, bool durable) {
+  SlotRecord& slot = slots_[index];
+  if (slot.io != 0) return;  // FinishWrite looks for what is still wanted
+  const bool urgent =
+      durable ||
+      directory_.find(slot.key)->second.block_class == BlockClass::kState;
+  if (slot.write_queued && (!durable || slot.write_durable)) return;
+  slot.write_queued = true;
+  slot.write_durable = slot.write_durable || durable;
+  (urgent ? urgent_writes_ : lazy_writes_)
+      .push_back({index, slot.generation});
+}
+
+void Tenant::PumpStore(TimeNs) {
+  // Reads first: somebody waits for them.
+  while (!load_queue_.empty()) {
+    const Key key = load_queue_.front();
+    auto load = loads_.find(key);
+    AGENTMEM_CHECK(load != loads_.end() && load->second.slot != kNoSlot);
+    const SlotRecord& slot = slots_[load->second.slot];
+    Inflight op;
+    op.kind = StoreOp::Kind::kGet;
+    op.slot = load->second.slot;
+    op.key = key;
+    op.length = slot.length;
+    const std::uint64_t ticket = NewTicket(op);
+    if (!source_->Fetch(options_.id, key, memory_.data + slot.data_offset,
+                        slot.length, ticket)) {
+      inflight_.erase(ticket);
+      return;
+    }
+    load_queue_.pop_front();
+  }
+  while (!delete_queue_.empty()) {
+    StoreOp op;
+    op.kind = StoreOp::Kind::kDelete;
+    op.tenant = options_.id;
+    op.key = delete_queue_.front();
+    Inflight inflight;
+    inflight.kind = op.kind;
+    inflight.key = op.key;
+    op.ticket = NewTicket(inflight);
+    if (store_->Submit({&op, 1}) != 1) {
+      inflight_.erase(op.ticket);
+      return;
+    }
+    delete_queue_.pop_front();
+  }
+  for (auto* queue : {&urgent_writes_, &lazy_writes_}) {
+    const std::uint64_t limit = queue == &urgent_writes_
+                                    ? kWriteBytesInflightMax
+                                    : kLazyBytesInflightMax;
+    while (!queue->empty() && write_bytes_inflight_ < limit) {
+      const QueuedWrite write = queue->front();
+      SlotRecord& slot = slots_[write.slot];
+      if (slot.generation != write.generation || !slot.write_queued ||
+          slot.io != 0) {
+        queue->pop_front();
+        continue;
+      }
+      const BlockRecord& block = directory_.find(slot.key)->second;
+      Inflight inflight;
+      inflight.kind = StoreOp::Kind::kPut;
+      inflight.slot = write.slot;
+      inflight.key = slot.key;
+      inflight.durable = slot.write_durable;
+      inflight.block_class = block.block_class;
+      inflight.length = slot.length;
+      StoreOp op;
+      op.kind = inflight.kind;
+      op.durable = inflight.durable;
+      op.block_class = inflight.block_class;
+      op.tenant = options_.id;
+      op.key = slot.key;
+      op.bytes[0] = {memory_.data + slot.data_offset, slot.length};
+      op.ticket = NewTicket(inflight);
+      if (store_->Submit({&op, 1}) != 1) {
+        inflight_.erase(op.ticket);
+        return;
+      }
+      slot.write_queued = false;
+      ++slot.io;
+      write_bytes_inflight_ += slot.length;
+      queue->pop_front();
+    }
+  }
+}
+
+void Tenant::OnStoreCompletion(const StoreCompletion& completion, TimeNs now) {
+  auto found = inflight_.find(completion.ticket);
+  AGENTMEM_CHECK(found != inflight_.end());
+  const Inflight op = found->second;
+  inflight_.erase(found);
+  switch (op.kind) {
+    case StoreOp::Kind::kGet:
+      FinishLoad(op, completion.code, now);
+      break;
+    case StoreOp::Kind::kPut:
+      FinishWrite(op, completion.code, now);
+      break;
+    case StoreOp::Kind::kDelete:
+      break;
+  }
+  ApplyDecisions(now);
+  PumpStore(now);
+  RetryRoomWaiters(now);
+}
+
+void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
+  SlotRecord& slot = slots_[op.slot];
+  --slot.io;
+  write_bytes_inflight_ -= op.length;
+  // A slot with I/O is not evicted, so the block is still in it.
+  BlockRecord& block = directory_.find(op.key)->second;
+  AGENTMEM_CHECK(block.slot == op.slot);
+  auto waiting = durable_waiters_.find(op.slot);
+  if (code != Code::kOk) {
+    if (waiting != durable_waiters_.end()) {
+      const std::vector<OpRef> ops = std::move(waiting->second);
+      durable_waiters_.erase(waiting);
+      for (const OpRef& waiter : ops) {
+        ++puts_failed_;
+        Fail(waiter, code, Reason::kStoreFailed);
+      }
+    }
+    if (IsDirty(block)) {
+      failed_writes_.push_back({op.slot, slot.generation});
+      retry_failed_at_ = std::min(retry_failed_at_, now + kRetryFailedNs);
+    }
+    return;
+  }
+  ++store_writes_;
+  if (block.stored == Stored::kNo) {
+    if (block.block_class == BlockClass::kState) dirty_bytes_ -= block.length;
+    ++stored_blocks_;
+    stored_bytes_ += block.length;
+    block.stored = Stored::kYes;
+    policy_->StoredBelow(SlotIndex(op.slot), now);
+    if (options_.store_quota_bytes != 0 &&
+        block.block_class == BlockClass::kCache) {
+      stored_cache_fifo_.push_back(op.key);
+    }
+  }
+  if (op.durable) block.stored = Stored::kDurable;
+  if (waiting != durable_waiters_.end()) {
+    if (op.durable) {
+      const std::vector<OpRef> ops = std::move(waiting->second);
+      durable_waiters_.erase(waiting);
+      for (const OpRef& waiter : ops) Answer(waiter);
+    } else {
+      QueueWrite(op.slot, true);  // asked for while the other was under way
+    }
+  }
+  KeepStoreQuota();
+}
+
+void Tenant::ForgetStored(const Key& key) {
+  auto found = directory_.find(key);
+  BlockRecord& block = found->second;
+  if (block.stored == Stored::kNo) return;
+  block.stored = Stored::kNo;
+  --stored_blocks_;
+  stored_bytes_ -= block.length;
+  delete_queue_.push_back(key);
+  if (block.slot != kNoSlot) {
+    if (IsDirty(block)) {
+      dirty_bytes_ += block.length;
+      QueueWrite(block.slot, false);
+    }
+    return;
+  }
+  SetEntry(key, &block, 0);
+  directory_.erase(found);
+}
+
+void Tenant::KeepStoreQuota() {
+  if (options_.store_quota_bytes == 0) return;
+  while (stored_bytes_ > options_.store_quota_bytes &&
+         !stored_cache_fifo_.empty()) {
+    const Key key = stored_cache_fifo_.front();
+    stored_cache_fifo_.pop_front();
+    auto found = directory_.find(key);
+    if (found == directory_.end() || found->second.stored == Stored::kNo ||
+        found->second.block_class != BlockClass::kCache) {
+      continue;
+    }
+    if (found->second.slot != kNoSlot && slots_[found->second.slot].io != 0) {
+      stored_cache_fifo_.push_back(key);  // being written again: later
+      return;
+    }
+    ++store_evictions_;
+    ForgetStored(key);
+  }
+}
+
+}  // namespace agentmem
