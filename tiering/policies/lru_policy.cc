@@ -78,8 +78,7 @@ void LruPolicy::Decide(TimeNs /*now*/, std::size_t count_max,
                        std::vector<Decision>* decisions) {
   AGENTMEM_CHECK(!offering_);
   for (std::size_t count = 0; count < count_max; ++count) {
-    const SlotList& queue =
-        state_queue_.empty() ? cache_queue_ : state_queue_;
+    const SlotList& queue = state_queue_.empty() ? cache_queue_ : state_queue_;
     if (queue.empty()) return;
     const std::uint32_t slot = queue.back();
     Unqueue(slot);

@@ -17,28 +17,31 @@ constexpr std::size_t kReadBytes = 256u << 10;
 // becoming as many nested arrays.
 constexpr int kDepthMax = 8;
 
+// What stands where something else was wanted, for a message.
+std::string Describe(const Json& value) {
+  if (value.is_number_unsigned()) {
+    return std::to_string(value.get<std::uint64_t>());
+  }
+  if (value.is_number_integer()) {
+    return std::to_string(value.get<std::int64_t>());
+  }
+  if (value.is_number_float()) {
+    return "a number with a fraction, an exponent or more than 64 bits";
+  }
+  return std::string("of type ") + value.type_name();
+}
+
 absl::Status ReadInteger(const Json& object, const char* field,
                          std::uint64_t value_max, std::uint64_t* value) {
   const auto found = object.find(field);
   if (found == object.end()) {
     return InvalidArgument(std::string("field \"") + field + "\" is missing");
   }
-  const std::string range = std::string("field \"") + field +
-                            "\" must be an integer from 0 to " +
-                            std::to_string(value_max);
-  if (!found->is_number_unsigned()) {
-    return InvalidArgument(range + ", not " +
-                           (found->is_number_integer()
-                                ? std::to_string(found->get<std::int64_t>())
-                                : std::string("a ") + found->type_name() +
-                                      (found->is_number_float()
-                                           ? " with a fraction, an exponent "
-                                             "or more than 64 bits"
-                                           : "")));
-  }
-  *value = found->get<std::uint64_t>();
-  if (*value > value_max) {
-    return InvalidArgument(range + ", not " + std::to_string(*value));
+  *value = found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+  if (!found->is_number_unsigned() || *value > value_max) {
+    return InvalidArgument(
+        std::string("field \"") + field + "\" is " + Describe(*found) +
+        "; it must be an integer from 0 to " + std::to_string(value_max));
   }
   return absl::OkStatus();
 }
@@ -50,23 +53,22 @@ absl::Status ReadBlockIds(const Json& object, std::uint64_t input_tokens,
     return InvalidArgument("field \"hash_ids\" is missing");
   }
   if (!found->is_array()) {
-    return InvalidArgument(
-        std::string("field \"hash_ids\" must be an array, not a ") +
-        found->type_name());
+    return InvalidArgument("field \"hash_ids\" is " + Describe(*found) +
+                           "; it must be an array of block ids");
   }
   if (found->size() > input_tokens) {
-    return InvalidArgument("field \"hash_ids\" has " +
-                           std::to_string(found->size()) +
-                           " blocks, more than the " +
-                           std::to_string(input_tokens) +
-                           " tokens of \"input_length\"");
+    return InvalidArgument(
+        "field \"hash_ids\" has " + std::to_string(found->size()) +
+        " blocks, more than the " + std::to_string(input_tokens) +
+        " tokens of \"input_length\"");
   }
   ids->clear();
   ids->reserve(found->size());
   for (const Json& id : *found) {
     if (!id.is_number_unsigned()) {
       return InvalidArgument("\"hash_ids\"[" + std::to_string(ids->size()) +
-                             "] must be an integer from 0 to 2^64 - 1");
+                             "] is " + Describe(id) +
+                             "; it must be an integer from 0 to 2^64 - 1");
     }
     ids->push_back(id.get<std::uint64_t>());
   }
@@ -75,8 +77,7 @@ absl::Status ReadBlockIds(const Json& object, std::uint64_t input_tokens,
 
 }  // namespace
 
-absl::Status ParseMooncakeLine(const std::string& line,
-                               TraceRequest* request) {
+absl::Status ParseMooncakeLine(const std::string& line, TraceRequest* request) {
   bool too_deep = false;
   const auto bound_depth = [&too_deep](int depth, Json::parse_event_t /*event*/,
                                        Json& /*parsed*/) {
@@ -90,8 +91,8 @@ absl::Status ParseMooncakeLine(const std::string& line,
   }
   if (object.is_discarded()) return InvalidArgument("not valid JSON");
   if (!object.is_object()) {
-    return InvalidArgument(std::string("must be a JSON object, not a ") +
-                           object.type_name());
+    return InvalidArgument("the line is " + Describe(object) +
+                           "; it must be a JSON object");
   }
   std::uint64_t timestamp_ms = 0;
   std::uint64_t input_tokens = 0;
@@ -155,8 +156,7 @@ absl::StatusOr<bool> MooncakeTraceReader::ReadLine() {
             ? bytes
             : static_cast<std::size_t>(static_cast<const char*>(end_of_line) -
                                        begin);
-    line_.append(begin,
-                 std::min(part, kTraceLineBytesMax + 1 - line_.size()));
+    line_.append(begin, std::min(part, kTraceLineBytesMax + 1 - line_.size()));
     buffer_begin_ += part;
     if (end_of_line != nullptr) {
       ++buffer_begin_;

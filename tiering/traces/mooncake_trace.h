@@ -58,7 +58,7 @@ class MooncakeTraceReader final : public TraceSource {
   std::vector<char> buffer_;
   std::size_t buffer_begin_ = 0;
   std::size_t buffer_end_ = 0;
-  std::string line_;             // cut off behind the limit
+  std::string line_;               // cut off behind the limit
   std::uint64_t line_number_ = 0;  // of line_, from 1
 };
 
