@@ -116,15 +116,18 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry,
                 tiering::InsertCause::kPut, now);
   }
   const BlockRecord& record = directory_.find(entry.key)->second;
+  const std::uint32_t published = record.slot;
   if (entry.ack != Ack::kDurable || record.stored == Stored::kDurable) {
     Answer(op);
   } else {
     durable_waiters_[record.slot].push_back(op);
     QueueWrite(record.slot, true);
   }
-  // Keep the producer supplied: what it used it will want again. Last, since
-  // making room may drop any block that nothing keeps, the new one too.
+  // Keep the producer supplied: what it used it will want again. Not by
+  // dropping what it has just put, though.
+  ++slots_[published].holds;
   GiveGrants(client, SizeClassBytes(size_class), 1, now);
+  --slots_[published].holds;
 }
 
 void Tenant::Fetch(Client* client, const SubmissionEntry& entry, TimeNs now) {

@@ -10,8 +10,11 @@ namespace {
 // Bytes on their way to the store at most: two batches of its writer (16 MiB
 // each), so that one is gathered while the other is written.
 constexpr std::uint64_t kWriteBytesInflightMax = 32 << 20;
-// Lazy writes (cache, ahead of eviction) leave room for urgent ones.
+// Lazy writes (cache, ahead of eviction) leave room for urgent ones. Neither
+// takes more of the pool than its eighth: a slot being read by the store cannot
+// be evicted.
 constexpr std::uint64_t kLazyBytesInflightMax = 16 << 20;
+constexpr std::uint64_t kInflightShare = 8;
 constexpr DurationNs kRetryFailedNs = kSecondNs;
 constexpr std::size_t kDecisionsPerRound = 64;
 
@@ -85,9 +88,10 @@ void Tenant::PumpStore(TimeNs) {
     delete_queue_.pop_front();
   }
   for (auto* queue : {&urgent_writes_, &lazy_writes_}) {
-    const std::uint64_t limit = queue == &urgent_writes_
-                                    ? kWriteBytesInflightMax
-                                    : kLazyBytesInflightMax;
+    const std::uint64_t limit =
+        std::min(queue == &urgent_writes_ ? kWriteBytesInflightMax
+                                          : kLazyBytesInflightMax,
+                 pool_.capacity_bytes() / kInflightShare);
     while (!queue->empty() && write_bytes_inflight_ < limit) {
       const QueuedWrite write = queue->front();
       SlotRecord& slot = slots_[write.slot];
