@@ -1,0 +1,26 @@
+// What memctl's exit code says; documented in its help.
+#ifndef AGENTMEM_CLIENT_MEMCTL_EXIT_CODE_H_
+#define AGENTMEM_CLIENT_MEMCTL_EXIT_CODE_H_
+
+#include "absl/status/status.h"
+
+namespace agentmem::memctl {
+
+enum class ExitCode : int {
+  kOk = 0,
+  kFailed = 1,       // the operation failed: not found, refused, timed out
+  kUsage = 2,        // the command line is wrong
+  kUnreachable = 3,  // no memd answers
+  kProblem = 4,      // doctor found a problem
+};
+
+inline ExitCode ExitCodeOf(const absl::Status& status) {
+  if (status.ok()) return ExitCode::kOk;
+  return status.code() == absl::StatusCode::kUnavailable
+             ? ExitCode::kUnreachable
+             : ExitCode::kFailed;
+}
+
+}  // namespace agentmem::memctl
+
+#endif  // AGENTMEM_CLIENT_MEMCTL_EXIT_CODE_H_

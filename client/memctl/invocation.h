@@ -1,0 +1,58 @@
+// What a command line asks for. Plain values; made by ParseCommandLine.
+#ifndef AGENTMEM_CLIENT_MEMCTL_INVOCATION_H_
+#define AGENTMEM_CLIENT_MEMCTL_INVOCATION_H_
+
+#include <string>
+
+#include "base/clock.h"
+#include "proto/types.h"
+
+namespace agentmem::memctl {
+
+enum class Verb {
+  kNone,
+  kStatus,
+  kTiers,
+  kTenants,
+  kClients,
+  kBlockShow,
+  kBlockPut,
+  kBlockGet,
+  kDoctor,
+};
+
+enum class Output { kTable, kJson };
+
+struct Invocation {
+  Verb verb = Verb::kNone;
+  std::string socket_path;
+  std::string tenant;  // empty: all tenants, or for bytes the user's default
+  Output output = Output::kTable;
+  DurationNs timeout = 5 * kSecondNs;
+  // block
+  Key key;
+  BlockClass block_class = BlockClass::kCache;
+  Ack ack = Ack::kVisible;
+  std::string file = "-";  // "-": standard input or output
+  // doctor
+  std::string state_directory;
+};
+
+// What memctl takes from the process's environment, read by main() alone.
+struct Environment {
+  bool root = false;
+  unsigned uid = 0;
+  std::string agentmem_socket;  // $AGENTMEM_SOCKET
+  std::string xdg_runtime_dir;  // $XDG_RUNTIME_DIR
+  std::string xdg_state_home;   // $XDG_STATE_HOME
+  std::string home;             // $HOME
+};
+
+// The same rule as libagentmem's.
+std::string DefaultSocketPath(const Environment& environment);
+// The same rule as memd's.
+std::string DefaultStateDirectory(const Environment& environment);
+
+}  // namespace agentmem::memctl
+
+#endif  // AGENTMEM_CLIENT_MEMCTL_INVOCATION_H_

@@ -1,0 +1,203 @@
+#include "client/memctl/program.h"
+
+#include <algorithm>
+#include <fstream>
+#include <utility>
+
+#include "base/status.h"
+#include "client/memctl/command_line.h"
+#include "client/memctl/doctor.h"
+#include "client/memctl/human_text.h"
+#include "client/memctl/key_text.h"
+#include "client/memctl/render.h"
+#include "client/memctl/render_json.h"
+
+namespace agentmem::memctl {
+namespace {
+
+const char* AckName(Ack ack) {
+  switch (ack) {
+    case Ack::kVisible:
+      return "visible";
+    case Ack::kReplicated:
+      return "replicated";
+    case Ack::kDurable:
+      return "durable";
+  }
+  return "unknown";
+}
+
+absl::StatusOr<admin::v1::NodeSnapshot> FetchNode(const Invocation& invocation,
+                                                  const World& world) {
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const std::unique_ptr<AdminClient> admin,
+      world.connect_admin(invocation.socket_path, invocation.timeout));
+  return admin->Snapshot();
+}
+
+// --tenant must name one of the node's.
+absl::Status CheckTenant(const admin::v1::NodeSnapshot& node,
+                         const std::string& wanted) {
+  if (wanted.empty()) return absl::OkStatus();
+  std::string names;
+  for (const auto& tenant : node.tenants()) {
+    if (tenant.name() == wanted) return absl::OkStatus();
+    names += (names.empty() ? "" : ", ") + Printable(tenant.name());
+  }
+  return NotFound("the node has no tenant \"" + wanted + "\"; it has " +
+                  (names.empty() ? "none" : names));
+}
+
+absl::Status ShowNode(const Invocation& invocation, const World& world) {
+  AGENTMEM_ASSIGN_OR_RETURN(const admin::v1::NodeSnapshot node,
+                            FetchNode(invocation, world));
+  AGENTMEM_RETURN_IF_ERROR(CheckTenant(node, invocation.tenant));
+  const Output output = invocation.output;
+  switch (invocation.verb) {
+    case Verb::kTiers:
+      *world.output << RenderTiers(node, invocation.tenant, output);
+      break;
+    case Verb::kTenants:
+      *world.output << RenderTenants(node, invocation.tenant, output);
+      break;
+    case Verb::kClients:
+      *world.output << RenderClients(node, invocation.tenant, output);
+      break;
+    default:
+      *world.output << RenderStatus(node, output);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShowBlock(const Invocation& invocation, const World& world) {
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const std::unique_ptr<AdminClient> admin,
+      world.connect_admin(invocation.socket_path, invocation.timeout));
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const admin::v1::ShowBlockResponse response,
+      admin->ShowBlock(invocation.tenant, invocation.key));
+  *world.output << RenderBlocks(response, invocation.output);
+  return absl::OkStatus();
+}
+
+// One byte more than a block may have tells that the input is too long.
+absl::StatusOr<std::string> ReadBlock(std::istream* input,
+                                      const std::string& name) {
+  std::string bytes(kMaxBlockBytes + 1, '\0');
+  input->read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (input->bad()) return Unavailable("reading " + name + " failed");
+  bytes.resize(static_cast<std::size_t>(input->gcount()));
+  if (bytes.empty() || bytes.size() > kMaxBlockBytes) {
+    return InvalidArgument(
+        name + " has " +
+        (bytes.empty() ? "no bytes" : "more than 4194304 bytes") +
+        "; a block has 1 to 4194304 (4 MiB): split what is larger");
+  }
+  return bytes;
+}
+
+absl::Status PutBlock(const Invocation& invocation, const World& world) {
+  const bool standard = invocation.file == "-";
+  std::ifstream file;
+  if (!standard) {
+    errno = 0;
+    file.open(invocation.file, std::ios::binary);
+    if (!file) return ErrnoStatus("opening " + invocation.file);
+  }
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const std::string bytes,
+      ReadBlock(standard ? world.input : &file,
+                standard ? "standard input" : invocation.file));
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const std::unique_ptr<BlockClient> blocks,
+      world.connect_blocks(invocation.socket_path, invocation.tenant,
+                           invocation.timeout));
+  AGENTMEM_RETURN_IF_ERROR(blocks->Put(invocation.key, bytes,
+                                       invocation.block_class, invocation.ack));
+  *world.output << RenderPut(
+      {invocation.key, bytes.size(), invocation.file, AckName(invocation.ack)},
+      invocation.block_class, invocation.output);
+  return absl::OkStatus();
+}
+
+absl::Status GetBlock(const Invocation& invocation, const World& world) {
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const std::unique_ptr<BlockClient> blocks,
+      world.connect_blocks(invocation.socket_path, invocation.tenant,
+                           invocation.timeout));
+  AGENTMEM_ASSIGN_OR_RETURN(const FoundBlock found,
+                            blocks->Get(invocation.key));
+  const auto length = static_cast<std::streamsize>(found.bytes.size());
+  if (invocation.file == "-") {
+    world.output->write(found.bytes.data(), length);
+    return absl::OkStatus();
+  }
+  errno = 0;
+  std::ofstream file(invocation.file, std::ios::binary | std::ios::trunc);
+  if (file) file.write(found.bytes.data(), length).flush();
+  if (!file) return ErrnoStatus("writing " + invocation.file);
+  *world.output << RenderGet(
+      {invocation.key, found.bytes.size(), invocation.file,
+       TierName(static_cast<int>(found.tier))},
+      invocation.output);
+  return absl::OkStatus();
+}
+
+ExitCode RunDoctor(const Invocation& invocation, const Environment& environment,
+                   const World& world) {
+  const auto node = FetchNode(invocation, world);
+  std::string state_directory = invocation.state_directory;
+  if (state_directory.empty()) {
+    state_directory = node.ok() ? node->state_directory()
+                                : DefaultStateDirectory(environment);
+  }
+  std::vector<Finding> findings = CheckMemd(node);
+  for (Finding& finding : CheckSystem(*world.system, state_directory)) {
+    findings.push_back(std::move(finding));
+  }
+  *world.output << RenderFindings(findings, invocation.output);
+  const bool problem =
+      std::any_of(findings.begin(), findings.end(),
+                  [](const Finding& f) { return f.level == Level::kProblem; });
+  return problem ? ExitCode::kProblem : ExitCode::kOk;
+}
+
+absl::Status Run(const Invocation& invocation, const World& world) {
+  switch (invocation.verb) {
+    case Verb::kBlockShow:
+      return ShowBlock(invocation, world);
+    case Verb::kBlockPut:
+      return PutBlock(invocation, world);
+    case Verb::kBlockGet:
+      return GetBlock(invocation, world);
+    default:
+      return ShowNode(invocation, world);
+  }
+}
+
+}  // namespace
+
+ExitCode RunMemctl(const std::vector<std::string>& arguments,
+                   const Environment& environment, const World& world) {
+  const ParsedCommandLine parsed = ParseCommandLine(arguments, environment);
+  *world.output << parsed.output;
+  *world.error << parsed.error;
+
+  ExitCode code = parsed.exit_code;
+  if (parsed.invocation && parsed.invocation->verb == Verb::kDoctor) {
+    code = RunDoctor(*parsed.invocation, environment, world);
+  } else if (parsed.invocation) {
+    const absl::Status status = Run(*parsed.invocation, world);
+    if (!status.ok()) {
+      *world.error << "memctl: " << StatusMessage(status) << "\n";
+    }
+    code = ExitCodeOf(status);
+  }
+  if (!world.output->flush()) {
+    *world.error << "memctl: writing to standard output failed\n";
+    return ExitCode::kFailed;
+  }
+  return code;
+}
+
+}  // namespace agentmem::memctl

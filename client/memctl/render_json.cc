@@ -1,0 +1,136 @@
+#include "client/memctl/render_json.h"
+
+#include <cstdio>
+
+#include "client/memctl/key_text.h"
+
+namespace agentmem::memctl {
+
+Key ToKey(const admin::v1::Key& key) {
+  return Key::FromWords(key.low(), key.high());
+}
+
+const char* TierName(int tier) {
+  switch (tier) {
+    case admin::v1::TIER_NONE:
+      return "none";
+    case admin::v1::TIER_HBM:
+      return "hbm";
+    case admin::v1::TIER_DRAM:
+      return "dram";
+    case admin::v1::TIER_POOL:
+      return "pool";
+    case admin::v1::TIER_STORE:
+      return "store";
+    default:
+      return "unknown";
+  }
+}
+
+const char* ClassName(int block_class) {
+  switch (block_class) {
+    case admin::v1::BLOCK_CLASS_CACHE:
+      return "cache";
+    case admin::v1::BLOCK_CLASS_STATE:
+      return "state";
+    default:
+      return "unknown";
+  }
+}
+
+std::string HexId(std::uint64_t id) {
+  char text[17];
+  std::snprintf(text, sizeof(text), "%016llx",
+                static_cast<unsigned long long>(id));
+  return text;
+}
+
+Json ToJson(const admin::v1::TierSnapshot& tier) {
+  return Json{{"tier", TierName(tier.tier())},
+              {"budget_bytes", tier.budget_bytes()},
+              {"used_bytes", tier.used_bytes()},
+              {"blocks", tier.blocks()},
+              {"hits", tier.hits()},
+              {"reads", tier.reads()},
+              {"writes", tier.writes()},
+              {"evictions", tier.evictions()}};
+}
+
+Json ToJson(const admin::v1::TenantSnapshot& tenant) {
+  return Json{{"name", tenant.name()},
+              {"id", tenant.id()},
+              {"clients", tenant.clients()},
+              {"puts", tenant.puts()},
+              {"puts_failed", tenant.puts_failed()},
+              {"misses", tenant.misses()},
+              {"granted_bytes", tenant.granted_bytes()},
+              {"pinned_bytes", tenant.pinned_bytes()},
+              {"held_bytes", tenant.held_bytes()},
+              {"limbo_bytes", tenant.limbo_bytes()},
+              {"dirty_bytes", tenant.dirty_bytes()},
+              {"notes_lost", tenant.notes_lost()},
+              {"corrupt_blocks", tenant.corrupt_blocks()},
+              {"slots_used", tenant.slots_used()},
+              {"slots", tenant.slots()},
+              {"dram", ToJson(tenant.dram())},
+              {"store", ToJson(tenant.store())}};
+}
+
+Json ToJson(const admin::v1::ClientSnapshot& client) {
+  Json holds = Json::array();
+  for (const auto& hold : client.oldest_holds()) {
+    holds.push_back(Json{{"key", FormatKey(ToKey(hold.key()))},
+                         {"bytes", hold.bytes()},
+                         {"age_ns", hold.age_ns()}});
+  }
+  return Json{{"id", client.id()},
+              {"name", client.name()},
+              {"tenant", client.tenant()},
+              {"pid", client.pid()},
+              {"uid", client.uid()},
+              {"connected_ns", client.connected_ns()},
+              {"pins", client.pins()},
+              {"pinned_bytes", client.pinned_bytes()},
+              {"holds", client.holds()},
+              {"held_bytes", client.held_bytes()},
+              {"oldest_hold_ns", client.oldest_hold_ns()},
+              {"grants", client.grants()},
+              {"granted_bytes", client.granted_bytes()},
+              {"limbo_bytes", client.limbo_bytes()},
+              {"socket_closed", client.socket_closed()},
+              {"oldest_holds", std::move(holds)}};
+}
+
+Json ToJson(const admin::v1::BlockSnapshot& block) {
+  return Json{{"key", FormatKey(ToKey(block.key()))},
+              {"tenant", block.tenant()},
+              {"block_class", ClassName(block.block_class())},
+              {"length", block.length()},
+              {"in_dram", block.in_dram()},
+              {"in_store", block.in_store()},
+              {"slot", block.slot()},
+              {"generation", block.generation()},
+              {"holds", block.holds()},
+              {"pins", block.pins()}};
+}
+
+Json ToJson(const admin::v1::NodeSnapshot& node) {
+  return Json{{"state", node.state()},
+              {"version", node.version()},
+              {"pid", node.pid()},
+              {"instance", HexId(node.instance())},
+              {"uptime_ns", node.uptime_ns()},
+              {"socket_path", node.socket_path()},
+              {"state_directory", node.state_directory()},
+              {"store_disk_bytes", node.store_disk_bytes()},
+              {"tenants", node.tenants_size()},
+              {"clients", node.clients_size()},
+              {"clients_died", node.clients_died()},
+              {"clients_refused", node.clients_refused()}};
+}
+
+std::string Dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace agentmem::memctl
