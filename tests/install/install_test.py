@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Installs a build into a fresh prefix and uses it as a stranger would.
+
+Usage: install_test.py BUILD_DIR SOURCE_DIR
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BUILD = pathlib.Path(sys.argv[1])
+PROGRAM = pathlib.Path(sys.argv[2]) / "tests" / "install" / "program"
+UNAVAILABLE = 14
+
+
+def run(*command, **options):
+    """Standard output of a command that must succeed."""
+    done = subprocess.run([str(part) for part in command], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=240, check=False, **options)
+    if done.returncode:
+        raise AssertionError(
+            f"{command} answered {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+class Install(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.top = pathlib.Path(tempfile.mkdtemp(prefix="agentmem-install-"))
+        cls.addClassCleanup(shutil.rmtree, cls.top)
+        installed = cls.top / "installed"
+        run("cmake", "--install", BUILD, "--prefix", installed)
+        # An install tree may be moved: nothing in it names where it was.
+        cls.prefix = cls.top / "moved"
+        installed.rename(cls.prefix)
+        cls.installed = installed
+        cls.library = next(cls.prefix.glob("lib*/**/libagentmem.so"))
+
+    def expect_unavailable(self, program):
+        socket = self.top / "nobody" / "memd.sock"
+        environment = dict(os.environ,
+                           LD_LIBRARY_PATH=str(self.library.parent))
+        output = run(program, socket, env=environment)
+        code, message = output.split(" ", 1)
+        self.assertEqual(int(code), UNAVAILABLE)
+        self.assertIn(str(socket), message)
+
+    def test_a_cmake_project_outside_the_tree_builds_and_runs(self):
+        build = self.top / "cmake"
+        run("cmake", "-S", PROGRAM, "-B", build,
+            f"-DCMAKE_PREFIX_PATH={self.prefix}")
+        run("cmake", "--build", build)
+        self.expect_unavailable(build / "program")
+
+    def test_a_c_program_builds_by_pkg_config_and_runs(self):
+        pc = next(self.prefix.glob("lib*/**/agentmem.pc"))
+        environment = dict(os.environ, PKG_CONFIG_PATH=str(pc.parent))
+        flags = run("pkg-config", "--cflags", "--libs", "agentmem",
+                    env=environment).split()
+        program = self.top / "program_c"
+        run("cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic",
+            PROGRAM / "program.c", "-o", program, *flags)
+        self.expect_unavailable(program)
+
+    def test_only_names_of_ours_are_exported(self):
+        symbols = [line.split()[-1] for line in
+                   run("nm", "-D", "--defined-only",
+                       self.library).splitlines()]
+        self.assertIn("agentmem_connect", symbols)
+        foreign = [name for name in symbols
+                   if not name.startswith("agentmem_")]
+        self.assertEqual(foreign, [])
+
+    def test_what_the_header_declares_is_exported(self):
+        header = (self.prefix / "include/agentmem/agentmem.h").read_text()
+        declared = re.findall(
+            r"^AGENTMEM_API\s[\w\s*]*?(agentmem_\w+)\(", header, re.MULTILINE)
+        self.assertGreater(len(declared), 20)
+        symbols = run("nm", "-D", "--defined-only", self.library)
+        missing = [name for name in declared
+                   if not re.search(rf"\b{name}\b", symbols)]
+        self.assertEqual(missing, [])
+
+    def test_the_soname_is_0_and_guests_bring_no_grpc_along(self):
+        dynamic = run("readelf", "-d", self.library)
+        self.assertIn("[libagentmem.so.0]", dynamic)
+        needed = set(re.findall(r"NEEDED.*\[(\w[\w+-]*)\.so", dynamic))
+        self.assertLessEqual(
+            needed, {"libc", "libstdc++", "libgcc_s", "libm", "libcrypto",
+                     "ld-linux-x86-64"})
+        loaded = run("ldd", self.library)
+        for banned in ("absl", "grpc", "protobuf", "rocksdb"):
+            self.assertNotIn(banned, loaded)
+
+    def test_nothing_installed_names_the_machine_that_built_it(self):
+        for path in self.prefix.rglob("*"):
+            if path.suffix in {".cmake", ".pc", ".service", ".toml"}:
+                text = path.read_text()
+                self.assertNotIn(str(BUILD), text, path)
+                self.assertNotIn(str(PROGRAM.parents[2]), text, path)
+
+    def test_the_systemd_unit_starts_the_installed_memd(self):
+        unit = self.prefix / "lib/systemd/system/memd.service"
+        self.assertIn(f"ExecStart={self.installed}/bin/memd\n",
+                      unit.read_text())
+
+    def test_installed_programs_start(self):
+        for name in ("memd", "memctl"):
+            program = self.prefix / "bin" / name
+            self.assertTrue(program.exists(), name)
+            self.assertIn(name, run(program, "--help"))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
