@@ -18,6 +18,9 @@ namespace agentmem {
 namespace {
 
 constexpr std::uint64_t kDefaultDramMax = 1ULL << 30;
+// sockaddr_un takes 107; the administration's socket is made under a name that
+// is 12 longer and then moved.
+constexpr std::size_t kSocketPathBytesMax = 95;
 
 // Fills what follows from something else, and checks what must fit together.
 absl::Status Complete(const std::string& name, Config* config) {
@@ -26,6 +29,15 @@ absl::Status Complete(const std::string& name, Config* config) {
         (std::filesystem::path(config->socket_path).parent_path() /
          "admin.sock")
             .string();
+  }
+  for (const std::string& path :
+       {config->socket_path, config->admin_socket_path}) {
+    if (path.size() > kSocketPathBytesMax) {
+      return InvalidArgument(name + ": socket path " + path + " has " +
+                             std::to_string(path.size()) + " bytes; at most " +
+                             std::to_string(kSocketPathBytesMax) +
+                             " are allowed");
+    }
   }
   std::set<std::string> names;
   for (TenantConfig& tenant : config->tenants) {

@@ -16,7 +16,7 @@
 #include "memd/config.h"
 #include "memd/daemon.h"
 #include "memd/service/admin_service.h"
-#include "memd/service_manager.h"
+#include "memd/systemd_notify.h"
 
 namespace agentmem {
 namespace {
@@ -81,16 +81,16 @@ int Serve(const Config& config) {
   auto admin = AdminServer::Start(config.admin_socket_path, &(*daemon)->admin());
   if (!admin.ok()) return Fail(admin.status());
 
-  const ServiceManager manager(Environment("NOTIFY_SOCKET"));
+  const SystemdNotify systemd(Environment("NOTIFY_SOCKET"));
   std::thread waiter([&] {
     int signal_number = 0;
     sigwait(&signals, &signal_number);
-    manager.Stopping();
+    systemd.Stopping();
     (*daemon)->Stop();
   });
   LogInfo("memd serves on " + config.socket_path + ", state in " +
           config.state_directory);
-  manager.Ready();
+  systemd.Ready();
   const absl::Status status = (*daemon)->Run();
   waiter.join();
   admin->reset();

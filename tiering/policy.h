@@ -8,7 +8,7 @@
 // is inserted once before it is touched or removed); memd checks clients, not
 // the policy.
 //
-// Threads: thread-compatible. Errors: none; a broken precondition is a check.
+// Ownership: of its books only. Threads: thread-compatible. Errors: none; a broken precondition is a check.
 // Cost: O(1) an event; Coldest is O(answers + skipped).
 #ifndef AGENTMEM_TIERING_POLICY_H_
 #define AGENTMEM_TIERING_POLICY_H_

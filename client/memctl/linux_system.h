@@ -1,6 +1,7 @@
 // The machine that this process runs on. See system_view.h.
 //
-// Threads: thread-compatible. Cost: system calls.
+// Ownership: none. Threads: thread-compatible. Errors: as system_view.h says.
+// Cost: system calls.
 #ifndef AGENTMEM_CLIENT_MEMCTL_LINUX_SYSTEM_H_
 #define AGENTMEM_CLIENT_MEMCTL_LINUX_SYSTEM_H_
 

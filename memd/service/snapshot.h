@@ -1,7 +1,9 @@
 // What the administration sees: copies of a node's state at one moment.
 //
-// Plain values; made on the reactor, read by gRPC threads. Sizes in bytes,
-// times in nanoseconds.
+// Sizes in bytes, times in nanoseconds.
+//
+// Ownership: plain values. Threads: made on the reactor, read by gRPC threads.
+// Errors: AdminBackend's stand beside its methods. Cost: of a copy.
 #ifndef AGENTMEM_MEMD_SERVICE_SNAPSHOT_H_
 #define AGENTMEM_MEMD_SERVICE_SNAPSHOT_H_
 

@@ -8,9 +8,10 @@
 // Threads: one caller thread (the reactor); the implementation's own threads
 // only touch the iovecs. Callbacks: none.
 // Errors: in the completion; codes NOT_FOUND (no such block), DATA_LOSS (its
-// record is corrupt; message in TakeErrors), RESOURCE_EXHAUSTED (disk full),
-// UNAVAILABLE (the device failed). A failed put leaves nothing that Get or
-// Scan shows.
+// record is corrupt; the store logs why, once a block), RESOURCE_EXHAUSTED
+// (disk full), UNAVAILABLE (the device failed), INVALID_ARGUMENT (the operation
+// itself is wrong; of a get whose room is not the stored length, the completion
+// holds that length). A failed put leaves nothing that Get or Scan shows.
 // Cost: Submit never blocks: it returns how many were taken; the rest is to be
 // submitted again after a completion.
 #ifndef AGENTMEM_MEMD_STORE_BLOCK_STORE_H_

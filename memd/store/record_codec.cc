@@ -76,23 +76,22 @@ absl::StatusOr<std::span<const char>> CheckRecord(
     return BadRecord(tenant, key, "does not begin with a record's magic");
   }
   if (header.version != kRecordVersion) {
-    return BadRecord(tenant, key,
-                     "version " +
-                         ReadAndExpected(header.version, kRecordVersion));
+    return BadRecord(
+        tenant, key,
+        "version " + ReadAndExpected(header.version, kRecordVersion));
   }
   if (header.header_checksum != HeaderChecksum(header)) {
     return BadRecord(tenant, key, "its header's checksum does not match");
   }
   const TenantId tenant_read(header.tenant);
   if (tenant_read != tenant || header.key != key) {
-    return BadRecord(
-        tenant, key, "is the record of " + BlockName(tenant_read, header.key));
+    return BadRecord(tenant, key,
+                     "is the record of " + BlockName(tenant_read, header.key));
   }
   const std::span<const char> bytes = record.subspan(sizeof(header));
   if (bytes.size() != header.length) {
-    return BadRecord(
-        tenant, key,
-        "bytes " + ReadAndExpected(bytes.size(), header.length));
+    return BadRecord(tenant, key,
+                     "bytes " + ReadAndExpected(bytes.size(), header.length));
   }
   if (!IsValid(static_cast<BlockClass>(header.block_class)) ||
       header.key_id != 0) {
@@ -118,9 +117,8 @@ LocationRecord MakeLocation(BlockClass block_class, std::uint32_t length) {
 absl::StatusOr<StoredBlock> DecodeLocation(std::string_view store_key,
                                            std::string_view value) {
   if (store_key.size() != kStoreKeyBytes) {
-    return DataLoss(
-        "location: bytes of its key " +
-        ReadAndExpected(store_key.size(), kStoreKeyBytes));
+    return DataLoss("location: bytes of its key " +
+                    ReadAndExpected(store_key.size(), kStoreKeyBytes));
   }
   StoredBlock block;
   std::uint32_t tenant = 0;

@@ -5,6 +5,7 @@
 // fence. A writer takes the fence with AcquireFence, which adds one to it and
 // makes every older holder's changes fail with ABORTED, for ever.
 //
+// Ownership: what Open made owns it; callers borrow.
 // Threads: thread-safe. Errors: NOT_FOUND (Get), ABORTED (another version or
 // fence than expected; the message names both), INVALID_ARGUMENT (name empty or
 // over 1 KiB, value over 64 KiB), UNAVAILABLE (the device failed).

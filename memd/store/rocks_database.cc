@@ -1,21 +1,17 @@
 #include "memd/store/rocks_database.h"
 
-#include <rocksdb/cache.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
-#include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <utility>
 
 #include "base/log.h"
 #include "base/status.h"
-#include "memd/store/rocks_tuning.h"
-#include "proto/record_layout.h"
 
 namespace agentmem {
 namespace {
-
-constexpr std::size_t kBlockCacheBytes = 32 << 20;
 
 absl::Status MakeDirectories(const std::string& path) {
   if (path.empty()) {
@@ -24,17 +20,29 @@ absl::Status MakeDirectories(const std::string& path) {
   for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string part = path.substr(0, end);
     if (::mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) {
-      return ErrnoStatus("the store's directory " + part +
-                         " cannot be made");
+      return ErrnoStatus("the store's directory " + part + " cannot be made");
     }
     if (end == std::string::npos) return absl::OkStatus();
   }
 }
 
-bool IsLockHeld(const rocksdb::Status& status) {
-  const std::string text = status.ToString();
-  return status.IsIOError() && text.find("lock") != std::string::npos &&
-         text.find("/LOCK") != std::string::npos;
+// Is there space to open the database again? Opening writes what is in the log
+// into tables. Too little, and it would fail with the database closed, and
+// reads would end too.
+bool HasSpaceToOpen(const std::string& path) {
+  constexpr std::uint64_t kSlackBytes = 8 << 20;
+  std::uint64_t needed = kSlackBytes;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(path, error), end;
+       !error && it != end; it.increment(error)) {
+    if (it->path().extension() != ".log") continue;
+    std::error_code vanished;
+    const std::uint64_t bytes = it->file_size(vanished);
+    if (!vanished) needed += bytes;
+  }
+  struct statvfs disk;
+  return !error && ::statvfs(path.c_str(), &disk) == 0 &&
+         disk.f_bavail >= needed / disk.f_frsize;
 }
 
 }  // namespace
@@ -43,145 +51,103 @@ absl::StatusOr<std::unique_ptr<RocksDatabase>> RocksDatabase::Open(
     const std::string& path) {
   AGENTMEM_RETURN_IF_ERROR(MakeDirectories(path));
   std::unique_ptr<RocksDatabase> database(new RocksDatabase(path));
-  AGENTMEM_RETURN_IF_ERROR(database->OpenFamilies());
-  AGENTMEM_RETURN_IF_ERROR(database->CheckFormat());
+  AGENTMEM_RETURN_IF_ERROR(database->OpenDatabase());
   return database;
 }
 
-RocksDatabase::~RocksDatabase() {
-  if (db_ == nullptr) return;
-  for (rocksdb::ColumnFamilyHandle* handle : handles_) {
-    db_->DestroyColumnFamilyHandle(handle);
-  }
-  const rocksdb::Status status = db_->Close();
-  if (!status.ok()) {
-    LogError(StatusMessage(FromRocks(status, "closing the store")));
-  }
-}
+RocksDatabase::~RocksDatabase() { CloseDatabase(); }
 
-absl::Status RocksDatabase::OpenFamilies() {
-  const rocksdb::DBOptions options = DatabaseTuning();
-  // Families that a later version added have to be opened too, or its format
-  // version could not be read and named.
-  std::vector<std::string> names;
-  const rocksdb::Status listed =
-      rocksdb::DB::ListColumnFamilies(options, path_, &names);
-  if (!listed.ok()) names.clear();  // no database yet, or Open says what is
-  for (const char* const ours : {"default", "blocks", "locations", "refs"}) {
-    if (std::find(names.begin(), names.end(), ours) == names.end()) {
-      names.push_back(ours);
-    }
-  }
-  const std::shared_ptr<rocksdb::Cache> cache =
-      rocksdb::NewLRUCache(kBlockCacheBytes);
-  std::vector<rocksdb::ColumnFamilyDescriptor> families;
-  for (const std::string& name : names) {
-    families.emplace_back(name, FamilyTuning(name, cache));
-  }
-  rocksdb::DB* db = nullptr;
-  const rocksdb::Status status =
-      rocksdb::DB::Open(options, path_, families, &handles_, &db);
-  if (IsLockHeld(status)) {
-    return FailedPrecondition("the store in " + path_ +
-                              " is in use: its LOCK is held by another "
-                              "process; stop it, or name another directory");
-  }
-  if (!status.ok()) return FromRocks(status, "opening the store");
-  db_.reset(db);
-  for (rocksdb::ColumnFamilyHandle* handle : handles_) {
-    if (handle->GetName() == "blocks") blocks_ = handle;
-    if (handle->GetName() == "locations") locations_ = handle;
-    if (handle->GetName() == "refs") refs_ = handle;
-  }
+absl::Status RocksDatabase::OpenDatabase() {
+  AGENTMEM_ASSIGN_OR_RETURN(std::unique_ptr<OpenedRocks> opened,
+                            OpenedRocks::Open(path_));
+  MutexLock lock(&mutex_);
+  closed_ = false;
+  // Whoever drops the last use closes the database and says so.
+  opened_ =
+      std::shared_ptr<OpenedRocks>(opened.release(), [this](OpenedRocks* last) {
+        delete last;
+        MutexLock closing(&mutex_);
+        closed_ = true;
+        closed_waits_.NotifyAll();
+      });
   return absl::OkStatus();
 }
 
-absl::Status RocksDatabase::CheckFormat() {
-  const std::string ours = std::to_string(kStoreFormatVersion);
-  std::string found;
-  const rocksdb::Status status =
-      db_->Get(rocksdb::ReadOptions(), kStoreFormatName, &found);
-  if (status.ok()) {
-    if (found == ours) return absl::OkStatus();
-    return FailedPrecondition("the store in " + path_ + " has format version " +
-                              found + ", this memd reads and writes version " +
-                              ours +
-                              "; run the memd that wrote it, or name another "
-                              "directory");
+void RocksDatabase::CloseDatabase() {
+  std::shared_ptr<OpenedRocks> opened;
+  {
+    MutexLock lock(&mutex_);
+    opened.swap(opened_);
   }
-  if (!status.IsNotFound()) {
-    return FromRocks(status, "reading the store's format version");
-  }
-  AGENTMEM_ASSIGN_OR_RETURN(const bool empty, IsEmpty());
-  if (!empty) {
-    return FailedPrecondition("the store in " + path_ +
-                              " has data but no format version; this memd "
-                              "reads and writes version " +
-                              ours + "; name another directory");
-  }
-  rocksdb::WriteOptions synced;
-  synced.sync = true;
-  return FromRocks(db_->Put(synced, kStoreFormatName, ours),
-                   "writing the store's format version");
+  opened.reset();
+  MutexLock lock(&mutex_);
+  while (!closed_) closed_waits_.Wait(&mutex_);
 }
 
-absl::StatusOr<bool> RocksDatabase::IsEmpty() {
-  for (rocksdb::ColumnFamilyHandle* handle : handles_) {
-    const std::unique_ptr<rocksdb::Iterator> iterator(
-        db_->NewIterator(rocksdb::ReadOptions(), handle));
-    iterator->SeekToFirst();
-    if (iterator->Valid()) return false;
-    AGENTMEM_RETURN_IF_ERROR(
-        FromRocks(iterator->status(), "looking into the store"));
-  }
-  return true;
+absl::StatusOr<std::shared_ptr<OpenedRocks>> RocksDatabase::Use() {
+  if (std::shared_ptr<OpenedRocks> opened = Opened()) return opened;
+  // It is being opened again, which is waited for, or could not be.
+  AGENTMEM_RETURN_IF_ERROR(RecoverAfterFailure());
+  if (std::shared_ptr<OpenedRocks> opened = Opened()) return opened;
+  return Unavailable("the store in " + path_ + " is closed after a failure");
 }
 
-absl::Status RocksDatabase::FromRocks(const rocksdb::Status& status,
-                                      const std::string& what) const {
-  if (status.ok()) return absl::OkStatus();
-  const std::string message = what + " in " + path_ + ": " + status.ToString();
-  if (status.IsNotFound()) return NotFound(message);
-  if (status.IsNoSpace() || status.IsSpaceLimit()) {
-    return ResourceExhausted(message +
-                             "; free space there, writes then go on by "
-                             "themselves");
-  }
-  if (status.IsCorruption()) return DataLoss(message);
-  return Unavailable(message);
+std::shared_ptr<OpenedRocks> RocksDatabase::Opened() {
+  MutexLock lock(&mutex_);
+  return opened_;
 }
 
 absl::Status RocksDatabase::Write(const rocksdb::WriteOptions& options,
                                   rocksdb::WriteBatch* batch) {
-  AGENTMEM_RETURN_IF_ERROR(ResumeAfterError());
-  return NoteWrite(db_->Write(options, batch), "writing blocks");
+  AGENTMEM_RETURN_IF_ERROR(RecoverAfterFailure());
+  AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<OpenedRocks> opened, Use());
+  return NoteWrite(opened->db()->Write(options, batch), "writing",
+                   options.disableWAL ? kMemory : kLog);
 }
 
 absl::Status RocksDatabase::Flush() {
-  AGENTMEM_RETURN_IF_ERROR(ResumeAfterError());
-  rocksdb::Status status = db_->FlushWAL(/*sync=*/true);
-  if (status.ok()) status = db_->Flush(rocksdb::FlushOptions(), handles_);
-  return NoteWrite(status, "flushing");
+  AGENTMEM_RETURN_IF_ERROR(RecoverAfterFailure());
+  AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<OpenedRocks> opened, Use());
+  rocksdb::Status status = opened->db()->FlushWAL(/*sync=*/true);
+  if (status.ok()) {
+    status = opened->db()->Flush(rocksdb::FlushOptions(), opened->families());
+  }
+  return NoteWrite(status, "flushing", kMemory);
 }
 
-absl::Status RocksDatabase::ResumeAfterError() {
-  {
-    MutexLock lock(&mutex_);
-    if (!failing_) return absl::OkStatus();
+absl::Status RocksDatabase::RecoverAfterFailure() {
+  if (Failure().ok()) return absl::OkStatus();
+  MutexLock recovering(&recovery_mutex_);
+  const absl::Status failure = Failure();
+  if (failure.ok()) return absl::OkStatus();
+  if (const std::shared_ptr<OpenedRocks> opened = Opened()) {
+    // OK at once if nothing stands in the way of a write.
+    const rocksdb::Status resumed = opened->db()->Resume();
+    if (resumed.ok()) return absl::OkStatus();
+    if (failure.code() != absl::StatusCode::kResourceExhausted) return failure;
   }
-  // Does nothing if there is no background error. Blocks for a flush, and fails
-  // at once while the disk is still full.
-  return NoteWrite(db_->Resume(), "resuming after an error");
+  if (!HasSpaceToOpen(path_)) return failure;
+  LogInfo("the store in " + path_ +
+          " has space again: opening it anew; blocks of class cache that were "
+          "in memory only are dropped");
+  CloseDatabase();
+  return OpenDatabase();
+}
+
+absl::Status RocksDatabase::Failure() {
+  MutexLock lock(&mutex_);
+  return failures_[kLog].ok() ? failures_[kMemory] : failures_[kLog];
 }
 
 absl::Status RocksDatabase::NoteWrite(const rocksdb::Status& status,
-                                      const std::string& what) {
-  const absl::Status result = FromRocks(status, what);
+                                      const std::string& what, WriteTo to) {
+  const absl::Status result = RocksStatus(status, what, path_);
   bool changed = false;
   {
     MutexLock lock(&mutex_);
-    changed = failing_ != !result.ok();
-    failing_ = !result.ok();
+    changed = failures_[to].ok() != result.ok();
+    // The first failure is the cause; RocksDB may only repeat that it stopped.
+    if (changed) failures_[to] = result;
   }
   if (!changed) return result;
   if (result.ok()) {
@@ -201,17 +167,21 @@ void RocksDatabase::LogOnce(const std::string& message) {
     last = logged_.size() == kLoggedMax;
   }
   LogError(message);
-  if (last) LogError("further errors of the store are counted, not logged");
+  if (last) LogError("that many errors of the store were logged: no more are");
 }
 
 std::uint64_t RocksDatabase::DiskBytes() {
+  const std::shared_ptr<OpenedRocks> opened = Opened();
+  if (opened == nullptr) return 0;
   std::uint64_t sum = 0;
-  for (rocksdb::ColumnFamilyHandle* handle : handles_) {
+  for (rocksdb::ColumnFamilyHandle* family : opened->families()) {
     for (const std::string* property :
          {&rocksdb::DB::Properties::kLiveSstFilesSize,
           &rocksdb::DB::Properties::kTotalBlobFileSize}) {
       std::uint64_t bytes = 0;
-      if (db_->GetIntProperty(handle, *property, &bytes)) sum += bytes;
+      if (opened->db()->GetIntProperty(family, *property, &bytes)) {
+        sum += bytes;
+      }
     }
   }
   return sum;

@@ -1,11 +1,17 @@
-// One opened RocksDB database with the column families of rocks_store.h.
+// The store's database, opened for as long as this object lives, and opened
+// again when RocksDB itself cannot go on.
 //
-// Ownership: owns the database and its lock on the directory; both go with it.
-// Whoever borrows the handles ends its threads first.
-// Threads: thread-safe. Errors: FromRocks makes canonical codes of RocksDB's:
-// NOT_FOUND, RESOURCE_EXHAUSTED (no space), DATA_LOSS (corruption), UNAVAILABLE
-// (the rest); each message names the directory.
-// Cost: Write blocks for the disk when synced, and while RocksDB is behind.
+// A failed write stops RocksDB. RocksDB 7.8 resumes after some failures, but
+// never after one of its log on a full disk (the log's writer stays broken): as
+// soon as there is space again, the next write closes the database and opens it
+// anew. What was in memory only is then lost: blocks of class cache, whose puts
+// were not durable, become misses. While the disk is full, reads go on.
+//
+// Ownership: owns the database; it stays open while somebody uses it (Use), and
+// an opening waits for those. Threads: thread-safe; a thread that holds a Use
+// must not call Use, Write or Flush. Errors: as RocksStatus (opened_rocks.h).
+// Cost: Use takes a mutex. Write blocks for the disk when synced, while RocksDB
+// is behind, and while the database is opened again.
 //
 // Memory, beside the operating system's page cache:
 //   blocks     4 write buffers x 64 MiB   = 256 MiB
@@ -14,22 +20,21 @@
 //   default    2 x 1 MiB                  =   2 MiB
 //   the block cache, with indexes and filters  32 MiB
 //   a write batch per writer thread            20 MiB  (16 and one block)
+//   a block per reader thread                   4 MiB
 //   table and blob readers, 512 files          ~8 MiB
-// In all about 342 MiB with one writer thread; a write buffer may be passed by
+// In all about 346 MiB with one thread of each; a write buffer may be passed by
 // one batch before it is switched.
 #ifndef AGENTMEM_MEMD_STORE_ROCKS_DATABASE_H_
 #define AGENTMEM_MEMD_STORE_ROCKS_DATABASE_H_
 
-#include <rocksdb/db.h>
-
 #include <memory>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
+#include "memd/store/opened_rocks.h"
 
 namespace agentmem {
 
@@ -43,17 +48,16 @@ class RocksDatabase {
   RocksDatabase(const RocksDatabase&) = delete;
   RocksDatabase& operator=(const RocksDatabase&) = delete;
 
-  // After an error in its background work RocksDB refuses writes; each Write
-  // then tries to resume first, so that writes work again once space returned.
+  // The opened database, for one operation. Waits while it is being opened
+  // again; an error if that failed (the next Use tries again).
+  absl::StatusOr<std::shared_ptr<OpenedRocks>> Use();
+
+  // After a failure each Write first tries to make writes possible again.
   absl::Status Write(const rocksdb::WriteOptions& options,
                      rocksdb::WriteBatch* batch);
 
   // Everything written is on stable storage when this returned OK.
   absl::Status Flush();
-
-  // The status of `what` under a canonical code.
-  absl::Status FromRocks(const rocksdb::Status& status,
-                         const std::string& what) const;
 
   // Logs `message` if it was not logged before. At most kLoggedMax messages
   // are, so that a broken disk does not fill the log; a last line says so.
@@ -61,34 +65,33 @@ class RocksDatabase {
 
   std::uint64_t DiskBytes();
 
-  rocksdb::DB* db() { return db_.get(); }
-  rocksdb::ColumnFamilyHandle* blocks() { return blocks_; }
-  rocksdb::ColumnFamilyHandle* locations() { return locations_; }
-  rocksdb::ColumnFamilyHandle* refs() { return refs_; }
   const std::string& path() const { return path_; }
 
  private:
   static constexpr std::size_t kLoggedMax = 256;
+  // Where a write went first. On a full disk writes to memory may succeed
+  // between failures of the log; noted apart, neither hides the other's.
+  enum WriteTo { kLog = 0, kMemory = 1 };
 
   explicit RocksDatabase(std::string path) : path_(std::move(path)) {}
-  absl::Status OpenFamilies();
-  absl::Status CheckFormat();
-  absl::StatusOr<bool> IsEmpty();
-  absl::Status ResumeAfterError();
+  absl::Status OpenDatabase() AGENTMEM_EXCLUDES(mutex_);
+  // Waits until nobody uses the database; it is closed then.
+  void CloseDatabase() AGENTMEM_EXCLUDES(mutex_);
+  std::shared_ptr<OpenedRocks> Opened();
+  absl::Status RecoverAfterFailure();
+  absl::Status Failure();
   // Notes the outcome of a write: logs the first failure and the recovery.
-  absl::Status NoteWrite(const rocksdb::Status& status,
-                         const std::string& what);
+  absl::Status NoteWrite(const rocksdb::Status& status, const std::string& what,
+                         WriteTo to);
 
-  // Constant after Open; they synchronise themselves.
   const std::string path_;
-  std::unique_ptr<rocksdb::DB> db_;
-  std::vector<rocksdb::ColumnFamilyHandle*> handles_;
-  rocksdb::ColumnFamilyHandle* blocks_ = nullptr;
-  rocksdb::ColumnFamilyHandle* locations_ = nullptr;
-  rocksdb::ColumnFamilyHandle* refs_ = nullptr;
-
+  Mutex recovery_mutex_;  // one recovery at a time; taken before mutex_
   Mutex mutex_;
-  bool failing_ AGENTMEM_GUARDED_BY(mutex_) = false;
+  CondVar closed_waits_;
+  std::shared_ptr<OpenedRocks> opened_ AGENTMEM_GUARDED_BY(mutex_);
+  bool closed_ AGENTMEM_GUARDED_BY(mutex_) = true;
+  // The last failure, until a write of that kind succeeds.
+  absl::Status failures_[2] AGENTMEM_GUARDED_BY(mutex_);
   std::set<std::string> logged_ AGENTMEM_GUARDED_BY(mutex_);
 };
 

@@ -11,7 +11,8 @@
 // them, and that is a miss), and go into the unsynced WAL when state.
 //
 // Ownership: owns the database and its worker threads. Threads: see the
-// interfaces. Bounds: at most `queue_ops_max` operations accepted and not yet
+// interfaces. Errors: Open's stand beside it, the rest with the interfaces.
+// Bounds: at most `queue_ops_max` operations accepted and not yet
 // polled; Submit takes no more.
 #ifndef AGENTMEM_MEMD_STORE_ROCKS_STORE_H_
 #define AGENTMEM_MEMD_STORE_ROCKS_STORE_H_

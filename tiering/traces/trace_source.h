@@ -1,6 +1,7 @@
 // A stream of requests, from a recorded trace or from a generator.
 //
-// Threads: thread-compatible.
+// Ownership: owns what it reads from. Threads: thread-compatible. Errors: as
+// the implementation says; a broken request is named and left behind.
 #ifndef AGENTMEM_TIERING_TRACES_TRACE_SOURCE_H_
 #define AGENTMEM_TIERING_TRACES_TRACE_SOURCE_H_
 

@@ -1,18 +1,18 @@
 // What systemd is told (sd_notify's protocol: one datagram a message).
 //
 // Ownership: a value. Threads: thread-compatible. Errors: none; without a
-// service manager every call does nothing. Cost: one system call a message.
-#ifndef AGENTMEM_MEMD_SERVICE_MANAGER_H_
-#define AGENTMEM_MEMD_SERVICE_MANAGER_H_
+// systemd every call does nothing. Cost: one system call a message.
+#ifndef AGENTMEM_MEMD_SYSTEMD_NOTIFY_H_
+#define AGENTMEM_MEMD_SYSTEMD_NOTIFY_H_
 
 #include <string>
 
 namespace agentmem {
 
-class ServiceManager {
+class SystemdNotify {
  public:
   // `socket` is $NOTIFY_SOCKET; empty: nobody listens.
-  explicit ServiceManager(std::string socket) : socket_(std::move(socket)) {}
+  explicit SystemdNotify(std::string socket) : socket_(std::move(socket)) {}
 
   void Ready() const { Send("READY=1"); }
   void Stopping() const { Send("STOPPING=1"); }
@@ -26,4 +26,4 @@ class ServiceManager {
 
 }  // namespace agentmem
 
-#endif  // AGENTMEM_MEMD_SERVICE_MANAGER_H_
+#endif  // AGENTMEM_MEMD_SYSTEMD_NOTIFY_H_

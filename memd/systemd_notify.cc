@@ -1,4 +1,4 @@
-#include "memd/service_manager.h"
+#include "memd/systemd_notify.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -10,7 +10,7 @@
 
 namespace agentmem {
 
-void ServiceManager::Send(const std::string& message) const {
+void SystemdNotify::Send(const std::string& message) const {
   sockaddr_un address = {};
   if (socket_.empty() || socket_.size() >= sizeof(address.sun_path)) return;
   address.sun_family = AF_UNIX;
