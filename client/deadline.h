@@ -1,7 +1,7 @@
 // A point in CLOCK_MONOTONIC until which an operation may wait.
 //
-// Ownership: a value. Threads: thread-compatible. Errors: none. Cost: one clock read to make, none for a
-// timeout of 0 or AGENTMEM_FOREVER.
+// Ownership: a value. Threads: thread-compatible. Errors: none. Cost: one clock
+// read to make, none for a timeout of 0 or AGENTMEM_FOREVER.
 #ifndef AGENTMEM_CLIENT_DEADLINE_H_
 #define AGENTMEM_CLIENT_DEADLINE_H_
 

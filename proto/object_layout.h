@@ -15,7 +15,8 @@
 
 namespace agentmem {
 
-inline constexpr std::uint64_t kObjectMagic = 0x314a424f'4d454741ULL;  // AGEMOBJ1
+inline constexpr std::uint64_t kObjectMagic =
+    0x314a424f'4d454741ULL;  // AGEMOBJ1
 inline constexpr std::uint32_t kObjectVersion = 1;
 inline constexpr std::uint32_t kObjectInline = 1;  // flags
 inline constexpr std::uint32_t kObjectChunkBytes = 1 << 20;

@@ -69,7 +69,8 @@ inline constexpr std::uint32_t kStoreFormatVersion = 1;
 inline constexpr std::size_t kStoreKeyBytes = 4 + sizeof(Key);
 static_assert(kStoreKeyBytes == 20);
 
-inline constexpr std::uint64_t kRecordMagic = 0x31434552'4d454741ULL;  // AGEMREC1
+inline constexpr std::uint64_t kRecordMagic =
+    0x31434552'4d454741ULL;  // AGEMREC1
 inline constexpr std::uint32_t kRecordVersion = 1;
 
 struct RecordHeader {

@@ -90,7 +90,8 @@ typedef struct agentmem_sequence agentmem_sequence;
 typedef struct agentmem_options {
   uint32_t size;           /* sizeof(agentmem_options), set by the caller */
   uint32_t reserved;       /* 0 */
-  const char* socket_path; /* NULL: $XDG_RUNTIME_DIR/agentmem/memd.sock, as root
+  const char* socket_path; /* NULL: $AGENTMEM_SOCKET; else
+                              $XDG_RUNTIME_DIR/agentmem/memd.sock, as root
                               /run/agentmem/memd.sock */
   const char* tenant;      /* NULL: the user's default tenant */
   const char* name;        /* NULL: the program's name; for memctl clients */
@@ -98,8 +99,8 @@ typedef struct agentmem_options {
 } agentmem_options;
 
 /* `options` may be NULL. UNAVAILABLE: no memd answers (the message names the
- * socket); PERMISSION_DENIED: the tenant is not this user's; FAILED_PRECONDITION:
- * another version (both named). */
+ * socket); PERMISSION_DENIED: the tenant is not this user's;
+ * FAILED_PRECONDITION: another version (both named). */
 AGENTMEM_API agentmem_code agentmem_connect(const agentmem_options* options,
                                             agentmem_client** client,
                                             agentmem_error* error);
@@ -117,12 +118,13 @@ typedef struct agentmem_span {
   uint8_t reserved[7];
 } agentmem_span;
 
-/* Gets `count` blocks; spans[i] belongs to keys[i]. Blocks in DRAM are pinned at
- * once; for others memd is asked once, and waited for until the timeout.
- * OK: all are there. Otherwise some spans may be there (data not NULL) and must
- * be released: NOT_FOUND (some are stored nowhere), DEADLINE_EXCEEDED,
- * UNAVAILABLE (memd is gone), RESOURCE_EXHAUSTED (hold quota or pool; named),
- * DATA_LOSS (the only copy is corrupt). */
+/* Gets `count` blocks; spans[i] belongs to keys[i]. Blocks in DRAM are pinned
+ * at once; for others memd is asked once, and waited for until the timeout. OK:
+ * all are there. Otherwise some spans may be there (data not NULL) and must be
+ * released: NOT_FOUND (some are stored nowhere), DEADLINE_EXCEEDED, UNAVAILABLE
+ * (memd is gone), RESOURCE_EXHAUSTED (hold quota or pool; named), DATA_LOSS
+ * (the only copy is corrupt). With a timeout of 0 the index is the answer:
+ * NOT_FOUND only if no put of this client is still on its way. */
 AGENTMEM_API agentmem_code agentmem_get(agentmem_client* client,
                                         const agentmem_key* keys, size_t count,
                                         uint64_t timeout_ns,
@@ -154,18 +156,16 @@ AGENTMEM_API agentmem_code agentmem_prefetch(agentmem_client* client,
  * DEADLINE_EXCEEDED) or agentmem_put_forget. */
 typedef uint64_t agentmem_put_id;
 
-/* Copies `length` bytes into shared memory and posts them under `key`. Waits, up
- * to the timeout, only for room. A key that exists already keeps its bytes, and
- * the put succeeds. `put` may be NULL: then nobody will ask for its outcome.
- * INVALID_ARGUMENT: length 0 or beyond AGENTMEM_BLOCK_BYTES_MAX, unknown class
- * or ack. RESOURCE_EXHAUSTED: everything is pinned or over quota (named). */
-AGENTMEM_API agentmem_code agentmem_put(agentmem_client* client,
-                                        const agentmem_key* key,
-                                        const void* data, uint64_t length,
-                                        agentmem_class block_class,
-                                        agentmem_ack ack, uint64_t timeout_ns,
-                                        agentmem_put_id* put,
-                                        agentmem_error* error);
+/* Copies `length` bytes into shared memory and posts them under `key`. Waits,
+ * up to the timeout, only for room. A key that exists already keeps its bytes,
+ * and the put succeeds. `put` may be NULL: then nobody will ask for its
+ * outcome. INVALID_ARGUMENT: length 0 or beyond AGENTMEM_BLOCK_BYTES_MAX,
+ * unknown class or ack. RESOURCE_EXHAUSTED: everything is pinned or over quota
+ * (named). */
+AGENTMEM_API agentmem_code
+agentmem_put(agentmem_client* client, const agentmem_key* key, const void* data,
+             uint64_t length, agentmem_class block_class, agentmem_ack ack,
+             uint64_t timeout_ns, agentmem_put_id* put, agentmem_error* error);
 
 typedef struct agentmem_reservation {
   void* data; /* write here */
@@ -212,10 +212,10 @@ AGENTMEM_API agentmem_code agentmem_object_size(agentmem_client* client,
                                                 uint64_t* length,
                                                 agentmem_error* error);
 /* Copies bytes [offset, offset + capacity) that exist; `length`: how many. */
-AGENTMEM_API agentmem_code agentmem_object_get(
-    agentmem_client* client, const char* name, uint64_t offset, void* data,
-    uint64_t capacity, uint64_t timeout_ns, uint64_t* length,
-    agentmem_error* error);
+AGENTMEM_API agentmem_code
+agentmem_object_get(agentmem_client* client, const char* name, uint64_t offset,
+                    void* data, uint64_t capacity, uint64_t timeout_ns,
+                    uint64_t* length, agentmem_error* error);
 
 /* ---- sequences: chains of KV blocks ------------------------------------ */
 
@@ -236,10 +236,10 @@ AGENTMEM_API void agentmem_sequence_close(agentmem_sequence* sequence);
 /* The longest stored prefix of `tokens`, in whole blocks: writes its keys (at
  * most `capacity`) and sets the sequence's head behind it. Blocks in any tier
  * count. One walk in shared memory: no daemon, no system call. */
-AGENTMEM_API agentmem_code agentmem_sequence_match(
-    agentmem_sequence* sequence, const uint32_t* tokens, size_t token_count,
-    agentmem_key* keys, size_t capacity, size_t* matched_blocks,
-    agentmem_error* error);
+AGENTMEM_API agentmem_code
+agentmem_sequence_match(agentmem_sequence* sequence, const uint32_t* tokens,
+                        size_t token_count, agentmem_key* keys, size_t capacity,
+                        size_t* matched_blocks, agentmem_error* error);
 /* The key of the block behind the head, which `tokens` (the whole list, from
  * the first token on) continues; moves the head behind it. OUT_OF_RANGE: tokens
  * do not fill that block. */

@@ -1,0 +1,120 @@
+// A client's way to memd: the current session, what is posted to its ring, and
+// the answers.
+//
+// Post writes submissions and rings the doorbell once; WaitAll sleeps until
+// their answers are in; Take hands one out. Any thread that waits or posts
+// takes all answers off the ring, whoever they are for. memd takes submissions
+// in the order in which they were posted: a kFetch behind a kPublish finds its
+// block, which is why a client always reads its own posted puts.
+//
+// When memd hangs up, the operations in flight end with UNAVAILABLE, and the
+// session stays current for reading, until AcquireLive has made a new one.
+//
+// Ownership: a reference to the current session; what Acquire returns is the
+// caller's to Unref. Threads: thread-safe. Errors: UNAVAILABLE when memd is
+// gone at the deadline, DEADLINE_EXCEEDED when the ring has no room until then.
+// Cost: Post is a lock, and a system call if memd sleeps.
+#ifndef AGENTMEM_CLIENT_CHANNEL_H_
+#define AGENTMEM_CLIENT_CHANNEL_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "client/deadline.h"
+#include "client/handshake_client.h"
+#include "client/op_table.h"
+#include "client/outcome.h"
+#include "client/session.h"
+
+namespace agentmem::client {
+
+enum class Answers { kWanted, kForgotten };
+
+class Channel {
+ public:
+  explicit Channel(Endpoint endpoint);
+  // Tells memd that the client ends, and unmaps every session of it.
+  ~Channel();
+
+  // The first connection; tries until the deadline.
+  Outcome Connect(const Deadline& deadline);
+
+  const std::atomic<Session*>* current() const { return &current_; }
+  Session* Acquire() AGENTMEM_EXCLUDES(mutex_);
+  // A session whose memd lives, as far as one can tell: reconnects if need be.
+  Outcome AcquireLive(const Deadline& deadline, Session** session);
+
+  // Posts entries in order; gives each its op id (in `entries[i].op_id`).
+  // *posted of them are posted even if the outcome is not OK.
+  Outcome Post(Session* session, std::span<SubmissionEntry> entries,
+               Answers answers, const Deadline& deadline, std::size_t* posted)
+      AGENTMEM_EXCLUDES(mutex_);
+  // For operations that memd does not answer. Never waits: without room in the
+  // ring it goes out with the next post or answer.
+  void PostUnanswered(Session* session, SubmissionEntry entry)
+      AGENTMEM_EXCLUDES(mutex_);
+  void ReleaseHold(Session* session, std::uint32_t slot,
+                   std::uint64_t generation);
+
+  // True when the answers of all `entries` are in, or `enough` says so, which
+  // is asked after every signal of memd.
+  bool WaitAll(Session* session, std::span<const SubmissionEntry> entries,
+               const Deadline& deadline,
+               const std::function<bool()>& enough = nullptr)
+      AGENTMEM_EXCLUDES(mutex_);
+  bool WaitOne(Session* session, std::uint64_t id, const Deadline& deadline);
+  // Ends `id`: true with its answer, false if there is none yet; it is then
+  // forgotten, and a hold that comes late is released.
+  bool Take(std::uint64_t id, CompletionEntry* answer)
+      AGENTMEM_EXCLUDES(mutex_);
+  // A put's handle: is there such an operation?
+  bool Known(std::uint64_t id) AGENTMEM_EXCLUDES(mutex_);
+  std::uint32_t InFlight(Op op) AGENTMEM_EXCLUDES(mutex_);
+
+  const std::string& socket_path() const { return endpoint_.socket_path; }
+
+ private:
+  void Reap() AGENTMEM_REQUIRES(mutex_);
+  void PostClose(Session* session) AGENTMEM_EXCLUDES(mutex_);
+  void FlushBacklog() AGENTMEM_REQUIRES(mutex_);
+  std::uint32_t Room() const AGENTMEM_REQUIRES(mutex_);
+  void Write(const SubmissionEntry& entry) AGENTMEM_REQUIRES(mutex_);
+  void PublishTail() AGENTMEM_REQUIRES(mutex_);
+  Outcome PostSome(Session* session, std::span<SubmissionEntry> entries,
+                   Answers answers, std::size_t* posted)
+      AGENTMEM_EXCLUDES(mutex_);
+  bool AllDone(Session* session, std::span<const SubmissionEntry> entries)
+      AGENTMEM_EXCLUDES(mutex_);
+  void SleepOnSignal(Session* session, std::uint32_t seen,
+                     const Deadline& deadline);
+  bool IsDead(Session* session) AGENTMEM_EXCLUDES(mutex_);
+  void MarkDead(Session* session) AGENTMEM_EXCLUDES(mutex_);
+  Outcome Reconnect(const Deadline& deadline) AGENTMEM_EXCLUDES(mutex_);
+  Outcome OpenSession(const Deadline& deadline, Session** session);
+  void Install(Session* session) AGENTMEM_REQUIRES(mutex_);
+
+  const Endpoint endpoint_;
+  SessionSet sessions_;
+  std::atomic<Session*> current_ = nullptr;
+  std::atomic<TimeNs> checked_alive_at_ = 0;
+
+  Mutex mutex_;
+  OpTable ops_ AGENTMEM_GUARDED_BY(mutex_);
+  // Unanswered submissions for which the ring had no room.
+  std::vector<SubmissionEntry> backlog_ AGENTMEM_GUARDED_BY(mutex_);
+  std::uint64_t submission_tail_ AGENTMEM_GUARDED_BY(mutex_) = 0;
+  std::uint64_t completion_head_ AGENTMEM_GUARDED_BY(mutex_) = 0;
+  bool dead_ AGENTMEM_GUARDED_BY(mutex_) = false;  // the current session
+  bool reconnecting_ AGENTMEM_GUARDED_BY(mutex_) = false;
+  std::string last_failure_ AGENTMEM_GUARDED_BY(mutex_);
+};
+
+}  // namespace agentmem::client
+
+#endif  // AGENTMEM_CLIENT_CHANNEL_H_

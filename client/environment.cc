@@ -1,0 +1,23 @@
+#include "client/environment.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+namespace agentmem::client {
+
+std::string DefaultSocketPath() {
+  const char* chosen = std::getenv("AGENTMEM_SOCKET");
+  if (chosen != nullptr && *chosen != '\0') return chosen;
+  if (geteuid() == 0) return "/run/agentmem/memd.sock";
+  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+  if (runtime != nullptr && *runtime != '\0') {
+    return std::string(runtime) + "/agentmem/memd.sock";
+  }
+  return "/run/user/" + std::to_string(geteuid()) + "/agentmem/memd.sock";
+}
+
+std::string DefaultClientName() { return program_invocation_short_name; }
+
+}  // namespace agentmem::client

@@ -1,0 +1,107 @@
+#include "client/messages.h"
+
+#include <cstdio>
+
+namespace agentmem::client {
+namespace {
+
+std::string Pid(std::uint64_t pid) {
+  return pid == 0 ? std::string("several processes")
+                  : "process " + std::to_string(pid);
+}
+
+std::string Quota(const char* what, const CompletionEntry& completion,
+                  const char* used, const char* remedy) {
+  return std::string(what) + " of " + HumanBytes(completion.detail[0]) +
+         " is used up: " + HumanBytes(completion.detail[1]) + " " + used +
+         " by " + Pid(completion.detail[2]) + "; " + remedy;
+}
+
+}  // namespace
+
+std::string HumanBytes(std::uint64_t bytes) {
+  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  int unit = 0;
+  double value = static_cast<double>(bytes);
+  while (value >= 1024 && unit < 4) {
+    value /= 1024;
+    ++unit;
+  }
+  char text[48];
+  const bool whole = value == static_cast<double>(static_cast<int>(value));
+  std::snprintf(text, sizeof(text), whole ? "%.0f %s" : "%.1f %s", value,
+                kUnits[unit]);
+  return text;
+}
+
+std::string KeyText(const Key& key) {
+  char text[48];
+  std::snprintf(text, sizeof(text), "%08x-%08x%08x%08x", key.group, key.name[0],
+                key.name[1], key.name[2]);
+  return text;
+}
+
+std::string Explain(const CompletionEntry& completion) {
+  const auto& detail = completion.detail;
+  switch (completion.reason) {
+    case Reason::kNone:
+      return "memd gave no reason (code " +
+             std::to_string(static_cast<int>(completion.code)) + ")";
+    case Reason::kNoSuchBlock:
+      return "no tier has the block";
+    case Reason::kPoolFull:
+      return "the tenant's DRAM pool of " + HumanBytes(detail[0]) +
+             " is full and nothing in it can be evicted: " +
+             HumanBytes(detail[1]) + " are pinned or held, most by " +
+             Pid(detail[2]) + "; release blocks, or enlarge the pool";
+    case Reason::kHoldQuota:
+      return Quota("the hold quota", completion, "are held",
+                   "release blocks, or raise the quota");
+    case Reason::kGrantQuota:
+      return Quota("the grant quota", completion, "are granted",
+                   "publish or abandon reservations, or raise the quota");
+    case Reason::kIndexFull:
+      return "all " + std::to_string(detail[0]) +
+             " slots of the tenant's index are in use; raise the number of "
+             "slots in memd's configuration";
+    case Reason::kBadLength:
+      return "length " + std::to_string(detail[0]) + "; 1 to " +
+             std::to_string(detail[1]) + " bytes are allowed";
+    case Reason::kBadGrant:
+      return "memd does not know grant " + std::to_string(detail[0]) +
+             " under sequence " + std::to_string(detail[1]);
+    case Reason::kBadField:
+      return "memd refuses the value " + std::to_string(detail[1]) +
+             " at offset " + std::to_string(detail[0]) + " of a submission";
+    case Reason::kStoreFailed:
+      return "memd's store failed (error " + std::to_string(detail[0]) +
+             "); memd's log names the file";
+    case Reason::kCorrupt:
+      return "the only copy of the block failed its checksum";
+    case Reason::kNoReplica:
+      return "`replicated` was asked for on a node without peers; ask for "
+             "`visible` or `durable`";
+    case Reason::kDeadline:
+      return "memd could not do it before the deadline";
+    case Reason::kShutdown:
+      return "memd is shutting down";
+    case Reason::kStaleSlot:
+      return "the block has left DRAM meanwhile; get it again";
+    case Reason::kStoreQuota:
+      return "the store quota of " + HumanBytes(detail[0]) +
+             " is used up: " + HumanBytes(detail[1]) +
+             " are stored; delete what is not needed, or raise the quota";
+  }
+  return "memd answered with reason " +
+         std::to_string(static_cast<int>(completion.reason)) +
+         ", which this version of libagentmem does not know";
+}
+
+std::string VersionMismatch(const std::string& what, std::uint32_t theirs,
+                            std::uint32_t ours) {
+  return what + ": memd speaks version " + std::to_string(theirs) +
+         ", this libagentmem speaks version " + std::to_string(ours) +
+         "; update the older of the two";
+}
+
+}  // namespace agentmem::client

@@ -1,0 +1,62 @@
+#include "client/sequence.h"
+
+#include <algorithm>
+#include <string>
+
+namespace agentmem::client {
+
+Sequence::Sequence(ThreadContexts* contexts, const TenantKey& tenant_key,
+                   std::uint32_t block_tokens, const std::string& model,
+                   const std::string& layout_digest)
+    : contexts_(contexts),
+      block_tokens_(block_tokens),
+      namer_(tenant_key),
+      model_(namer_.ModelDigest(model, layout_digest)) {}
+
+Key Sequence::KeyAt(const Head& head, std::span<const std::uint32_t> tokens) {
+  return namer_.SequenceBlock(
+      model_, head.parent, head.index,
+      tokens.subspan(head.index * block_tokens_, block_tokens_));
+}
+
+Outcome Sequence::Match(std::span<const std::uint32_t> tokens,
+                        std::span<Key> keys, std::size_t* matched) {
+  *matched = 0;
+  head_ = Head{};
+  ThreadContext* context = contexts_->Current();
+  if (context == nullptr) {
+    return Fail(Code::kFailedPrecondition, "this thread is ending");
+  }
+  const std::size_t blocks =
+      std::min<std::size_t>(tokens.size() / block_tokens_, keys.size());
+  for (std::size_t i = 0; i < blocks; ++i) {
+    const Key key = KeyAt(head_, tokens);
+    if (context->index.Find(key).kind == EntryKind::kEmpty) break;
+    keys[i] = key;
+    head_ = Head{key, i + 1};
+    *matched = i + 1;
+  }
+  if (!namer_.ok()) {
+    return Fail(Code::kInternal, "libcrypto failed to compute a SHA-256");
+  }
+  return {};
+}
+
+Outcome Sequence::Next(std::span<const std::uint32_t> tokens, Key* key) {
+  const std::uint64_t end = (head_.index + 1) * block_tokens_;
+  if (tokens.size() < end) {
+    return Fail(Code::kOutOfRange,
+                std::to_string(tokens.size()) + " tokens; block " +
+                    std::to_string(head_.index) + " of " +
+                    std::to_string(block_tokens_) + " tokens ends at token " +
+                    std::to_string(end));
+  }
+  *key = KeyAt(head_, tokens);
+  if (!namer_.ok()) {
+    return Fail(Code::kInternal, "libcrypto failed to compute a SHA-256");
+  }
+  head_ = Head{*key, head_.index + 1};
+  return {};
+}
+
+}  // namespace agentmem::client

@@ -1,0 +1,54 @@
+// A chain of KV blocks: what stands behind an agentmem_sequence.
+//
+// The head is the place behind the last block that Match found or Next named:
+// its parent's key and its index.
+//
+// Ownership: borrows the client. Threads: thread-compatible. Errors: see
+// agentmem.h. Cost: Match hashes each block's tokens and looks it up in shared
+// memory; no system call, no allocation.
+#ifndef AGENTMEM_CLIENT_SEQUENCE_H_
+#define AGENTMEM_CLIENT_SEQUENCE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "client/naming.h"
+#include "client/outcome.h"
+#include "client/thread_contexts.h"
+
+namespace agentmem::client {
+
+class Sequence {
+ public:
+  Sequence(ThreadContexts* contexts, const TenantKey& tenant_key,
+           std::uint32_t block_tokens, const std::string& model,
+           const std::string& layout_digest);
+
+  bool ok() const { return namer_.ok(); }
+
+  Outcome Match(std::span<const std::uint32_t> tokens, std::span<Key> keys,
+                std::size_t* matched);
+  Outcome Next(std::span<const std::uint32_t> tokens, Key* key);
+
+  // The head, to go back to when what should have followed did not.
+  struct Head {
+    Key parent;
+    std::uint64_t index = 0;
+  };
+  const Head& head() const { return head_; }
+  void set_head(const Head& head) { head_ = head; }
+
+ private:
+  Key KeyAt(const Head& head, std::span<const std::uint32_t> tokens);
+
+  ThreadContexts* const contexts_;
+  const std::uint32_t block_tokens_;
+  Namer namer_;
+  const Digest model_;
+  Head head_;
+};
+
+}  // namespace agentmem::client
+
+#endif  // AGENTMEM_CLIENT_SEQUENCE_H_

@@ -1,0 +1,47 @@
+#include "client/messages.h"
+
+#include "gmock/gmock.h"
+
+namespace agentmem::client {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(MessagesTest, BytesAreReadable) {
+  EXPECT_EQ(HumanBytes(0), "0 B");
+  EXPECT_EQ(HumanBytes(1023), "1023 B");
+  EXPECT_EQ(HumanBytes(1536), "1.5 KiB");
+  EXPECT_EQ(HumanBytes(std::uint64_t{3} << 30), "3 GiB");
+}
+
+TEST(MessagesTest, AKeyIsGroupAndNameInHex) {
+  EXPECT_EQ(KeyText(Key{0x2a, {1, 2, 0xffffffff}}),
+            "0000002a-0000000100000002ffffffff");
+}
+
+TEST(MessagesTest, EveryReasonHasASentenceOfItsOwn) {
+  CompletionEntry answer = {};
+  std::string last;
+  for (std::uint16_t reason = 1; reason <= 15; ++reason) {
+    answer.reason = static_cast<Reason>(reason);
+    const std::string text = Explain(answer);
+    EXPECT_GT(text.size(), 10u) << reason;
+    EXPECT_THAT(text, Not(HasSubstr("this version of"))) << reason;
+    EXPECT_NE(text, last);
+    last = text;
+  }
+}
+
+TEST(MessagesTest, AReasonOfANewerMemdIsNamedByItsNumber) {
+  CompletionEntry answer = {};
+  answer.reason = static_cast<Reason>(999);
+  EXPECT_THAT(Explain(answer), HasSubstr("999"));
+}
+
+TEST(MessagesTest, AVersionMismatchNamesBothVersions) {
+  EXPECT_THAT(VersionMismatch("index", 7, 1),
+              AllOf(HasSubstr("version 7"), HasSubstr("version 1")));
+}
+
+}  // namespace
+}  // namespace agentmem::client

@@ -1,0 +1,105 @@
+#include "memd/store/rocks_ref_store.h"
+
+#include <gtest/gtest.h>
+
+#include "base/status.h"
+#include "memd/store/rocks_store.h"
+#include "tests/unit/store/store_harness.h"
+
+namespace agentmem {
+namespace {
+
+using Names = std::vector<std::string>;
+
+class RocksRefStoreTest : public testing::Test {
+ protected:
+  RefStore& refs() { return store_->refs(); }
+
+  TempDirectory directory_;
+  std::unique_ptr<RocksStore> store_ = OpenStore(directory_.path());
+};
+
+TEST_F(RocksRefStoreTest, AValueAndItsVersionComeBackAlsoAfterAReopen) {
+  const auto fence = refs().AcquireFence("head");
+  ASSERT_TRUE(fence.ok());
+  EXPECT_EQ(*fence, Fence(1));
+  EXPECT_EQ(refs().CompareAndSwap("head", 0, *fence, "a").value(), 1u);
+  EXPECT_EQ(refs().CompareAndSwap("head", 1, *fence, "b").value(), 2u);
+  for (int pass = 0; pass < 2; ++pass) {
+    const auto ref = refs().Get("head");
+    ASSERT_TRUE(ref.ok()) << ref.status().ToString();
+    EXPECT_EQ(ref->value, "b");
+    EXPECT_EQ(ref->version, 2u);
+    EXPECT_EQ(ref->fence, Fence(1));
+    store_.reset();
+    store_ = OpenStore(directory_.path());
+  }
+}
+
+TEST_F(RocksRefStoreTest, ANameWithAFenceAndNoValueIsNotThere) {
+  ASSERT_TRUE(refs().AcquireFence("head").ok());
+  EXPECT_EQ(refs().Get("head").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(refs().List("").value(), Names());
+}
+
+TEST_F(RocksRefStoreTest, AnOlderFenceIsAbortedAndBothAreNamed) {
+  const Fence older = refs().AcquireFence("head").value();
+  const Fence newer = refs().AcquireFence("head").value();
+  EXPECT_LT(older, newer);
+  const auto lost = refs().CompareAndSwap("head", 0, older, "a");
+  ASSERT_EQ(lost.status().code(), absl::StatusCode::kAborted);
+  const std::string message = StatusMessage(lost.status());
+  EXPECT_NE(message.find("'head'"), std::string::npos) << message;
+  EXPECT_NE(message.find("expected fence 1"), std::string::npos) << message;
+  EXPECT_NE(message.find("found fence 2"), std::string::npos) << message;
+  EXPECT_EQ(refs().CompareAndSwap("head", 0, newer, "b").value(), 1u);
+  // For ever: also after a reopen.
+  store_.reset();
+  store_ = OpenStore(directory_.path());
+  EXPECT_EQ(refs().CompareAndSwap("head", 1, older, "a").status().code(),
+            absl::StatusCode::kAborted);
+  EXPECT_EQ(refs().AcquireFence("head").value(), Fence(3));
+  EXPECT_EQ(refs().Get("head")->value, "b");
+}
+
+TEST_F(RocksRefStoreTest, AnotherVersionIsAbortedAndBothAreNamed) {
+  const Fence fence = refs().AcquireFence("head").value();
+  ASSERT_TRUE(refs().CompareAndSwap("head", 0, fence, "a").ok());
+  const auto lost = refs().CompareAndSwap("head", 0, fence, "b");
+  ASSERT_EQ(lost.status().code(), absl::StatusCode::kAborted);
+  const std::string message = StatusMessage(lost.status());
+  EXPECT_NE(message.find("expected version 0"), std::string::npos) << message;
+  EXPECT_NE(message.find("found version 1"), std::string::npos) << message;
+  EXPECT_EQ(refs().Get("head")->value, "a");
+}
+
+TEST_F(RocksRefStoreTest, ListGivesTheNamesOfAPrefixInByteOrder) {
+  for (const char* name : {"b/2", "a", "b/1", "b", "b0", "b/\xff", "c"}) {
+    ASSERT_TRUE(refs().CompareAndSwap(name, 0, Fence(), "x").ok());
+  }
+  EXPECT_EQ(refs().List("b/").value(), (Names{"b/1", "b/2", "b/\xff"}));
+  EXPECT_EQ(refs().List("").value(),
+            (Names{"a", "b", "b/1", "b/2", "b/\xff", "b0", "c"}));
+  EXPECT_EQ(refs().List("d").value(), Names());
+}
+
+TEST_F(RocksRefStoreTest, NamesAndValuesOutOfRangeAreRefused) {
+  const std::string long_name(RefStore::kNameBytesMax + 1, 'n');
+  const std::string long_value(RefStore::kValueBytesMax + 1, 'v');
+  constexpr auto kRefused = absl::StatusCode::kInvalidArgument;
+  for (const std::string& name : {std::string(), long_name}) {
+    EXPECT_EQ(refs().Get(name).status().code(), kRefused);
+    EXPECT_EQ(refs().AcquireFence(name).status().code(), kRefused);
+    EXPECT_EQ(refs().CompareAndSwap(name, 0, Fence(), "").status().code(),
+              kRefused);
+  }
+  EXPECT_EQ(refs().CompareAndSwap("n", 0, Fence(), long_value).status().code(),
+            kRefused);
+  const std::string name(RefStore::kNameBytesMax, 'n');
+  const std::string value(RefStore::kValueBytesMax, 'v');
+  ASSERT_TRUE(refs().CompareAndSwap(name, 0, Fence(), value).ok());
+  EXPECT_EQ(refs().Get(name)->value, value);
+}
+
+}  // namespace
+}  // namespace agentmem
