@@ -86,6 +86,17 @@ bool Client::Offer(std::uint32_t slot, std::uint64_t data_offset,
   return false;
 }
 
+bool Client::HasOffer(std::uint8_t size_class) const {
+  for (std::uint32_t i = 0; i < kGrantEntries; ++i) {
+    if (grants[i].slot != kNoSlot && grants[i].size_class == size_class &&
+        file_.grants()[i].state.load(std::memory_order_acquire) ==
+            PackGrant(grants[i].sequence, GrantState::kGranted)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 bool Client::Revoke(std::uint32_t index) {
   Grant& grant = grants[index];
   std::uint64_t expected = PackGrant(grant.sequence, GrantState::kGranted);

@@ -66,6 +66,8 @@ class Client {
   // Offers the client a slot; false when all entries are taken.
   bool Offer(std::uint32_t slot, std::uint64_t data_offset,
              std::uint8_t size_class);
+  // Has it an offer of the class that it has not begun to use?
+  bool HasOffer(std::uint8_t size_class) const;
   // Takes back an offer that the client has not begun to use.
   bool Revoke(std::uint32_t entry);
   // Ends a grant by the client's word. kNoSlot: it never had this one.

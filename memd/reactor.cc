@@ -158,8 +158,9 @@ std::size_t Reactor::Turn(TimeNs now) {
   if (now >= next_tick_) {
     node_->Tick(now);
     if (strangers_ != 0) DropStrangers(now);
-    next_tick_ = now + (node_->restless() ? kTickSoonNs : kTickIdleNs);
+    next_tick_ = now + kTickIdleNs;
   }
+  if (node_->restless()) next_tick_ = std::min(next_tick_, now + kTickSoonNs);
   Tell();
   if (work != 0) TouchAhead();
   return work;
@@ -188,9 +189,8 @@ void Reactor::Tell() {
 int Reactor::TimeoutMs(TimeNs now) const {
   if (connections_.empty() && !draining_ && !node_->restless()) return -1;
   const DurationNs until =
-      node_->restless() || draining_
-          ? std::min<DurationNs>(next_tick_ - now, kTickSoonNs)
-          : next_tick_ - now;
+      draining_ ? std::min<DurationNs>(next_tick_ - now, kTickSoonNs)
+                : next_tick_ - now;
   return static_cast<int>(
       std::max<DurationNs>(0, (until + kMillisecondNs - 1) / kMillisecondNs));
 }

@@ -262,7 +262,8 @@ void Tenant::RetryRoomWaiters(TimeNs now) {
 Tenant::RoomOutcome Tenant::RetryGrant(const RoomWaiter& waiter, TimeNs now) {
   auto client = clients_.find(waiter.op.client);
   if (client == clients_.end()) return RoomOutcome::kDone;
-  if (GiveGrants(client->second.get(), waiter.length, waiter.count, now)) {
+  if (GiveGrants(client->second.get(), waiter.length, waiter.count, now) ||
+      client->second->HasOffer(SizeClassOf(waiter.length))) {
     Answer(waiter.op);
     return RoomOutcome::kDone;
   }

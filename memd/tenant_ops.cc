@@ -310,7 +310,8 @@ void Tenant::WantGrants(Client* client, const SubmissionEntry& entry,
   }
   const std::uint32_t count =
       std::clamp<std::uint32_t>(entry.slot, 1, kGrantsPerRequestMax);
-  if (room_waiters_.empty() && GiveGrants(client, entry.length, count, now)) {
+  if ((room_waiters_.empty() && GiveGrants(client, entry.length, count, now)) ||
+      client->HasOffer(SizeClassOf(entry.length))) {
     return Answer(op);
   }
   RoomWaiter waiter;

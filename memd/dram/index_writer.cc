@@ -8,7 +8,7 @@ namespace agentmem {
 
 IndexWriter::Shape IndexWriter::ShapeFor(std::uint64_t slots,
                                          std::uint64_t entries) {
-  return {std::bit_ceil(entries / 4 + 1), slots};
+  return {std::bit_ceil((entries + 3) / 4), slots};
 }
 
 std::uint64_t IndexWriter::BytesFor(const Shape& shape) {

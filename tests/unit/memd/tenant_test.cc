@@ -296,6 +296,27 @@ TEST(TenantTest, AClientThatDiesWhileItsBlockLoadsDisturbsNobody) {
   ExpectWhole(bench);
 }
 
+TEST(TenantTest, AClientThatHasAnUnusedGrantIsAnsweredAtOnce) {
+  TenantBench bench;
+  auto client = bench.Attach();
+  // As many small grants as there are entries: no more can be offered.
+  SubmissionEntry want = {};
+  want.op = Op::kWantGrants;
+  want.length = 512;
+  want.slot = 32;
+  want.deadline_ns = kNoDeadline;
+  for (std::uint32_t i = 0; i < kGrantEntries / 32; ++i) client->Post(want);
+  bench.Drain(client.get());
+  while (client->Reap()) {
+  }
+  const std::uint64_t op = client->Post(want);
+  bench.Drain(client.get());
+  const auto answer = client->Reap();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->op_id, op);
+  EXPECT_EQ(answer->code, Code::kOk);
+}
+
 TEST(TenantTest, IdleGrantsComeBackAfterASecond) {
   TenantBench bench;
   auto client = bench.Attach();
