@@ -22,9 +22,9 @@ namespace agentmem {
 
 }  // namespace agentmem
 
-#define AGENTMEM_CHECK(condition)                                \
-  (__builtin_expect(static_cast<bool>(condition), 1)             \
-       ? static_cast<void>(0)                                    \
+#define AGENTMEM_CHECK(condition)                    \
+  (__builtin_expect(static_cast<bool>(condition), 1) \
+       ? static_cast<void>(0)                        \
        : ::agentmem::CheckFailed(__FILE__, __LINE__, #condition))
 
 #endif  // AGENTMEM_BASE_CHECK_H_

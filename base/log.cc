@@ -13,10 +13,14 @@ std::atomic<bool> g_journal{false};
 
 const char* Word(LogLevel level) {
   switch (level) {
-    case LogLevel::kError: return "error";
-    case LogLevel::kWarning: return "warning";
-    case LogLevel::kInfo: return "info";
-    case LogLevel::kDebug: return "debug";
+    case LogLevel::kError:
+      return "error";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kDebug:
+      return "debug";
   }
   return "?";
 }
@@ -35,9 +39,9 @@ void Log(LogLevel level, const std::string& message) {
     tm utc;
     gmtime_r(&now.tv_sec, &utc);
     char stamp[64];
-    std::snprintf(stamp, sizeof(stamp), "%02d:%02d:%02d.%03ld %s: ",
-                  utc.tm_hour, utc.tm_min, utc.tm_sec,
-                  now.tv_nsec / 1'000'000, Word(level));
+    std::snprintf(stamp, sizeof(stamp),
+                  "%02d:%02d:%02d.%03ld %s: ", utc.tm_hour, utc.tm_min,
+                  utc.tm_sec, now.tv_nsec / 1'000'000, Word(level));
     line = stamp;
   }
   line += message;

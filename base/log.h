@@ -2,7 +2,8 @@
 //
 // Never per operation: an error once, where it is detected, with its cause.
 //
-// Threads: thread-safe (one write(2) a line). Errors: none. Cost: a system call.
+// Threads: thread-safe (one write(2) a line). Errors: none. Cost: a system
+// call.
 #ifndef AGENTMEM_BASE_LOG_H_
 #define AGENTMEM_BASE_LOG_H_
 

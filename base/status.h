@@ -55,14 +55,18 @@ inline absl::Status Internal(const std::string& message) {
 inline absl::Status ErrnoStatus(const std::string& what, int error = errno) {
   const std::string message = what + ": " + std::strerror(error);
   switch (error) {
-    case ENOENT: return NotFound(message);
+    case ENOENT:
+      return NotFound(message);
     case EACCES:
-    case EPERM: return PermissionDenied(message);
+    case EPERM:
+      return PermissionDenied(message);
     case ENOSPC:
     case ENOMEM:
     case EMFILE:
-    case ENFILE: return ResourceExhausted(message);
-    default: return Unavailable(message);
+    case ENFILE:
+      return ResourceExhausted(message);
+    default:
+      return Unavailable(message);
   }
 }
 
@@ -72,12 +76,12 @@ inline std::string StatusMessage(const absl::Status& status) {
 
 }  // namespace agentmem
 
-#define AGENTMEM_RETURN_IF_ERROR(expression)             \
-  do {                                                   \
-    if (absl::Status agentmem_status_ = (expression);    \
-        !agentmem_status_.ok()) {                        \
-      return agentmem_status_;                           \
-    }                                                    \
+#define AGENTMEM_RETURN_IF_ERROR(expression)          \
+  do {                                                \
+    if (absl::Status agentmem_status_ = (expression); \
+        !agentmem_status_.ok()) {                     \
+      return agentmem_status_;                        \
+    }                                                 \
   } while (false)
 
 #define AGENTMEM_CONCAT_INNER_(a, b) a##b

@@ -6,9 +6,8 @@
 
 namespace agentmem {
 
-Client::Client(ClientIdentity identity, void* file_base,
-               std::uint64_t instance, std::vector<ClientId>* signalled,
-               TimeNs now)
+Client::Client(ClientIdentity identity, void* file_base, std::uint64_t instance,
+               std::vector<ClientId>* signalled, TimeNs now)
     : identity_(std::move(identity)),
       signalled_(signalled),
       file_(file_base),

@@ -42,13 +42,13 @@ absl::Status Complete(const std::string& name, Config* config) {
   std::set<std::string> names;
   for (TenantConfig& tenant : config->tenants) {
     if (!names.insert(tenant.name).second) {
-      return InvalidArgument(name + ": two tenants are named \"" +
-                             tenant.name + "\"; names must differ");
+      return InvalidArgument(name + ": two tenants are named \"" + tenant.name +
+                             "\"; names must differ");
     }
     tenant.dram_bytes -= tenant.dram_bytes % kExtentBytes;
     if (tenant.slots == 0) {
-      tenant.slots = std::clamp<std::uint64_t>(tenant.dram_bytes / 8192, 4096,
-                                               1ULL << 20);
+      tenant.slots =
+          std::clamp<std::uint64_t>(tenant.dram_bytes / 8192, 4096, 1ULL << 20);
     }
     if (tenant.index_entries == 0) {
       tenant.index_entries = std::max<std::uint64_t>(4 * tenant.slots, 1 << 18);
@@ -57,8 +57,8 @@ absl::Status Complete(const std::string& name, Config* config) {
       tenant.hold_quota_bytes = tenant.dram_bytes / 4;
     }
     if (tenant.grant_quota_bytes == 0) {
-      tenant.grant_quota_bytes = std::max<std::uint64_t>(
-          tenant.dram_bytes / 16, kMaxBlockBytes);
+      tenant.grant_quota_bytes =
+          std::max<std::uint64_t>(tenant.dram_bytes / 16, kMaxBlockBytes);
     }
   }
   return absl::OkStatus();
@@ -141,10 +141,9 @@ class Fields {
     if (!error_.ok()) return;
     std::ostringstream value;
     node.visit([&](const auto& concrete) { value << concrete; });
-    error_ = InvalidArgument(where_ + ":" +
-                             std::to_string(node.source().begin.line) +
-                             ": field \"" + field + "\" is " + value.str() +
-                             "; it must be " + wanted);
+    error_ = InvalidArgument(
+        where_ + ":" + std::to_string(node.source().begin.line) + ": field \"" +
+        field + "\" is " + value.str() + "; it must be " + wanted);
   }
 
   absl::Status Finish() {
@@ -194,8 +193,8 @@ absl::Status ParseTenant(const toml::table& table, const std::string& name,
 absl::StatusOr<std::uint64_t> ParseBytes(const std::string& text) {
   std::size_t digits = 0;
   std::uint64_t number = 0;
-  while (digits < text.size() && std::isdigit(
-                                     static_cast<unsigned char>(text[digits]))) {
+  while (digits < text.size() &&
+         std::isdigit(static_cast<unsigned char>(text[digits]))) {
     if (number > (UINT64_MAX - 9) / 10) return InvalidArgument("too large");
     number = number * 10 + static_cast<std::uint64_t>(text[digits] - '0');
     ++digits;
@@ -232,8 +231,8 @@ Config DefaultConfig(const Surroundings& surroundings) {
           : "/run/user/" + std::to_string(surroundings.uid);
   config.socket_path = runtime + "/agentmem/memd.sock";
   TenantConfig tenant;
-  tenant.dram_bytes = std::clamp<std::uint64_t>(
-      surroundings.memory_bytes / 4, kDramBytesMin, kDefaultDramMax);
+  tenant.dram_bytes = std::clamp<std::uint64_t>(surroundings.memory_bytes / 4,
+                                                kDramBytesMin, kDefaultDramMax);
   config.tenants.push_back(tenant);
   (void)Complete("defaults", &config);  // defaults fit together: tested
   return config;

@@ -42,10 +42,10 @@ struct Config {
 // What decides the defaults; main reads it from the system.
 struct Surroundings {
   std::uint32_t uid = 0;
-  std::string home;              // $HOME
-  std::string xdg_state_home;    // $XDG_STATE_HOME
-  std::string xdg_runtime_dir;   // $XDG_RUNTIME_DIR
-  std::string state_directory;   // $STATE_DIRECTORY, as systemd sets it
+  std::string home;             // $HOME
+  std::string xdg_state_home;   // $XDG_STATE_HOME
+  std::string xdg_runtime_dir;  // $XDG_RUNTIME_DIR
+  std::string state_directory;  // $STATE_DIRECTORY, as systemd sets it
   std::uint64_t memory_bytes = 0;
 };
 

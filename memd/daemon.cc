@@ -32,9 +32,9 @@ struct Daemon::Parts {
 namespace {
 
 absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
-                                      std::uint64_t instance,
-                                      RocksStore* store, Node* node,
-                                      SharedMemory* index, SharedMemory* data) {
+                                      std::uint64_t instance, RocksStore* store,
+                                      Node* node, SharedMemory* index,
+                                      SharedMemory* data) {
   AGENTMEM_ASSIGN_OR_RETURN(const TenantIdentity identity,
                             LoadOrMakeTenant(&store->refs(), config.name));
   const IndexWriter::Shape shape =
@@ -44,9 +44,9 @@ absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
                                    IndexWriter::BytesFor(shape),
                                    SharedMemory::Access::kClientsRead));
   AGENTMEM_ASSIGN_OR_RETURN(
-      *data, SharedMemory::Create("agentmem-data-" + config.name,
-                                  config.dram_bytes,
-                                  SharedMemory::Access::kClientsWrite));
+      *data,
+      SharedMemory::Create("agentmem-data-" + config.name, config.dram_bytes,
+                           SharedMemory::Access::kClientsWrite));
   TenantOptions options;
   options.name = config.name;
   options.id = identity.id;
@@ -114,8 +114,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   options.socket_path = config.socket_path;
   options.state_directory = config.state_directory;
   options.clients_max = config.clients_max;
-  options.spin_ns =
-      static_cast<DurationNs>(config.spin_us) * kMicrosecondNs;
+  options.spin_ns = static_cast<DurationNs>(config.spin_us) * kMicrosecondNs;
   options.instance = instance;
   options.populator = parts->populator.get();
   RocksStore* store = parts->store.get();

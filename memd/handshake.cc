@@ -42,8 +42,7 @@ void SetField(const std::string& text, char* field, std::size_t bytes) {
   std::memcpy(field, text.data(), std::min(text.size(), bytes - 1));
 }
 
-absl::StatusOr<HelloRequest> ParseHello(const void* packet,
-                                        std::size_t bytes) {
+absl::StatusOr<HelloRequest> ParseHello(const void* packet, std::size_t bytes) {
   MessageHeader header;
   if (bytes < sizeof(header)) {
     return InvalidArgument("hello: " + std::to_string(bytes) +

@@ -78,7 +78,8 @@ int Serve(const Config& config) {
   const MonotonicClock clock;
   auto daemon = Daemon::Open(config, &clock);
   if (!daemon.ok()) return Fail(daemon.status());
-  auto admin = AdminServer::Start(config.admin_socket_path, &(*daemon)->admin());
+  auto admin =
+      AdminServer::Start(config.admin_socket_path, &(*daemon)->admin());
   if (!admin.ok()) return Fail(admin.status());
 
   const SystemdNotify systemd(Environment("NOTIFY_SOCKET"));

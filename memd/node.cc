@@ -37,8 +37,8 @@ std::size_t Node::PollStore(TimeNs now) {
   std::array<StoreCompletion, 64> completions;
   const std::size_t count = store_->Poll(completions);
   for (std::size_t i = 0; i < count; ++i) {
-    const auto tenant = by_id_.find(
-        static_cast<std::uint32_t>(completions[i].ticket >> 40));
+    const auto tenant =
+        by_id_.find(static_cast<std::uint32_t>(completions[i].ticket >> 40));
     AGENTMEM_CHECK(tenant != by_id_.end());
     tenant->second->OnStoreCompletion(completions[i], now);
   }

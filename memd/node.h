@@ -21,8 +21,7 @@ class Node {
  public:
   explicit Node(BlockStore* store) : store_(store) {}
 
-  Tenant* AddTenant(const TenantOptions& options,
-                    const Tenant::Memory& memory);
+  Tenant* AddTenant(const TenantOptions& options, const Tenant::Memory& memory);
   // Tells each tenant what the store has; before any client. Blocks of tenants
   // that are not configured are left alone; returns how many there are.
   absl::StatusOr<std::uint64_t> Recover();

@@ -73,8 +73,8 @@ absl::Status Reactor::Start() {
   }
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   std::error_code error;
-  std::filesystem::create_directories(
-      std::filesystem::path(path).parent_path(), error);
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(),
+                                      error);
   if (error) return ErrnoStatus("directory of socket " + path, error.value());
 
   listener_ = UniqueFd(
@@ -97,8 +97,8 @@ absl::Status Reactor::Start() {
   }
   // Who may use which tenant is decided by uid in the handshake; the mode only
   // keeps others out where nobody else may come in.
-  const bool others = std::any_of(
-      doors_.begin(), doors_.end(), [](const TenantDoor& door) {
+  const bool others =
+      std::any_of(doors_.begin(), doors_.end(), [](const TenantDoor& door) {
         return std::any_of(door.users.begin(), door.users.end(),
                            [](std::uint32_t uid) { return uid != geteuid(); });
       });
@@ -334,8 +334,8 @@ absl::StatusOr<BlockSnapshot> Reactor::ShowBlock(const std::string& tenant,
   auto promise = std::make_shared<std::promise<Answer>>();
   auto future = promise->get_future();
   const bool posted = Post([this, promise, tenant, key] {
-    Tenant* found = tenant.empty() ? node_->tenants()[0].get()
-                                   : node_->FindTenant(tenant);
+    Tenant* found =
+        tenant.empty() ? node_->tenants()[0].get() : node_->FindTenant(tenant);
     promise->set_value(found == nullptr
                            ? Answer(NotFound("no tenant \"" + tenant + "\""))
                            : found->ShowBlock(key));

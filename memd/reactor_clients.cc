@@ -86,9 +86,9 @@ void Reactor::Accept(TimeNs now) {
     socklen_t bytes = sizeof(peer);
     const std::uint64_t id = next_id_++;
     auto connection = std::make_unique<Connection>();
-    const bool known = getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer,
-                                  &bytes) == 0 &&
-                       peer.pid > 0;
+    const bool known =
+        getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &bytes) == 0 &&
+        peer.pid > 0;
     connection->socket = std::move(socket);
     connection->pid = peer.pid;
     connection->uid = peer.uid;
@@ -97,17 +97,18 @@ void Reactor::Accept(TimeNs now) {
     const int fd = connection->socket.get();
     connections_[id] = std::move(connection);
     if (!known) {
-      Refuse(id, PermissionDenied(
-                     "the process at the other end is not visible from memd's "
-                     "PID namespace; run memd in that namespace or its parent"));
+      Refuse(id,
+             PermissionDenied(
+                 "the process at the other end is not visible from memd's "
+                 "PID namespace; run memd in that namespace or its parent"));
     } else if (draining_) {
       Refuse(id, Unavailable("memd is shutting down; try again"));
     } else if (strangers_ > kStrangersMax ||
                connections_.size() > options_.clients_max) {
-      Refuse(id, ResourceExhausted(
-                     "memd has " + std::to_string(connections_.size() - 1) +
-                     " connections; clients_max is " +
-                     std::to_string(options_.clients_max)));
+      Refuse(id, ResourceExhausted("memd has " +
+                                   std::to_string(connections_.size() - 1) +
+                                   " connections; clients_max is " +
+                                   std::to_string(options_.clients_max)));
     } else {
       Watch(fd, id * 4);
     }
@@ -213,10 +214,9 @@ absl::Status Reactor::Attach(std::uint64_t id, const HelloRequest& hello,
     return ErrnoStatus("getrandom");
   }
   SetField(options.name, welcome.tenant, sizeof(welcome.tenant));
-  if (!SendWithDescriptors(
-          connection.socket.get(), &welcome, sizeof(welcome),
-          {door->index->fd(), door->data->fd(), connection.file.fd(),
-           connection.doorbell.get()})) {
+  if (!SendWithDescriptors(connection.socket.get(), &welcome, sizeof(welcome),
+                           {door->index->fd(), door->data->fd(),
+                            connection.file.fd(), connection.doorbell.get()})) {
     End(id, now);
     return absl::OkStatus();
   }

@@ -18,10 +18,10 @@ void SystemdNotify::Send(const std::string& message) const {
   if (address.sun_path[0] == '@') address.sun_path[0] = 0;  // abstract
   UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return;
-  ::sendto(fd.get(), message.data(), message.size(), MSG_NOSIGNAL,
-           reinterpret_cast<const sockaddr*>(&address),
-           static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) +
-                                  socket_.size()));
+  ::sendto(
+      fd.get(), message.data(), message.size(), MSG_NOSIGNAL,
+      reinterpret_cast<const sockaddr*>(&address),
+      static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + socket_.size()));
 }
 
 }  // namespace agentmem

@@ -103,8 +103,7 @@ bool Tenant::restless() const {
 }
 
 bool Tenant::Drained() const {
-  return urgent_writes_.empty() && inflight_.empty() &&
-         delete_queue_.empty() &&
+  return urgent_writes_.empty() && inflight_.empty() && delete_queue_.empty() &&
          (dirty_bytes_ == 0 || !failed_writes_.empty());
 }
 
@@ -234,8 +233,8 @@ void Tenant::SnapshotClients(TimeNs now, std::vector<ClientSnapshot>* clients) {
       if (grant.slot != kNoSlot) ++snapshot.grants;
     }
     for (const auto& [slot, hold] : client->holds) {
-      snapshot.oldest_holds.push_back({slots_[slot].key, slots_[slot].length,
-                                       now - hold.since});
+      snapshot.oldest_holds.push_back(
+          {slots_[slot].key, slots_[slot].length, now - hold.since});
     }
     std::sort(snapshot.oldest_holds.begin(), snapshot.oldest_holds.end(),
               [](const HoldSnapshot& a, const HoldSnapshot& b) {

@@ -202,9 +202,7 @@ class Tenant {
   bool Evictable(std::uint32_t slot) const;
   void Evict(const std::vector<std::uint32_t>& victims, TimeNs now);
   void ScanPins();
-  bool IsPinned(std::uint32_t slot) const {
-    return slots_[slot].scan == scan_;
-  }
+  bool IsPinned(std::uint32_t slot) const { return slots_[slot].scan == scan_; }
   bool SweepLimbo();
   bool RevokeIdleGrants(TimeNs idle_since);
   void DrainNotes(TimeNs now);

@@ -152,8 +152,8 @@ void Tenant::Evict(const std::vector<std::uint32_t>& victims, TimeNs now) {
     SlotRecord& slot = slots_[index];
     auto found = directory_.find(slot.key);
     BlockRecord& block = found->second;
-    AGENTMEM_CHECK(slot.state == SlotState::kPublished &&
-                   block.slot == index && !IsDirty(block));
+    AGENTMEM_CHECK(slot.state == SlotState::kPublished && block.slot == index &&
+                   !IsDirty(block));
     block.slot = kNoSlot;
     // The index first: a reader of the old entry finds the generation changed
     // and asks memd, which is right whatever it finds.
@@ -316,9 +316,8 @@ void Tenant::ExpireWaiters(TimeNs now) {
       inflight_.empty() && urgent_writes_.empty() && lazy_writes_.empty();
   std::vector<RoomWaiter> failed;
   std::erase_if(room_waiters_, [&](const RoomWaiter& waiter) {
-    const bool late =
-        (waiter.is_grant && now >= waiter.op.deadline) ||
-        (hopeless && now - waiter.since >= kHopelessWaitNs);
+    const bool late = (waiter.is_grant && now >= waiter.op.deadline) ||
+                      (hopeless && now - waiter.since >= kHopelessWaitNs);
     if (late) failed.push_back(waiter);
     return late;
   });

@@ -28,27 +28,35 @@ std::size_t Tenant::Drain(Client* client, std::size_t count_max, TimeNs now) {
 
 void Tenant::Handle(Client* client, const SubmissionEntry& entry, TimeNs now) {
   switch (entry.op) {
-    case Op::kPublish: return Publish(client, entry, now);
-    case Op::kFetch: return Fetch(client, entry, now);
-    case Op::kPrefetch: return Prefetch(client, entry, now);
-    case Op::kHold: return Hold(client, entry, now);
-    case Op::kRelease: return Release(client, entry, now);
-    case Op::kWantGrants: return WantGrants(client, entry, now);
-    case Op::kAbandon: return Abandon(client, entry, now);
-    case Op::kExtentReleased: return client->Dismiss();  // none was asked for
+    case Op::kPublish:
+      return Publish(client, entry, now);
+    case Op::kFetch:
+      return Fetch(client, entry, now);
+    case Op::kPrefetch:
+      return Prefetch(client, entry, now);
+    case Op::kHold:
+      return Hold(client, entry, now);
+    case Op::kRelease:
+      return Release(client, entry, now);
+    case Op::kWantGrants:
+      return WantGrants(client, entry, now);
+    case Op::kAbandon:
+      return Abandon(client, entry, now);
+    case Op::kExtentReleased:
+      return client->Dismiss();  // none was asked for
     case Op::kClose:
       client->Dismiss();
       client->closed = true;  // the reactor removes it
       return;
-    case Op::kNone: break;
+    case Op::kNone:
+      break;
   }
   Fail({client->identity().id, entry.op_id}, Code::kInvalidArgument,
        Reason::kBadField, offsetof(SubmissionEntry, op),
        static_cast<std::uint64_t>(entry.op));
 }
 
-void Tenant::Publish(Client* client, const SubmissionEntry& entry,
-                     TimeNs now) {
+void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
   const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
   ++puts_;
   client->last_put = now;
@@ -83,8 +91,8 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry,
   if (entry.ack == Ack::kReplicated) {
     return refuse(Code::kFailedPrecondition, Reason::kNoReplica);
   }
-  const bool must_store = entry.block_class == BlockClass::kState ||
-                          entry.ack == Ack::kDurable;
+  const bool must_store =
+      entry.block_class == BlockClass::kState || entry.ack == Ack::kDurable;
   if (must_store && options_.store_quota_bytes != 0 &&
       stored_cache_fifo_.empty() &&
       stored_bytes_ + dirty_bytes_ + entry.length >
@@ -219,8 +227,7 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
     if (here) {
       ++store_hits_;
       AnswerFetch(waiter, record->second.slot, source_->tier(), now);
-    } else if (code == Code::kUnavailable ||
-               code == Code::kResourceExhausted) {
+    } else if (code == Code::kUnavailable || code == Code::kResourceExhausted) {
       Fail(waiter, Code::kUnavailable, Reason::kStoreFailed);
     } else if (code == Code::kDataLoss && block_class == BlockClass::kState) {
       Fail(waiter, Code::kDataLoss, Reason::kCorrupt);
@@ -287,8 +294,7 @@ void Tenant::Hold(Client* client, const SubmissionEntry& entry, TimeNs now) {
   AnswerFetch(op, entry.slot, Tier::kDram, now);
 }
 
-void Tenant::Release(Client* client, const SubmissionEntry& entry,
-                     TimeNs now) {
+void Tenant::Release(Client* client, const SubmissionEntry& entry, TimeNs now) {
   client->Dismiss();
   if (entry.slot >= slots_.size() ||
       slots_[entry.slot].generation != entry.sequence ||
@@ -358,8 +364,7 @@ bool Tenant::GiveGrants(Client* client, std::uint32_t length,
   return given != 0;
 }
 
-void Tenant::Abandon(Client* client, const SubmissionEntry& entry,
-                     TimeNs now) {
+void Tenant::Abandon(Client* client, const SubmissionEntry& entry, TimeNs now) {
   client->Dismiss();
   const std::uint32_t slot = client->Settle(entry.grant, entry.sequence);
   if (slot == kNoSlot) return;

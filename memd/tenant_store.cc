@@ -48,8 +48,7 @@ void Tenant::QueueWrite(std::uint32_t index, bool durable) {
   if (slot.write_queued && (!durable || slot.write_durable)) return;
   slot.write_queued = true;
   slot.write_durable = slot.write_durable || durable;
-  (urgent ? urgent_writes_ : lazy_writes_)
-      .push_back({index, slot.generation});
+  (urgent ? urgent_writes_ : lazy_writes_).push_back({index, slot.generation});
 }
 
 void Tenant::PumpStore(TimeNs) {

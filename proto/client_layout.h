@@ -18,7 +18,8 @@
 //
 // Waking memd: memd sets memd_sleeping = 1 (seq_cst), looks at the tail once
 // more, and leaves the ring to epoll. A client that moved the tail (seq_cst)
-// and then exchanges memd_sleeping from 1 to 0 writes 1 to the doorbell eventfd.
+// and then exchanges memd_sleeping from 1 to 0 writes 1 to the doorbell
+// eventfd.
 //
 // Waking the client: memd adds 1 to completion_signal after it moved the
 // completion tail or granted slots, and calls FUTEX_WAKE if waiters is not 0.
@@ -51,7 +52,8 @@
 
 namespace agentmem {
 
-inline constexpr std::uint64_t kClientMagic = 0x314c4349'4d454741ULL;  // AGEMICL1
+inline constexpr std::uint64_t kClientMagic =
+    0x314c4349'4d454741ULL;  // AGEMICL1
 inline constexpr std::uint32_t kClientVersion = 1;
 
 inline constexpr std::uint32_t kSubmissionEntries = 1024;
@@ -74,10 +76,10 @@ struct ClientHeader {
   std::uint32_t reserved0;
   std::uint8_t pad0[64 - 48];
 
-  alignas(64) std::atomic<std::uint64_t> submission_tail;  // client
-  alignas(64) std::atomic<std::uint64_t> submission_head;  // memd
-  alignas(64) std::atomic<std::uint64_t> completion_tail;  // memd
-  alignas(64) std::atomic<std::uint64_t> completion_head;  // client
+  alignas(64) std::atomic<std::uint64_t> submission_tail;    // client
+  alignas(64) std::atomic<std::uint64_t> submission_head;    // memd
+  alignas(64) std::atomic<std::uint64_t> completion_tail;    // memd
+  alignas(64) std::atomic<std::uint64_t> completion_head;    // client
   alignas(64) std::atomic<std::uint32_t> completion_signal;  // futex word
   std::atomic<std::uint32_t> waiters;                        // client
   alignas(64) std::atomic<std::uint32_t> memd_sleeping;
@@ -110,7 +112,7 @@ struct SubmissionEntry {
   Ack ack;
   std::uint8_t flags;  // 0
   std::uint32_t grant;
-  std::uint64_t sequence;    // grant sequence, or slot generation, or token
+  std::uint64_t sequence;  // grant sequence, or slot generation, or token
   Key key;
   std::int64_t deadline_ns;  // CLOCK_MONOTONIC
   std::uint32_t length;
@@ -131,20 +133,20 @@ enum class CompletionKind : std::uint16_t {
 enum class Reason : std::uint16_t {
   kNone = 0,
   kNoSuchBlock = 1,
-  kPoolFull = 2,        // detail: pool bytes, pinned+held bytes, owner's pid
-  kHoldQuota = 3,       // detail: quota bytes, held bytes, pid
-  kGrantQuota = 4,      // detail: quota bytes, granted bytes, pid
-  kIndexFull = 5,       // detail: slots, 0, 0
-  kBadLength = 6,       // detail: length, limit, 0
-  kBadGrant = 7,        // detail: grant, sequence, 0
-  kBadField = 8,        // detail: offset of the field, its value, 0
-  kStoreFailed = 9,     // detail: errno-like, 0, 0
-  kCorrupt = 10,        // the only copy failed its checksum
-  kNoReplica = 11,      // `replicated` asked on a node without peers
+  kPoolFull = 2,     // detail: pool bytes, pinned+held bytes, owner's pid
+  kHoldQuota = 3,    // detail: quota bytes, held bytes, pid
+  kGrantQuota = 4,   // detail: quota bytes, granted bytes, pid
+  kIndexFull = 5,    // detail: slots, 0, 0
+  kBadLength = 6,    // detail: length, limit, 0
+  kBadGrant = 7,     // detail: grant, sequence, 0
+  kBadField = 8,     // detail: offset of the field, its value, 0
+  kStoreFailed = 9,  // detail: errno-like, 0, 0
+  kCorrupt = 10,     // the only copy failed its checksum
+  kNoReplica = 11,   // `replicated` asked on a node without peers
   kDeadline = 12,
-  kShutdown = 13,       // memd is draining
-  kStaleSlot = 14,      // kHold: the generation has passed
-  kStoreQuota = 15,     // detail: quota bytes, stored bytes, 0
+  kShutdown = 13,    // memd is draining
+  kStaleSlot = 14,   // kHold: the generation has passed
+  kStoreQuota = 15,  // detail: quota bytes, stored bytes, 0
 };
 
 struct CompletionEntry {

@@ -38,7 +38,8 @@
 
 namespace agentmem {
 
-inline constexpr std::uint64_t kIndexMagic = 0x31584449'4d454741ULL;  // AGEMIDX1
+inline constexpr std::uint64_t kIndexMagic =
+    0x31584449'4d454741ULL;  // AGEMIDX1
 inline constexpr std::uint32_t kIndexVersion = 1;
 inline constexpr std::uint32_t kEntriesPerBucket = 7;
 inline constexpr std::uint32_t kProbeLimit = 8;
@@ -53,8 +54,8 @@ struct IndexHeader {
   std::uint64_t buckets_offset;
   std::uint64_t slot_count;
   std::uint64_t slots_offset;
-  std::uint64_t data_bytes;   // size of the data memfd
-  std::uint64_t instance;     // random: which run of memd made it
+  std::uint64_t data_bytes;  // size of the data memfd
+  std::uint64_t instance;    // random: which run of memd made it
   std::uint8_t reserved[4096 - 72];
 };
 static_assert(sizeof(IndexHeader) == 4096);
@@ -94,7 +95,9 @@ inline EntryKind KindOf(std::uint64_t entry) {
 inline BlockClass ClassOf(std::uint64_t entry) {
   return (entry >> 61) & 1 ? BlockClass::kState : BlockClass::kCache;
 }
-inline std::uint64_t TagOf(std::uint64_t hash) { return (hash >> 43) & kTagMask; }
+inline std::uint64_t TagOf(std::uint64_t hash) {
+  return (hash >> 43) & kTagMask;
+}
 inline std::uint64_t FingerprintOf(const Key& key) {
   // Independent of the bucket: the low bits of HashKey choose that.
   const std::uint64_t hash = HashKey(Key::FromWords(key.high(), key.low()));

@@ -45,8 +45,7 @@ class IndexReader {
     }
     const std::uint64_t buckets = header->bucket_count;
     if (buckets == 0 || (buckets & (buckets - 1)) != 0 ||
-        buckets > bytes / sizeof(Bucket) ||
-        header->buckets_offset % 64 != 0 ||
+        buckets > bytes / sizeof(Bucket) || header->buckets_offset % 64 != 0 ||
         header->buckets_offset > bytes - buckets * sizeof(Bucket) ||
         header->slot_count > bytes / sizeof(Slot) ||
         header->slots_offset % 64 != 0 ||

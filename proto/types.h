@@ -72,9 +72,7 @@ enum class Ack : std::uint8_t {
   kReplicated = 2,  // in the memory of two nodes
   kDurable = 3,     // on stable storage
 };
-inline bool IsValid(Ack a) {
-  return a >= Ack::kVisible && a <= Ack::kDurable;
-}
+inline bool IsValid(Ack a) { return a >= Ack::kVisible && a <= Ack::kDurable; }
 
 enum class Tier : std::uint8_t {
   kNone = 0,

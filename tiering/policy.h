@@ -8,8 +8,9 @@
 // is inserted once before it is touched or removed); memd checks clients, not
 // the policy.
 //
-// Ownership: of its books only. Threads: thread-compatible. Errors: none; a broken precondition is a check.
-// Cost: O(1) an event; Coldest is O(answers + skipped).
+// Ownership: of its books only. Threads: thread-compatible. Errors: none; a
+// broken precondition is a check. Cost: O(1) an event; Coldest is O(answers +
+// skipped).
 #ifndef AGENTMEM_TIERING_POLICY_H_
 #define AGENTMEM_TIERING_POLICY_H_
 
@@ -50,8 +51,8 @@ struct BlockInfo {
   SlotIndex slot;
   Key key;
   BlockClass block_class = BlockClass::kCache;
-  std::uint32_t bytes = 0;    // of the slot: what dropping it gives back
-  bool below = false;         // a copy is in the tier below
+  std::uint32_t bytes = 0;  // of the slot: what dropping it gives back
+  bool below = false;       // a copy is in the tier below
 };
 
 enum class InsertCause : std::uint8_t { kPut = 1, kPromoted = 2 };

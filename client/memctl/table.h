@@ -5,8 +5,8 @@
 //
 // Cells are made printable first; widths count characters, not bytes.
 //
-// Ownership: owns its cells. Threads: thread-compatible. Errors: a row of the wrong width is a check.
-// Cost: allocates.
+// Ownership: owns its cells. Threads: thread-compatible. Errors: a row of the
+// wrong width is a check. Cost: allocates.
 #ifndef AGENTMEM_CLIENT_MEMCTL_TABLE_H_
 #define AGENTMEM_CLIENT_MEMCTL_TABLE_H_
 

@@ -38,7 +38,9 @@ class DataPool {
   void OwnersInExtentOf(std::uint64_t offset,
                         std::vector<SlotIndex>* owners) const;
 
-  std::uint64_t capacity_bytes() const { return extents_.size() * kExtentBytes; }
+  std::uint64_t capacity_bytes() const {
+    return extents_.size() * kExtentBytes;
+  }
   std::uint64_t used_bytes() const { return used_bytes_; }
   // Extents below this one have been used at some time: what to touch ahead.
   std::uint32_t extents_touched() const { return extents_touched_; }

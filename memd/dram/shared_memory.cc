@@ -22,8 +22,8 @@ absl::StatusOr<SharedMemory> SharedMemory::Create(const std::string& name,
                                                   std::uint64_t bytes,
                                                   Access access) {
   SharedMemory memory;
-  memory.fd_ = UniqueFd(
-      memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  memory.fd_ =
+      UniqueFd(memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memory.fd_.valid()) return ErrnoStatus("memfd_create(" + name + ")");
   const int fd = memory.fd_.get();
   // A read-only descriptor can be opened again through /proc/PID/fd: the mode
@@ -33,8 +33,7 @@ absl::StatusOr<SharedMemory> SharedMemory::Create(const std::string& name,
     return ErrnoStatus("ftruncate(" + name + ", " + std::to_string(bytes) +
                        ")");
   }
-  void* base =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (base == MAP_FAILED) {
     return ErrnoStatus("mmap(" + name + ", " + std::to_string(bytes) + ")");
   }

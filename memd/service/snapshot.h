@@ -36,9 +36,9 @@ struct TenantSnapshot {
   std::uint64_t clients = 0;
   std::uint64_t puts = 0;
   std::uint64_t puts_failed = 0;
-  std::uint64_t misses = 0;          // fetches of blocks stored nowhere
+  std::uint64_t misses = 0;  // fetches of blocks stored nowhere
   std::uint64_t granted_bytes = 0;
-  std::uint64_t pinned_bytes = 0;    // pins seen just now
+  std::uint64_t pinned_bytes = 0;  // pins seen just now
   std::uint64_t held_bytes = 0;
   std::uint64_t limbo_bytes = 0;
   std::uint64_t dirty_bytes = 0;     // state blocks not yet below
@@ -68,8 +68,8 @@ struct ClientSnapshot {
   DurationNs oldest_hold_ns = 0;
   std::uint64_t grants = 0;
   std::uint64_t granted_bytes = 0;
-  std::uint64_t limbo_bytes = 0;  // unpublished, but pinned by it
-  bool socket_closed = false;     // hung up, but its pidfd says alive
+  std::uint64_t limbo_bytes = 0;           // unpublished, but pinned by it
+  bool socket_closed = false;              // hung up, but its pidfd says alive
   std::vector<HoldSnapshot> oldest_holds;  // at most 8
 };
 

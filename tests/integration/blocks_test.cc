@@ -19,9 +19,9 @@ TEST(BlocksTest, FifteenHundredMebibytesGoIntoHalfAGibibyteWithoutAFailure) {
   const std::string bytes(kMiB, 'm');
   for (std::uint32_t i = 0; i < 1500; ++i) {
     agentmem_error error = {};
-    ASSERT_EQ(Put(client, KeyOf(i), bytes, AGENTMEM_CACHE, AGENTMEM_VISIBLE,
-                  &error),
-              AGENTMEM_OK)
+    ASSERT_EQ(
+        Put(client, KeyOf(i), bytes, AGENTMEM_CACHE, AGENTMEM_VISIBLE, &error),
+        AGENTMEM_OK)
         << i << ": " << error.message;
   }
   agentmem_close(client);
@@ -129,9 +129,9 @@ TEST(BlocksTest, AHitReturnsTheSameMemoryTwiceAndNoCopyOfIt) {
   MemdProcess memd("64MiB");
   agentmem_client* client = memd.Connect();
   const agentmem_key key = KeyOf(1);
-  ASSERT_EQ(Put(client, key, BytesOf(key, kMiB), AGENTMEM_CACHE,
-                AGENTMEM_VISIBLE),
-            AGENTMEM_OK);
+  ASSERT_EQ(
+      Put(client, key, BytesOf(key, kMiB), AGENTMEM_CACHE, AGENTMEM_VISIBLE),
+      AGENTMEM_OK);
   agentmem_span first = {};
   agentmem_span second = {};
   ASSERT_EQ(agentmem_get(client, &key, 1, 0, &first, nullptr), AGENTMEM_OK);
@@ -159,9 +159,9 @@ TEST(BlocksTest, AGetOfMoreBlocksThanPinsStillGetsAllOfThem) {
             AGENTMEM_OK)
       << error.message;
   for (std::uint32_t i = 0; i < 400; ++i) {
-    EXPECT_EQ(std::string(static_cast<const char*>(spans[i].data),
-                          spans[i].length),
-              BytesOf(keys[i], 4000));
+    EXPECT_EQ(
+        std::string(static_cast<const char*>(spans[i].data), spans[i].length),
+        BytesOf(keys[i], 4000));
   }
   const auto clients = memd.Memctl("clients");
   agentmem_release(client, spans.data(), 400);

@@ -24,9 +24,9 @@ TEST(CrashTest, WhatWasAcknowledgedDurableIsThereAfterKillNineOfMemd) {
   agentmem_error error = {};
   const agentmem_key unknown = KeyOf(1000);
   const TimeNs before = MonotonicNowNs();
-  EXPECT_EQ(agentmem_get(client, &unknown, 1, 200 * kMillisecondNs, &span,
-                         &error),
-            AGENTMEM_UNAVAILABLE)
+  EXPECT_EQ(
+      agentmem_get(client, &unknown, 1, 200 * kMillisecondNs, &span, &error),
+      AGENTMEM_UNAVAILABLE)
       << error.message;
   EXPECT_LT(MonotonicNowNs() - before, 2 * kSecondNs);
 
@@ -48,9 +48,9 @@ TEST(CrashTest, ASpanStaysValidWhenMemdDiesAndComesBack) {
   MemdProcess memd("64MiB");
   agentmem_client* client = memd.Connect();
   const agentmem_key key = KeyOf(1);
-  ASSERT_EQ(Put(client, key, BytesOf(key, kBytes), AGENTMEM_STATE,
-                AGENTMEM_DURABLE),
-            AGENTMEM_OK);
+  ASSERT_EQ(
+      Put(client, key, BytesOf(key, kBytes), AGENTMEM_STATE, AGENTMEM_DURABLE),
+      AGENTMEM_OK);
   agentmem_span span = {};
   ASSERT_EQ(agentmem_get(client, &key, 1, 0, &span, nullptr), AGENTMEM_OK);
   memd.Kill();
@@ -143,9 +143,9 @@ TEST(CrashTest, AForkedChildIsRefusedAndItsParentGoesOn) {
   MemdProcess memd("64MiB");
   agentmem_client* client = memd.Connect();
   const agentmem_key key = KeyOf(1);
-  ASSERT_EQ(Put(client, key, BytesOf(key, kBytes), AGENTMEM_CACHE,
-                AGENTMEM_VISIBLE),
-            AGENTMEM_OK);
+  ASSERT_EQ(
+      Put(client, key, BytesOf(key, kBytes), AGENTMEM_CACHE, AGENTMEM_VISIBLE),
+      AGENTMEM_OK);
   Child child([&](int) {
     agentmem_span span = {};
     agentmem_error error = {};
@@ -168,7 +168,8 @@ TEST(CrashTest, ASecondMemdOnTheSameStateSaysWhoHoldsIt) {
                            memd.directory() + "/memd.toml 2>&1";
   FILE* pipe = ::popen(line.c_str(), "r");
   char text[4096] = {};
-  [[maybe_unused]] std::size_t got = std::fread(text, 1, sizeof(text) - 1, pipe);
+  [[maybe_unused]] std::size_t got =
+      std::fread(text, 1, sizeof(text) - 1, pipe);
   EXPECT_NE(::pclose(pipe), 0);
   EXPECT_NE(std::string(text).find("pid " + std::to_string(memd.pid())),
             std::string::npos)

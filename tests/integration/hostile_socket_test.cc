@@ -44,7 +44,8 @@ TEST(HostileSocketTest, AnotherVersionIsRefusedNamingBoth) {
   Hello hello = GoodHello();
   hello.header.version = 77;
   const Refusal refusal = Answer(Dial(memd), &hello, sizeof(hello));
-  EXPECT_EQ(refusal.code, static_cast<std::uint32_t>(Code::kFailedPrecondition));
+  EXPECT_EQ(refusal.code,
+            static_cast<std::uint32_t>(Code::kFailedPrecondition));
   EXPECT_NE(std::string(refusal.message).find("77"), std::string::npos);
   EXPECT_NE(std::string(refusal.message).find("version 1"), std::string::npos);
 }
@@ -52,7 +53,7 @@ TEST(HostileSocketTest, AnotherVersionIsRefusedNamingBoth) {
 TEST(HostileSocketTest, AnUnknownTenantIsRefusedByName) {
   MemdProcess memd("64MiB");
   Hello hello = GoodHello();
-  std::strcpy(hello.tenant, "nobody");
+  std::string("nobody").copy(hello.tenant, sizeof(hello.tenant) - 1);
   const Refusal refusal = Answer(Dial(memd), &hello, sizeof(hello));
   EXPECT_EQ(refusal.code, static_cast<std::uint32_t>(Code::kNotFound));
   EXPECT_NE(std::string(refusal.message).find("nobody"), std::string::npos);
@@ -74,9 +75,9 @@ TEST(HostileSocketTest, GarbageIsAnsweredAndHonestClientsAreServed) {
     ::send(fd.get(), &hello, length, MSG_NOSIGNAL);
     if (i % 3 == 0) ::send(fd.get(), &hello, sizeof(hello), MSG_NOSIGNAL);
   }
-  EXPECT_EQ(Put(client, key, BytesOf(key, 1000), AGENTMEM_CACHE,
-                AGENTMEM_VISIBLE),
-            AGENTMEM_OK);
+  EXPECT_EQ(
+      Put(client, key, BytesOf(key, 1000), AGENTMEM_CACHE, AGENTMEM_VISIBLE),
+      AGENTMEM_OK);
   EXPECT_EQ(Check(client, key, 1000), AGENTMEM_OK);
   agentmem_close(client);
   EXPECT_EQ(memd.Stop(), 0);

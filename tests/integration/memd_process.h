@@ -205,8 +205,7 @@ inline agentmem_code Put(agentmem_client* client, const agentmem_key& key,
 
 // OK only when the block is there and its bytes are the right ones.
 inline agentmem_code Check(agentmem_client* client, const agentmem_key& key,
-                           std::size_t length,
-                           agentmem_tier* tier = nullptr) {
+                           std::size_t length, agentmem_tier* tier = nullptr) {
   agentmem_span span = {};
   agentmem_error error;
   const agentmem_code code =

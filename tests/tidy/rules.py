@@ -262,8 +262,8 @@ _BUILT = [re.compile(pattern) for pattern in (
     r"memd/(?:store|dram|service)/[^/]+\.cc",
     r"client/memctl/[^/]+\.cc",
     r"tests/unit/(?:base|proto|tiering|cuda|store|memd|service|client|memctl|"
-    r"demo)/.+\.cc",
-    r"tests/(?:integration|demo)/[^/]+\.cc",
+    r"demo|bench)/.+\.cc",
+    r"tests/(?:integration|demo|crash)/[^/]+\.cc",
     r"tests/fuzz/[^/]+_fuzz\.cc",
     r"tests/install/.+\.(?:c|cc)",
     r"benchmarks/[^/]+\.cc",

@@ -4,7 +4,8 @@
 // few that are needed are made here from SplitMix64 (Steele, Lea, Flood: Fast
 // splittable pseudorandom number generators, OOPSLA 2014).
 //
-// Ownership: a value. Threads: thread-compatible. Errors: none. Cost: O(1), no allocation.
+// Ownership: a value. Threads: thread-compatible. Errors: none. Cost: O(1), no
+// allocation.
 #ifndef AGENTMEM_TIERING_TRACES_RANDOM_STREAM_H_
 #define AGENTMEM_TIERING_TRACES_RANDOM_STREAM_H_
 

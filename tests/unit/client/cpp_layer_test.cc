@@ -10,7 +10,8 @@
 
 namespace {
 
-using namespace std::chrono_literals;
+using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""s;
 
 agentmem::Bytes BytesOf(const std::string& text) {
   return std::as_bytes(std::span(text));

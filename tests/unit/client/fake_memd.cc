@@ -52,7 +52,7 @@ FakeMemd::FakeMemd(std::string socket_path, const Options& options)
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   AGENTMEM_CHECK(socket_path_.size() < sizeof(address.sun_path));
-  std::strcpy(address.sun_path, socket_path_.c_str());
+  std::memcpy(address.sun_path, socket_path_.data(), socket_path_.size());
   unlink(socket_path_.c_str());
   AGENTMEM_CHECK(bind(listener_.get(), reinterpret_cast<sockaddr*>(&address),
                       sizeof(address)) == 0);
@@ -126,7 +126,7 @@ void FakeMemd::Accept() {
     refusal.header = {kWireMagic, options_.wire_version, MessageType::kRefusal,
                       sizeof(refusal), 0};
     refusal.code = static_cast<std::uint32_t>(Code::kPermissionDenied);
-    std::strcpy(refusal.message, options_.refusal.c_str());
+    options_.refusal.copy(refusal.message, sizeof(refusal.message) - 1);
     send(client->socket.get(), &refusal, sizeof(refusal), MSG_NOSIGNAL);
     return;
   }

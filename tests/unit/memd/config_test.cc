@@ -14,7 +14,7 @@ using ::testing::HasSubstr;
 Surroundings Somebody() {
   Surroundings surroundings;
   surroundings.uid = 1000;
-  surroundings.home = "/home/somebody";
+  surroundings.home = "/srv/somebody";
   surroundings.xdg_runtime_dir = "/run/user/1000";
   surroundings.memory_bytes = 8ULL << 30;
   return surroundings;
@@ -30,7 +30,7 @@ std::string ErrorOf(const std::string& text) {
 
 TEST(ConfigTest, DefaultsFollowTheXdgDirectoriesAndRootTheSystems) {
   Config config = DefaultConfig(Somebody());
-  EXPECT_EQ(config.state_directory, "/home/somebody/.local/state/agentmem");
+  EXPECT_EQ(config.state_directory, "/srv/somebody/.local/state/agentmem");
   EXPECT_EQ(config.socket_path, "/run/user/1000/agentmem/memd.sock");
   EXPECT_EQ(config.admin_socket_path, "/run/user/1000/agentmem/admin.sock");
   Surroundings root = Somebody();

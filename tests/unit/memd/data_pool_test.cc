@@ -15,7 +15,8 @@ TEST(DataPoolTest, SlotsOfAPoolNeverOverlapWhateverTheOrder) {
   std::uint64_t used_bytes = 0;
   for (int i = 0; i < 50'000; ++i) {
     if (random() % 2 == 0) {
-      const auto size_class = static_cast<std::uint8_t>(random() % kSizeClasses);
+      const auto size_class =
+          static_cast<std::uint8_t>(random() % kSizeClasses);
       const bool room = pool.HasRoom(size_class);
       const auto offset = pool.Allocate(size_class, SlotIndex(1));
       ASSERT_EQ(room, offset.has_value());

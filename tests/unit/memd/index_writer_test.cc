@@ -46,9 +46,9 @@ TEST(IndexWriterTest, WhatWasSetIsFoundAndWhatWasRemovedIsNot) {
     const std::uint64_t next =
         random() % 3 == 0
             ? 0
-            : BelowEntry(key, random() % 2 ? EntryKind::kInStore
-                                           : EntryKind::kInPool,
-                         BlockClass::kState);
+            : BelowEntry(
+                  key, random() % 2 ? EntryKind::kInStore : EntryKind::kInPool,
+                  BlockClass::kState);
     if (old == next) continue;
     if (index.writer.Set(key, old, next) && next != 0) {
       entries[n] = next;
@@ -71,9 +71,9 @@ TEST(IndexWriterTest, PublishedSlotsAreFoundUnderOneGenerationOnly) {
   const Key key = TestKey(1);
   const std::uint64_t entry =
       ResidentEntry(HashKey(key), SlotIndex(3), BlockClass::kCache);
-  EXPECT_EQ(index.writer.Publish(SlotIndex(3), key, 4096, 100,
-                                 BlockClass::kCache),
-            1u);
+  EXPECT_EQ(
+      index.writer.Publish(SlotIndex(3), key, 4096, 100, BlockClass::kCache),
+      1u);
   ASSERT_TRUE(index.writer.Set(key, 0, entry));
   auto found = index.reader.Find(key);
   ASSERT_EQ(found.kind, EntryKind::kResident);
@@ -82,9 +82,9 @@ TEST(IndexWriterTest, PublishedSlotsAreFoundUnderOneGenerationOnly) {
   index.writer.Unpublish(SlotIndex(3));
   EXPECT_FALSE(index.reader.StillPublished(found.slot, found.generation));
   EXPECT_EQ(index.reader.Find(key).kind, EntryKind::kEmpty);
-  EXPECT_EQ(index.writer.Publish(SlotIndex(3), key, 4096, 100,
-                                 BlockClass::kCache),
-            3u);
+  EXPECT_EQ(
+      index.writer.Publish(SlotIndex(3), key, 4096, 100, BlockClass::kCache),
+      3u);
 }
 
 // A tenant may choose keys that all fall into the same buckets. Its blocks are

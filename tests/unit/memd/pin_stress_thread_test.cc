@@ -32,8 +32,8 @@ struct Shared {
       files.push_back(std::make_unique<Pages>(kClientFileBytes));
       ClientIdentity identity;
       identity.id = ClientId(i);
-      clients.push_back(std::make_unique<Client>(
-          identity, files.back()->base(), 1, &signalled, 0));
+      clients.push_back(std::make_unique<Client>(identity, files.back()->base(),
+                                                 1, &signalled, 0));
     }
   }
 

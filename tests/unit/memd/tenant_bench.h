@@ -20,8 +20,8 @@ namespace agentmem {
 class Pages {
  public:
   explicit Pages(std::uint64_t bytes)
-      : base_(static_cast<char*>(std::aligned_alloc(
-            4096, (bytes + 4095) / 4096 * 4096))) {
+      : base_(static_cast<char*>(
+            std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096))) {
     std::memset(base_, 0, bytes);
   }
   ~Pages() { std::free(base_); }
@@ -118,8 +118,8 @@ class TenantBench {
             IndexWriter::ShapeFor(options.slots, options.index_entries))),
         data_memory_(options.dram_bytes),
         node_(&store),
-        tenant(node_.AddTenant(options, {index_memory_.base(),
-                                         data_memory_.base(), 99})) {}
+        tenant(node_.AddTenant(
+            options, {index_memory_.base(), data_memory_.base(), 99})) {}
 
   std::unique_ptr<TestClient> Attach() {
     auto client = std::make_unique<TestClient>(ClientId(++clients_));

@@ -49,8 +49,8 @@ TEST_P(TenantRandomTest, EveryByteReadIsRightAndEveryStateBlockIsFound) {
           if (entry->code != Code::kOk || entry->length == 0) continue;
           const Slot& slot = bench.reader().slot(SlotIndex(entry->slot));
           std::uint64_t which = 0;
-          while (!(TestKey(which) == Key::FromWords(slot.key_low.load(),
-                                                    slot.key_high.load()))) {
+          while (!(TestKey(which) ==
+                   Key::FromWords(slot.key_low.load(), slot.key_high.load()))) {
             ASSERT_LT(++which, 120u);
           }
           ASSERT_EQ(bench.BytesIn(SlotIndex(entry->slot)), BytesOf(which));
@@ -99,8 +99,8 @@ TEST_P(TenantRandomTest, EveryByteReadIsRightAndEveryStateBlockIsFound) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, TenantRandomTest, testing::Range<std::uint64_t>(
-                                                      1, 9));
+INSTANTIATE_TEST_SUITE_P(Seeds, TenantRandomTest,
+                         testing::Range<std::uint64_t>(1, 9));
 
 TEST(TenantHostileClientTest, GarbageInEverySubmissionFieldBreaksNothing) {
   std::mt19937_64 random(5);
@@ -129,8 +129,8 @@ TEST(TenantHostileClientTest, GarbageInEverySubmissionFieldBreaksNothing) {
       hostile->Post(entry);
       // Scribble in what it shares with memd: grants, pins, notes, heads.
       auto* words = reinterpret_cast<std::uint64_t*>(hostile->base());
-      const std::uint64_t at = kGrantOffset / 8 +
-                               random() % ((kClientFileBytes - kGrantOffset) / 8);
+      const std::uint64_t at =
+          kGrantOffset / 8 + random() % ((kClientFileBytes - kGrantOffset) / 8);
       words[at] = random() % 3 ? random() : random() % 5000;
       hostile->file().header().thread_table_mask.store(random());
       hostile->file().header().completion_head.store(

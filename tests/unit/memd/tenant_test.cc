@@ -22,8 +22,8 @@ Code CodeOf(const std::optional<CompletionEntry>& entry) {
 TEST(TenantTest, APublishedBlockIsInTheIndexWithItsBytes) {
   TenantBench bench;
   auto client = bench.Attach();
-  ASSERT_TRUE(bench.PostPut(client.get(), TestKey(1), "hello", kCache,
-                            Ack::kVisible));
+  ASSERT_TRUE(
+      bench.PostPut(client.get(), TestKey(1), "hello", kCache, Ack::kVisible));
   EXPECT_EQ(CodeOf(client->Reap()), Code::kOk);
   const auto found = bench.reader().Find(TestKey(1));
   ASSERT_EQ(found.kind, EntryKind::kResident);
@@ -90,8 +90,8 @@ TEST(TenantTest, PutsNeverFailWhileSomethingIsEvictable) {
   auto client = bench.Attach();
   const std::string bytes(kMiB, 'x');
   for (std::uint64_t i = 0; i < 100; ++i) {
-    ASSERT_TRUE(bench.PostPut(client.get(), TestKey(i), bytes, kCache,
-                              Ack::kVisible))
+    ASSERT_TRUE(
+        bench.PostPut(client.get(), TestKey(i), bytes, kCache, Ack::kVisible))
         << i;
     ASSERT_EQ(CodeOf(client->Reap()), Code::kOk);
   }
@@ -106,8 +106,7 @@ TEST(TenantTest, MemoryMovesBetweenSizeClasses) {
   for (const std::uint32_t bytes : {4096u, 1u << 20, 512u, 4u << 20, 65536u}) {
     for (std::uint64_t i = 0; i < (32u << 20) / bytes; ++i) {
       ASSERT_TRUE(bench.PostPut(client.get(), TestKey(i * 31 + bytes),
-                                std::string(bytes, 'y'), kCache,
-                                Ack::kVisible))
+                                std::string(bytes, 'y'), kCache, Ack::kVisible))
           << bytes << " " << i;
       client->Reap();
     }
@@ -120,8 +119,8 @@ TEST(TenantTest, AStateBlockIsNeverDroppedBeforeItIsBelow) {
   auto client = bench.Attach();
   const std::string bytes(kMiB, 's');
   std::uint64_t put = 0;
-  while (bench.PostPut(client.get(), TestKey(put), bytes, kState,
-                       Ack::kVisible)) {
+  while (
+      bench.PostPut(client.get(), TestKey(put), bytes, kState, Ack::kVisible)) {
     client->Reap();
     ASSERT_LT(++put, 100u);
   }
@@ -207,12 +206,13 @@ TEST(TenantTest, WhenEverythingIsPinnedAPutIsRefusedNamingTheOwner) {
   auto hoarder = bench.Attach();
   auto client = bench.Attach();
   int pinned = 0;
-  while (bench.PostPut(client.get(), TestKey(static_cast<std::uint64_t>(pinned)),
+  while (bench.PostPut(client.get(),
+                       TestKey(static_cast<std::uint64_t>(pinned)),
                        std::string(kMiB, 'h'), kCache, Ack::kVisible)) {
     client->Reap();
-    hoarder->Pin(pinned, bench.reader()
-                             .Find(TestKey(static_cast<std::uint64_t>(pinned)))
-                             .slot);
+    hoarder->Pin(
+        pinned,
+        bench.reader().Find(TestKey(static_cast<std::uint64_t>(pinned))).slot);
     ASSERT_LT(++pinned, 20);
   }
   EXPECT_EQ(pinned, 16);
