@@ -1,0 +1,63 @@
+// Asks memd for its numbers, as an administrator would: by running memctl.
+//
+// Ownership: none. Threads: thread-compatible. Errors: UNAVAILABLE when memctl
+// fails or takes longer than a few seconds; its words are in the message. Cost:
+// starts a process: tens of milliseconds.
+#ifndef AGENTMEM_TESTS_DEMO_ADMIN_PROBE_H_
+#define AGENTMEM_TESTS_DEMO_ADMIN_PROBE_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace agentmem::demo {
+
+// The demo's tenant at one moment.
+struct TenantSample {
+  std::uint64_t dram_bytes = 0;
+  std::uint64_t store_bytes = 0;
+  std::uint64_t dram_evictions = 0;
+  std::uint64_t store_reads = 0;
+  std::uint64_t store_writes = 0;
+  std::uint64_t clients = 0;
+  std::uint64_t granted_bytes = 0;
+  std::uint64_t pinned_bytes = 0;
+  std::uint64_t held_bytes = 0;
+  std::uint64_t limbo_bytes = 0;
+  std::uint64_t puts_failed = 0;
+  std::uint64_t corrupt_blocks = 0;
+
+  // Does memd hold nothing for any client?
+  bool Quiet() const {
+    return clients == 0 && granted_bytes == 0 && pinned_bytes == 0 &&
+           held_bytes == 0 && limbo_bytes == 0;
+  }
+};
+
+// Of `memctl -o json tenants`.
+absl::StatusOr<TenantSample> ParseTenants(const std::string& json);
+// Of `memctl -o json clients`.
+absl::StatusOr<std::vector<std::int64_t>> ParseClientPids(
+    const std::string& json);
+
+class AdminProbe {
+ public:
+  AdminProbe(std::string memctl, std::string socket_path)
+      : memctl_(std::move(memctl)), socket_path_(std::move(socket_path)) {}
+
+  absl::StatusOr<TenantSample> Sample() const;
+  absl::StatusOr<std::vector<std::int64_t>> ClientPids() const;
+
+ private:
+  absl::StatusOr<std::string> Run(const std::string& verb) const;
+
+  const std::string memctl_;
+  const std::string socket_path_;
+};
+
+}  // namespace agentmem::demo
+
+#endif  // AGENTMEM_TESTS_DEMO_ADMIN_PROBE_H_

@@ -1,0 +1,193 @@
+#include "tests/demo/report.h"
+
+#include <cstdio>
+#include <string>
+
+#include "tests/demo/report_text.h"
+
+namespace agentmem::demo {
+namespace {
+
+constexpr std::uint64_t kKillsMin = 10;
+constexpr std::uint64_t kStateTimesMin = 4;
+
+// A line of a label and a value.
+std::string Line(const char* label, const std::string& value) {
+  char text[512];
+  std::snprintf(text, sizeof(text), "  %-10s %s\n", label, value.c_str());
+  return text;
+}
+
+std::string Requests(const Report& report) {
+  const RunResult& result = report.result;
+  char text[200];
+  std::snprintf(text, sizeof(text),
+                "%s of %s in %.1f s, by %u agent processes; %s done again "
+                "after kills",
+                CountText(result.requests_done).c_str(),
+                CountText(report.workload.requests).c_str(),
+                result.work_seconds, report.options.agents,
+                CountText(result.requests_redone).c_str());
+  return text;
+}
+
+std::string Hits(const Scoreboard& board) {
+  const std::uint64_t dram = board.Get(Counter::kHitsDram);
+  const std::uint64_t store = board.Get(Counter::kHitsStore);
+  return "dram " + CountText(dram) + ", store " + CountText(store) +
+         " blocks (" + Percent(dram, dram + store) + " dram)";
+}
+
+std::string Misses(const Scoreboard& board) {
+  return "never stored " + CountText(board.Get(Counter::kMissesNeverStored)) +
+         ", dropped " + CountText(board.Get(Counter::kMissesDropped)) +
+         ", evicted between match and get " +
+         CountText(board.Get(Counter::kMissesEvicted)) + ", deadline " +
+         CountText(board.Get(Counter::kMissesDeadline));
+}
+
+std::string State(const Report& report) {
+  const std::uint64_t bytes = report.board.Get(Counter::kStateBytes);
+  char times[32];
+  std::snprintf(times, sizeof(times), "%.1f",
+                static_cast<double>(bytes) /
+                    static_cast<double>(report.options.dram_bytes));
+  return BytesText(bytes) + " in " +
+         CountText(report.board.Get(Counter::kStateBlocks)) +
+         " distinct blocks of up to " + BytesText(report.workload.block_bytes) +
+         ": " + times + " x the DRAM budget of " +
+         BytesText(report.options.dram_bytes);
+}
+
+std::string Kills(const RunResult& result) {
+  char text[200];
+  std::snprintf(text, sizeof(text),
+                "%s, of them %s with pins, holds, grants and half a block in "
+                "hand, %s with a forked child",
+                CountText(result.kills).c_str(),
+                CountText(result.kills_posed).c_str(),
+                CountText(result.kills_forked).c_str());
+  return text;
+}
+
+std::string Returned(const RunResult& result) {
+  const TenantSample& end = result.at_end;
+  char text[200];
+  std::snprintf(text, sizeof(text),
+                "within %.0f ms as memctl sees it; at the end granted %s, "
+                "pinned %s, held %s, limbo %s",
+                result.reclaim_ms_max, BytesText(end.granted_bytes).c_str(),
+                BytesText(end.pinned_bytes).c_str(),
+                BytesText(end.held_bytes).c_str(),
+                BytesText(end.limbo_bytes).c_str());
+  return text;
+}
+
+std::string Recovery(const RunResult& result) {
+  char text[240];
+  std::snprintf(text, sizeof(text),
+                "%s resident blocks read while it was dead; back in %.2f s; "
+                "%s of %s durable blocks and objects right",
+                CountText(result.resident_while_down).c_str(),
+                result.restart_seconds,
+                CountText(result.durable_verified).c_str(),
+                CountText(result.durable_acknowledged).c_str());
+  return text;
+}
+
+std::string Verdict(const Report& report) {
+  const std::vector<std::string> failures = Failures(report);
+  std::string text;
+  if (!report.result.troubles.empty()) {
+    text += "\n  " + CountText(report.result.troubles_count) + " troubles:\n";
+    for (const std::string& trouble : report.result.troubles) {
+      text += "    " + trouble + "\n";
+    }
+  }
+  if (failures.empty()) {
+    return text +
+           "\n  OK: " + BytesText(report.board.Get(Counter::kBytesVerified)) +
+           " verified, 0 mismatches\n";
+  }
+  text += "\n  FAILED:\n";
+  for (const std::string& failure : failures) text += "    " + failure + "\n";
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::string> Failures(const Report& report) {
+  const Scoreboard& board = report.board;
+  const RunResult& result = report.result;
+  std::vector<std::string> failures;
+  const auto require = [&](bool holds, const std::string& otherwise) {
+    if (!holds) failures.push_back(otherwise);
+  };
+  const auto number = [](std::uint64_t value) { return CountText(value); };
+  require(board.Get(Counter::kMismatches) == 0,
+          number(board.Get(Counter::kMismatches)) + " mismatches");
+  if (result.interrupted) {
+    failures.push_back("interrupted");
+    return failures;
+  }
+  require(result.requests_done == report.workload.requests,
+          number(report.workload.requests - result.requests_done) +
+              " requests were not done");
+  require(result.kills >= kKillsMin,
+          "only " + number(result.kills) + " kills; at least 10 are wanted");
+  require(board.Get(Counter::kStateBytes) >=
+              kStateTimesMin * report.options.dram_bytes,
+          "the state, " + BytesText(board.Get(Counter::kStateBytes)) +
+              ", is not 4 x the DRAM budget: ask for more requests or larger "
+              "blocks");
+  require(board.Get(Counter::kHitsDram) > 0, "no hits in dram");
+  require(board.Get(Counter::kHitsStore) > 0, "no hits in the store");
+  require(board.Get(Counter::kPutsFailed) == 0,
+          number(board.Get(Counter::kPutsFailed)) + " puts failed");
+  require(board.Get(Counter::kGetsFailed) == 0,
+          number(board.Get(Counter::kGetsFailed)) + " gets failed");
+  require(board.Get(Counter::kForkNotRefused) == 0,
+          "a forked child could use its parent's client");
+  require(result.at_end.Quiet(),
+          "memd did not get everything back from its clients");
+  if (report.options.recovery) {
+    require(result.recovered && result.durable_acknowledged > 0 &&
+                result.durable_verified == result.durable_acknowledged,
+            "of " + number(result.durable_acknowledged) +
+                " durable blocks and objects " +
+                number(result.durable_verified) +
+                " are there after kill -9 of memd");
+    require(result.resident_while_down > 0,
+            "no resident block could be read while memd was dead");
+  }
+  require(result.troubles_count == 0,
+          number(result.troubles_count) + " troubles (above)");
+  return failures;
+}
+
+std::string RenderScreen(const Report& report) {
+  std::string screen = "\nagentmem demo: ";
+  screen += report.options.trace.empty()
+                ? "coding agents, seed " + std::to_string(report.options.seed)
+                : report.options.trace;
+  screen += "\n\n";
+  screen += Line("requests", Requests(report));
+  screen += Line("hits", Hits(report.board));
+  screen += Line("misses", Misses(report.board));
+  screen += Line("state", State(report));
+  screen += Line("kills", Kills(report.result));
+  screen += Line("returned", Returned(report.result));
+  if (report.result.recovered) {
+    screen += Line("kill memd", Recovery(report.result));
+  }
+  screen += Line("verified",
+                 BytesText(report.board.Get(Counter::kBytesVerified)) + " in " +
+                     CountText(report.board.Get(Counter::kBlocksVerified)) +
+                     " blocks and objects, each byte compared; mismatches " +
+                     CountText(report.board.Get(Counter::kMismatches)));
+  screen += "\n" + LatencyTable(report.board);
+  screen += "\n" + TierTable(report.result.samples);
+  return screen + Verdict(report);
+}
+
+}  // namespace agentmem::demo
