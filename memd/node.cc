@@ -13,6 +13,10 @@ Tenant* Node::AddTenant(const TenantOptions& options,
   tiering::LruOptions lru;
   lru.slots = static_cast<std::uint32_t>(options.slots);
   lru.budget_bytes = options.dram_bytes;
+  // Grants, loads and half-used extents keep blocks from filling all of the
+  // pool (some 15% of a small one), so the hot part must end well before: what
+  // never turns cold is never written down, and is dropped without a copy.
+  lru.cold_share = 0.4;
   tenants_.push_back(std::make_unique<Tenant>(
       options, memory, store_, std::make_unique<StoreSource>(store_),
       tiering::MakeLruPolicy(lru)));

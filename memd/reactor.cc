@@ -249,7 +249,10 @@ void Reactor::Handle(std::uint64_t tag, std::uint32_t events, TimeNs now) {
     case kSocket:
       return OnSocket(id, now);
     case kProcess:
-      if (connection.client != nullptr) ++clients_died_;
+      // What it posted before it died was whole: puts that nobody waited for.
+      while (connection.tenant->Drain(connection.client, kDrainPerTurn, now)) {
+      }
+      if (!connection.client->closed) ++clients_died_;
       return End(id, now);
     case kDoorbell: {
       std::uint64_t count;

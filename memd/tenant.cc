@@ -309,7 +309,12 @@ std::string Tenant::CheckInvariants() const {
       continue;
     }
     --published;
-    if (!(slots_[record.slot].key == key)) return "a block in another's slot";
+    const SlotRecord& slot = slots_[record.slot];
+    if (!(slot.key == key)) return "a block in another's slot";
+    if (slot.dirty != IsDirty(record)) return "a slot's dirty mark is wrong";
+    if (slot.awaited != durable_waiters_.contains(record.slot)) {
+      return "a slot's awaited mark is wrong";
+    }
   }
   return published == 0 ? "" : "a published slot that no block has";
 }

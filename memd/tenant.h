@@ -137,6 +137,8 @@ class Tenant {
     SlotState state = SlotState::kFree;
     bool write_queued = false;
     bool write_durable = false;  // the write in flight or queued is durable
+    bool dirty = false;          // class state, and no copy is below
+    bool awaited = false;        // durable_waiters_ has it
   };
 
   struct BlockRecord {
@@ -221,6 +223,7 @@ class Tenant {
   void ForgetStored(const Key& key);
   void KeepStoreQuota();
   std::uint64_t NewTicket(const Inflight& op);
+  std::vector<OpRef> TakeDurableWaiters(std::uint32_t slot);
   bool IsDirty(const BlockRecord& record) const {
     return record.block_class == BlockClass::kState &&
            record.stored == Stored::kNo;

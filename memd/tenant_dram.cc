@@ -71,7 +71,9 @@ void Tenant::PublishSlot(std::uint32_t slot, const Key& key,
   SetEntry(key, &block,
            ResidentEntry(HashKey(key), SlotIndex(slot), block_class));
   ++dram_writes_;
-  if (IsDirty(block)) dirty_bytes_ += length;
+  record.dirty = IsDirty(block);
+  record.awaited = false;
+  if (record.dirty) dirty_bytes_ += length;
   tiering::BlockInfo info;
   info.slot = SlotIndex(slot);
   info.key = key;
@@ -89,12 +91,8 @@ void Tenant::SetEntry(const Key& key, BlockRecord* record, std::uint64_t to) {
 
 bool Tenant::Evictable(std::uint32_t index) const {
   const SlotRecord& slot = slots_[index];
-  if (slot.state != SlotState::kPublished || slot.holds != 0 || slot.io != 0 ||
-      IsPinned(index)) {
-    return false;
-  }
-  auto block = directory_.find(slot.key);
-  return !IsDirty(block->second) && !durable_waiters_.contains(index);
+  return slot.state == SlotState::kPublished && slot.holds == 0 &&
+         slot.io == 0 && !slot.dirty && !slot.awaited && !IsPinned(index);
 }
 
 bool Tenant::MakeRoom(std::uint8_t size_class, TimeNs now) {
@@ -131,11 +129,10 @@ bool Tenant::MakeRoom(std::uint8_t size_class, TimeNs now) {
         kept_extents.end()) {
       return tiering::Verdict::kSkip;
     }
-    pool_.OwnersInExtentOf(slot.data_offset, &owners_);
-    const bool all = std::all_of(
-        owners_.begin(), owners_.end(),
-        [this](SlotIndex owner) { return Evictable(owner.value()); });
-    if (!all) {
+    if (!pool_.OwnersInExtentOf(
+            slot.data_offset,
+            [this](SlotIndex owner) { return Evictable(owner.value()); },
+            &owners_)) {
       kept_extents.push_back(extent);
       return tiering::Verdict::kSkip;
     }

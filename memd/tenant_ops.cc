@@ -116,6 +116,7 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
       }
       if (record.stored == Stored::kNo) {
         dirty_bytes_ += record.length;
+        slots_[record.slot].dirty = true;
         QueueWrite(record.slot, false);
       }
     }
@@ -129,6 +130,7 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
     Answer(op);
   } else {
     durable_waiters_[record.slot].push_back(op);
+    slots_[record.slot].awaited = true;
     QueueWrite(record.slot, true);
   }
   // Keep the producer supplied: what it used it will want again. Not by

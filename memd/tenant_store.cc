@@ -154,15 +154,10 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
   // A slot with I/O is not evicted, so the block is still in it.
   BlockRecord& block = directory_.find(op.key)->second;
   AGENTMEM_CHECK(block.slot == op.slot);
-  auto waiting = durable_waiters_.find(op.slot);
   if (code != Code::kOk) {
-    if (waiting != durable_waiters_.end()) {
-      const std::vector<OpRef> ops = std::move(waiting->second);
-      durable_waiters_.erase(waiting);
-      for (const OpRef& waiter : ops) {
-        ++puts_failed_;
-        Fail(waiter, code, Reason::kStoreFailed);
-      }
+    for (const OpRef& waiter : TakeDurableWaiters(op.slot)) {
+      ++puts_failed_;
+      Fail(waiter, code, Reason::kStoreFailed);
     }
     if (IsDirty(block)) {
       failed_writes_.push_back({op.slot, slot.generation});
@@ -173,6 +168,7 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
   ++store_writes_;
   if (block.stored == Stored::kNo) {
     if (block.block_class == BlockClass::kState) dirty_bytes_ -= block.length;
+    slot.dirty = false;
     ++stored_blocks_;
     stored_bytes_ += block.length;
     block.stored = Stored::kYes;
@@ -183,16 +179,21 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
     }
   }
   if (op.durable) block.stored = Stored::kDurable;
-  if (waiting != durable_waiters_.end()) {
-    if (op.durable) {
-      const std::vector<OpRef> ops = std::move(waiting->second);
-      durable_waiters_.erase(waiting);
-      for (const OpRef& waiter : ops) Answer(waiter);
-    } else {
-      QueueWrite(op.slot, true);  // asked for while the other was under way
-    }
+  if (op.durable) {
+    for (const OpRef& waiter : TakeDurableWaiters(op.slot)) Answer(waiter);
+  } else if (slot.awaited) {
+    QueueWrite(op.slot, true);  // asked for while the other was under way
   }
   KeepStoreQuota();
+}
+
+std::vector<Tenant::OpRef> Tenant::TakeDurableWaiters(std::uint32_t slot) {
+  auto found = durable_waiters_.find(slot);
+  if (found == durable_waiters_.end()) return {};
+  std::vector<OpRef> waiters = std::move(found->second);
+  durable_waiters_.erase(found);
+  slots_[slot].awaited = false;
+  return waiters;
 }
 
 void Tenant::ForgetStored(const Key& key) {
@@ -206,6 +207,7 @@ void Tenant::ForgetStored(const Key& key) {
   if (block.slot != kNoSlot) {
     if (IsDirty(block)) {
       dirty_bytes_ += block.length;
+      slots_[block.slot].dirty = true;
       QueueWrite(block.slot, false);
     }
     return;

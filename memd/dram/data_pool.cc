@@ -81,15 +81,6 @@ void DataPool::Free(std::uint64_t offset) {
   }
 }
 
-void DataPool::OwnersInExtentOf(std::uint64_t offset,
-                                std::vector<SlotIndex>* owners) const {
-  const Extent& extent = extents_[ExtentOf(offset)];
-  owners->clear();
-  for (std::uint32_t place = 0; place < extent.carved; ++place) {
-    if (extent.taken[place]) owners->push_back(SlotIndex(extent.owners[place]));
-  }
-}
-
 void DataPool::PushPartial(std::uint32_t index) {
   Extent& extent = extents_[index];
   std::uint32_t& head = partial_heads_[extent.size_class];

@@ -34,9 +34,20 @@ class DataPool {
   std::uint32_t ExtentOf(std::uint64_t offset) const {
     return static_cast<std::uint32_t>(offset / kExtentBytes);
   }
-  // The owners of the used slots of the extent of `offset`.
-  void OwnersInExtentOf(std::uint64_t offset,
-                        std::vector<SlotIndex>* owners) const;
+  // The owners of the used slots of the extent of `offset`, if `accept` takes
+  // all of them; else false, after the first that it does not take.
+  template <typename Accept>
+  bool OwnersInExtentOf(std::uint64_t offset, Accept accept,
+                        std::vector<SlotIndex>* owners) const {
+    const Extent& extent = extents_[ExtentOf(offset)];
+    owners->clear();
+    for (std::uint32_t place = 0; place < extent.carved; ++place) {
+      if (!extent.taken[place]) continue;
+      owners->push_back(SlotIndex(extent.owners[place]));
+      if (!accept(owners->back())) return false;
+    }
+    return true;
+  }
 
   std::uint64_t capacity_bytes() const {
     return extents_.size() * kExtentBytes;

@@ -139,6 +139,30 @@ TEST(CrashTest, AKilledClientGivesEverythingBackThoughItsForkedChildLives) {
   EXPECT_EQ(memd.Stop(), 0);
 }
 
+TEST(CrashTest, WhatAClientPostedBeforeItDiedIsThere) {
+  MemdProcess memd("64MiB");
+  Child poster([&](int) {
+    agentmem_client* client = memd.Connect();
+    for (std::uint32_t i = 0; i < 100; ++i) {
+      const agentmem_key key = KeyOf(i);
+      const std::string bytes = BytesOf(key, 1000);
+      if (agentmem_put(client, &key, bytes.data(), bytes.size(),
+                       AGENTMEM_CACHE, AGENTMEM_VISIBLE, kSecondNs, nullptr,
+                       nullptr) != 0) {
+        return 1;
+      }
+    }
+    ::kill(::getpid(), SIGKILL);
+    return 2;
+  });
+  ASSERT_EQ(poster.Wait(), 128 + SIGKILL);
+  agentmem_client* client = memd.Connect();
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    EXPECT_EQ(Check(client, KeyOf(i), 1000), AGENTMEM_OK) << i;
+  }
+  agentmem_close(client);
+}
+
 TEST(CrashTest, AForkedChildIsRefusedAndItsParentGoesOn) {
   MemdProcess memd("64MiB");
   agentmem_client* client = memd.Connect();

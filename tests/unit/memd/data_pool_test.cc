@@ -56,9 +56,13 @@ TEST(DataPoolTest, OwnersOfAnExtentAreThoseThatHaveASlotInIt) {
   }
   pool.Free(offsets[2]);
   std::vector<SlotIndex> owners;
-  pool.OwnersInExtentOf(offsets[0], &owners);
+  EXPECT_TRUE(pool.OwnersInExtentOf(
+      offsets[0], [](SlotIndex) { return true; }, &owners));
   EXPECT_EQ(owners, (std::vector<SlotIndex>{SlotIndex(10), SlotIndex(11),
                                             SlotIndex(13)}));
+  EXPECT_FALSE(pool.OwnersInExtentOf(
+      offsets[0], [](SlotIndex owner) { return owner != SlotIndex(11); },
+      &owners));
 }
 
 }  // namespace
