@@ -22,6 +22,7 @@
 // exit.
 extern "C" const char* __tsan_default_suppressions() {
   return "called_from_lib:librocksdb.so\n"
+         "race:rocksdb::\n"
          "race:_M_append\n"
          "race:__run_exit_handlers\n";
 }
