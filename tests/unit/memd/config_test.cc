@@ -81,6 +81,8 @@ TEST(ConfigTest, UnknownFieldsTwinTenantsAndBrokenTomlAreRefused) {
   EXPECT_THAT(ErrorOf("[[tenant]]\nname=\"a\"\n[[tenant]]\nname=\"a\"\n"),
               HasSubstr("\"a\""));
   EXPECT_THAT(ErrorOf("dram = "), HasSubstr("memd.toml:1"));
+  EXPECT_THAT(ErrorOf("\n[\x08"),
+              HasSubstr("memd.toml:2: control character 8"));
   EXPECT_THAT(ErrorOf("socket = \"/" + std::string(200, 's') + "\""),
               HasSubstr("95"));
 }

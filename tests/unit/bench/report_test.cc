@@ -1,0 +1,99 @@
+#include "benchmarks/report.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+
+namespace agentmem::bench {
+namespace {
+
+SuiteResult TwoCases() {
+  SuiteResult result;
+  result.suite = "block";
+  result.machine = {"a cpu", 2, "Linux 6", 8ULL << 30};
+  CaseResult fast;
+  fast.name = "get";
+  fast.p50_ns = 73;
+  fast.p99_ns = 1250;
+  fast.p999_ns = 3'400'000;
+  fast.value = 500;
+  fast.unit = "MB/s";
+  fast.higher_is_better = true;
+  fast.baseline = "memcpy";
+  fast.baseline_value = 1000;
+  CaseResult alone;
+  alone.name = "lone";
+  alone.value = 10;
+  alone.unit = "ns";
+  result.cases = {fast, alone};
+  result.notes = {"a note"};
+  return result;
+}
+
+std::set<std::string> FieldsOf(const nlohmann::json& object) {
+  std::set<std::string> fields;
+  for (const auto& [field, value] : object.items()) fields.insert(field);
+  return fields;
+}
+
+TEST(ReportTest, TheJsonHasTheFieldsThatProgramsReadAndNoOthers) {
+  const auto json = nlohmann::json::parse(Json(TwoCases()));
+  EXPECT_EQ(FieldsOf(json),
+            (std::set<std::string>{"suite", "machine", "cases"}));
+  EXPECT_EQ(FieldsOf(json["machine"]),
+            (std::set<std::string>{"cpu", "cores", "kernel", "memory_bytes"}));
+  for (const auto& one : json["cases"]) {
+    EXPECT_EQ(FieldsOf(one),
+              (std::set<std::string>{"name", "p50_ns", "p99_ns", "p999_ns",
+                                     "value", "unit", "better", "baseline",
+                                     "baseline_value", "ratio"}));
+  }
+}
+
+TEST(ReportTest, TheRatioIsOursByTheBaseline) {
+  const auto json = nlohmann::json::parse(Json(TwoCases()));
+  EXPECT_EQ(json["cases"][0]["ratio"], 0.5);
+  EXPECT_EQ(json["cases"][0]["better"], "higher");
+  EXPECT_EQ(json["cases"][1]["better"], "lower");
+}
+
+TEST(ReportTest, ACaseWithoutABaselineHasNullForIt) {
+  const auto json = nlohmann::json::parse(Json(TwoCases()));
+  EXPECT_TRUE(json["cases"][1]["baseline"].is_null());
+  EXPECT_TRUE(json["cases"][1]["ratio"].is_null());
+}
+
+TEST(ReportTest, TheMarkdownTableHasOneRowACaseAndAsManyCellsAsItsHead) {
+  const std::string table = MarkdownTable(TwoCases());
+  EXPECT_NE(table.find("| case | p50 | p99 | p99.9 | throughput | baseline | "
+                       "ratio |\n|---|--:|--:|--:|--:|---|--:|\n"),
+            std::string::npos);
+  EXPECT_NE(table.find("| get | 73.0 ns | 1.25 us | 3.40 ms | 500 MB/s | "
+                       "memcpy 1000 MB/s | 0.50 |\n"),
+            std::string::npos);
+  EXPECT_NE(table.find("| lone | 0.00 ns | 0.00 ns | 0.00 ns | 10.0 ns |  |  "
+                       "|\n"),
+            std::string::npos);
+}
+
+TEST(ReportTest, TheTextTableKeepsItsColumnsInLine) {
+  const std::string table = TextTable(TwoCases());
+  const auto column_of = [&table](const std::string& text) {
+    const std::size_t at = table.find(text);
+    return at - table.rfind('\n', at);
+  };
+  EXPECT_EQ(column_of("baseline"), column_of("memcpy"));
+  EXPECT_NE(table.find("a note"), std::string::npos);
+}
+
+TEST(ReportTest, DurationsAreToldInTheUnitThatFits) {
+  EXPECT_EQ(DurationText(73), "73.0 ns");
+  EXPECT_EQ(DurationText(1'250), "1.25 us");
+  EXPECT_EQ(DurationText(150'000), "150 us");
+  EXPECT_EQ(DurationText(2.5e9), "2.50 s");
+}
+
+}  // namespace
+}  // namespace agentmem::bench
