@@ -1,0 +1,99 @@
+// agentmem_bench SUITE: measures, prints a table, writes it down.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+#include "base/status.h"
+#include "benchmarks/report.h"
+#include "benchmarks/suites.h"
+
+namespace agentmem::bench {
+namespace {
+
+struct Suite {
+  const char* name;
+  const char* what;
+  absl::StatusOr<SuiteResult> (*run)(const SuiteOptions&);
+};
+
+constexpr Suite kSuites[] = {
+    {"block", "hits, lookups and prefix matches in DRAM", RunBlockSuite},
+    {"tiers", "put and get by tier and size, beside memcpy and RocksDB",
+     RunTiersSuite},
+};
+
+std::string ProgramDirectory() {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return self.parent_path().string();
+}
+
+void PrintSuites() {
+  std::printf("Suites:\n");
+  for (const Suite& suite : kSuites) {
+    std::printf("  %-8s %s\n", suite.name, suite.what);
+  }
+}
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "agentmem_bench: %s\n", StatusMessage(status).c_str());
+  return 1;
+}
+
+int Run(const Suite& suite, const SuiteOptions& options,
+        const std::string& output) {
+  const auto result = suite.run(options);
+  if (!result.ok()) return Fail(result.status());
+  std::printf("%s", TextTable(*result).c_str());
+  std::string table = output;
+  const std::size_t dot = table.rfind(".json");
+  if (dot != std::string::npos) table.resize(dot);
+  for (const auto& [path, text] :
+       {std::pair(output, Json(*result)),
+        std::pair(table + ".md", MarkdownTable(*result))}) {
+    const absl::Status written = WriteFile(path, text);
+    if (!written.ok()) return Fail(written);
+    std::printf("wrote %s\n", path.c_str());
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace agentmem::bench
+
+int main(int argc, char** argv) {
+  using namespace agentmem::bench;  // NOLINT(build/namespaces)
+  CLI::App app{"agentmem_bench: measures against a memd of its own"};
+  std::string name;
+  std::string output;
+  SuiteOptions options;
+  options.memd = ProgramDirectory() + "/memd";
+  app.add_option("suite", name, "which; without it: a list");
+  app.add_option("--output", output,
+                 "JSON; the table for README.md beside it (default: "
+                 "build/bench/SUITE.json)");
+  app.add_option("--memd", options.memd, "the daemon's program");
+  app.add_flag("--quick", options.quick,
+               "small sets, in seconds: does it run? The numbers mean little");
+  CLI11_PARSE(app, argc, argv);
+  if (name.empty()) {
+    PrintSuites();
+    return 0;
+  }
+  if (access(options.memd.c_str(), X_OK) != 0) {
+    std::fprintf(stderr, "agentmem_bench: no program %s; name it by --memd\n",
+                 options.memd.c_str());
+    return 2;
+  }
+  for (const Suite& suite : kSuites) {
+    if (name != suite.name) continue;
+    if (output.empty()) output = "build/bench/" + name + ".json";
+    return Run(suite, options, output);
+  }
+  std::fprintf(stderr, "agentmem_bench: no suite '%s'\n", name.c_str());
+  PrintSuites();
+  return 2;
+}

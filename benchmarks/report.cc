@@ -1,0 +1,157 @@
+#include "benchmarks/report.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/status.h"
+
+namespace agentmem::bench {
+namespace {
+
+constexpr std::size_t kColumns = 7;
+using Row = std::array<std::string, kColumns>;
+
+const Row kHead = {"case",       "p50",      "p99",  "p99.9",
+                   "throughput", "baseline", "ratio"};
+
+// Three digits that count.
+std::string NumberText(double number) {
+  char text[32];
+  const int digits = number < 10 ? 2 : number < 100 ? 1 : 0;
+  std::snprintf(text, sizeof(text), "%.*f", digits, number);
+  return text;
+}
+
+std::string ValueText(double value, const std::string& unit) {
+  return unit == "ns" ? DurationText(value) : NumberText(value) + " " + unit;
+}
+
+Row RowOf(const CaseResult& one) {
+  Row row = {one.name,
+             DurationText(one.p50_ns),
+             DurationText(one.p99_ns),
+             DurationText(one.p999_ns),
+             ValueText(one.value, one.unit),
+             "",
+             ""};
+  if (!one.baseline.empty()) {
+    row[5] = one.baseline + " " + ValueText(one.baseline_value, one.unit);
+    row[6] = NumberText(one.Ratio());
+  }
+  return row;
+}
+
+std::vector<Row> RowsOf(const SuiteResult& result) {
+  std::vector<Row> rows;
+  for (const CaseResult& one : result.cases) rows.push_back(RowOf(one));
+  return rows;
+}
+
+std::string MachineText(const Machine& machine) {
+  return machine.cpu + ", " + std::to_string(machine.cores) + " cores, " +
+         NumberText(static_cast<double>(machine.memory_bytes) / (1 << 30)) +
+         " GiB, " + machine.kernel;
+}
+
+}  // namespace
+
+std::string DurationText(double ns) {
+  if (ns < 1e3) return NumberText(ns) + " ns";
+  if (ns < 1e6) return NumberText(ns / 1e3) + " us";
+  if (ns < 1e9) return NumberText(ns / 1e6) + " ms";
+  return NumberText(ns / 1e9) + " s";
+}
+
+std::string TextTable(const SuiteResult& result) {
+  std::vector<Row> rows = RowsOf(result);
+  rows.insert(rows.begin(), kHead);
+  std::array<std::size_t, kColumns> widths = {};
+  for (const Row& row : rows) {
+    for (std::size_t i = 0; i < kColumns; ++i) {
+      widths[i] = std::max(widths[i], row[i].size());
+    }
+  }
+  std::string text =
+      "suite " + result.suite + ": " + MachineText(result.machine) + "\n\n";
+  for (const Row& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < kColumns; ++i) {
+      const std::string gap(widths[i] - row[i].size(), ' ');
+      // Names to the left, numbers to the right.
+      line += (i == 0 || i == 5) ? row[i] + gap : gap + row[i];
+      if (i + 1 < kColumns) line += "  ";
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  if (!result.notes.empty()) text += "\n";
+  for (const std::string& note : result.notes) text += "- " + note + "\n";
+  return text;
+}
+
+std::string MarkdownTable(const SuiteResult& result) {
+  std::string text;
+  const auto add = [&text](const Row& row) {
+    for (const std::string& cell : row) text += "| " + cell + " ";
+    text += "|\n";
+  };
+  add(kHead);
+  text += "|---|--:|--:|--:|--:|---|--:|\n";
+  for (const Row& row : RowsOf(result)) add(row);
+  text += "\nMeasured on " + MachineText(result.machine) + ".\n";
+  if (!result.notes.empty()) text += "\n";
+  for (const std::string& note : result.notes) text += "- " + note + "\n";
+  return text;
+}
+
+std::string Json(const SuiteResult& result) {
+  nlohmann::ordered_json cases = nlohmann::ordered_json::array();
+  for (const CaseResult& one : result.cases) {
+    nlohmann::ordered_json row;
+    row["name"] = one.name;
+    row["p50_ns"] = one.p50_ns;
+    row["p99_ns"] = one.p99_ns;
+    row["p999_ns"] = one.p999_ns;
+    row["value"] = one.value;
+    row["unit"] = one.unit;
+    row["better"] = one.higher_is_better ? "higher" : "lower";
+    row["baseline"] = nullptr;
+    row["baseline_value"] = nullptr;
+    row["ratio"] = nullptr;
+    if (!one.baseline.empty()) {
+      row["baseline"] = one.baseline;
+      row["baseline_value"] = one.baseline_value;
+      row["ratio"] = one.Ratio();
+    }
+    cases.push_back(row);
+  }
+  nlohmann::ordered_json json;
+  json["suite"] = result.suite;
+  json["machine"]["cpu"] = result.machine.cpu;
+  json["machine"]["cores"] = result.machine.cores;
+  json["machine"]["kernel"] = result.machine.kernel;
+  json["machine"]["memory_bytes"] = result.machine.memory_bytes;
+  json["cases"] = cases;
+  return json.dump(2) + "\n";
+}
+
+absl::Status WriteFile(const std::string& path, const std::string& text) {
+  const std::filesystem::path directory =
+      std::filesystem::path(path).parent_path();
+  std::error_code error;
+  if (!directory.empty()) {
+    std::filesystem::create_directories(directory, error);
+  }
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  if (!file) return Unavailable("cannot write " + path);
+  return absl::OkStatus();
+}
+
+}  // namespace agentmem::bench

@@ -1,0 +1,31 @@
+// A suite's result as a table for a terminal, as a table for README.md, and as
+// JSON for programs.
+//
+// Ownership: none. Threads: pure functions, but for WriteFile. Errors:
+// WriteFile names the path. Cost: once a run.
+#ifndef AGENTMEM_BENCHMARKS_REPORT_H_
+#define AGENTMEM_BENCHMARKS_REPORT_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "benchmarks/case_result.h"
+
+namespace agentmem::bench {
+
+std::string TextTable(const SuiteResult& result);
+std::string MarkdownTable(const SuiteResult& result);
+// {"suite", "machine", "cases": [{"name", "p50_ns", "p99_ns", "p999_ns",
+// "value", "unit", "better", "baseline", "baseline_value", "ratio"}]}; a case
+// without a baseline has null in the last three.
+std::string Json(const SuiteResult& result);
+
+// "73 ns", "1.25 us", "3.4 ms", "1.2 s".
+std::string DurationText(double ns);
+
+// Makes the directories that are missing.
+absl::Status WriteFile(const std::string& path, const std::string& text);
+
+}  // namespace agentmem::bench
+
+#endif  // AGENTMEM_BENCHMARKS_REPORT_H_

@@ -1,0 +1,31 @@
+// The suites, each a function from options to a table.
+//
+// Ownership: none. Threads: one. Errors: what could not be set up or measured.
+// Cost: `block` at most 1.5 minutes, `tiers` 3; quick: seconds, smaller sets.
+#ifndef AGENTMEM_BENCHMARKS_SUITES_H_
+#define AGENTMEM_BENCHMARKS_SUITES_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "benchmarks/case_result.h"
+
+namespace agentmem::bench {
+
+struct SuiteOptions {
+  std::string memd;  // the program
+  bool quick = false;
+};
+
+// Blocks in DRAM: hits, lookups, prefix matches.
+absl::StatusOr<SuiteResult> RunBlockSuite(const SuiteOptions& options);
+// Put and get by tier and size.
+absl::StatusOr<SuiteResult> RunTiersSuite(const SuiteOptions& options);
+// The parts of RunTiersSuite: they add cases and notes.
+absl::Status AddDramCases(const SuiteOptions& options, SuiteResult* result);
+absl::Status AddStoreCases(const SuiteOptions& options, SuiteResult* result);
+
+}  // namespace agentmem::bench
+
+#endif  // AGENTMEM_BENCHMARKS_SUITES_H_
