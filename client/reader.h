@@ -104,10 +104,9 @@ class Reader {
 
 inline bool Reader::Fill(const ThreadContext& context, SlotIndex index,
                          agentmem_span* span) {
-  const Slot& slot = context.index.slot(index);
-  const std::uint64_t offset = slot.data_offset.load(std::memory_order_relaxed);
-  const std::uint64_t length = static_cast<std::uint32_t>(
-      slot.length_and_class.load(std::memory_order_relaxed));
+  const Place place = context.index.slot(index).LoadPlace();
+  const std::uint64_t offset = place.data_offset();
+  const std::uint64_t length = place.length();
   if (__builtin_expect(
           offset > context.data_bytes || length > context.data_bytes - offset,
           0)) {

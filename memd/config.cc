@@ -58,7 +58,7 @@ absl::Status Complete(const std::string& name, Config* config) {
           std::clamp<std::uint64_t>(tenant.dram_bytes / 8192, 4096, 1ULL << 20);
     }
     if (tenant.index_entries == 0) {
-      tenant.index_entries = std::max<std::uint64_t>(4 * tenant.slots, 1 << 18);
+      tenant.index_entries = std::max<std::uint64_t>(2 * tenant.slots, 1 << 16);
     }
     if (tenant.hold_quota_bytes == 0) {
       tenant.hold_quota_bytes = tenant.dram_bytes / 4;

@@ -3,7 +3,7 @@
 //
 //   offset 0        IndexHeader (4 KiB)
 //   buckets_offset  Bucket[bucket_count]   64 B each, bucket_count = 2^n
-//   slots_offset    Slot[slot_count]       64 B each
+//   slots_offset    Slot[slot_count]       32 B each: two to a cache line
 //
 // An entry (8 bytes) of a bucket is one of
 //
@@ -67,15 +67,47 @@ struct alignas(64) Bucket {
 };
 static_assert(sizeof(Bucket) == 64);
 
-struct alignas(64) Slot {
+// Where a slot's bytes are, in one word:
+//
+//   63                        24  23  22                       0
+//   [ data offset / 512 (40)    | c | length (23)               ]
+class Place {
+ public:
+  static constexpr std::uint64_t kOffsetUnit = 512;
+
+  Place(std::uint64_t data_offset, std::uint32_t length, BlockClass block_class)
+      : word_((data_offset / kOffsetUnit) << 24 |
+              static_cast<std::uint64_t>(block_class == BlockClass::kState)
+                  << 23 |
+              length) {}
+  explicit Place(std::uint64_t word) : word_(word) {}
+
+  std::uint64_t data_offset() const { return (word_ >> 24) * kOffsetUnit; }
+  std::uint32_t length() const {
+    return static_cast<std::uint32_t>(word_ & ((1 << 23) - 1));
+  }
+  BlockClass block_class() const {
+    return word_ >> 23 & 1 ? BlockClass::kState : BlockClass::kCache;
+  }
+  std::uint64_t word() const { return word_; }
+
+ private:
+  std::uint64_t word_;
+};
+static_assert(kMaxBlockBytes < 1 << 23);
+
+struct alignas(32) Slot {
   std::atomic<std::uint64_t> generation;
   std::atomic<std::uint64_t> key_low;
   std::atomic<std::uint64_t> key_high;
-  std::atomic<std::uint64_t> data_offset;
-  std::atomic<std::uint64_t> length_and_class;  // length | class << 32
-  std::uint64_t reserved[3];
+  std::atomic<std::uint64_t> place;  // Place
+
+  // Stable under a confirmed pin only.
+  Place LoadPlace() const {
+    return Place(place.load(std::memory_order_relaxed));
+  }
 };
-static_assert(sizeof(Slot) == 64);
+static_assert(sizeof(Slot) == 32);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
 enum class EntryKind : std::uint8_t {

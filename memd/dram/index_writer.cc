@@ -75,10 +75,8 @@ std::uint64_t IndexWriter::Publish(SlotIndex index, const Key& key,
   AGENTMEM_CHECK(!IsPublished(generation));
   slot.key_low.store(key.low(), std::memory_order_relaxed);
   slot.key_high.store(key.high(), std::memory_order_relaxed);
-  slot.data_offset.store(data_offset, std::memory_order_relaxed);
-  slot.length_and_class.store(
-      length | (static_cast<std::uint64_t>(block_class) << 32),
-      std::memory_order_relaxed);
+  slot.place.store(Place(data_offset, length, block_class).word(),
+                   std::memory_order_relaxed);
   slot.generation.store(generation + 1, std::memory_order_seq_cst);
   return generation + 1;
 }

@@ -317,9 +317,8 @@ std::uint32_t FakeMemd::PublishLocked(const Key& key, std::uint64_t offset,
   Slot& fields = slot(index);
   fields.key_low.store(key.low(), std::memory_order_relaxed);
   fields.key_high.store(key.high(), std::memory_order_relaxed);
-  fields.data_offset.store(offset, std::memory_order_relaxed);
-  fields.length_and_class.store(length | (1ULL << 32),
-                                std::memory_order_relaxed);
+  fields.place.store(Place(offset, length, BlockClass::kCache).word(),
+                     std::memory_order_relaxed);
   fields.generation.fetch_add(1, std::memory_order_seq_cst);
   SetEntry(key,
            ResidentEntry(HashKey(key), SlotIndex(index), BlockClass::kCache));
@@ -396,8 +395,8 @@ bool FakeMemd::Rewrite(const Key& key, char fill) {
   fields.generation.fetch_add(1, std::memory_order_seq_cst);
   const bool free = PinsOnLocked(index) == 0;
   if (free) {
-    std::memset(data_ + fields.data_offset.load(), fill,
-                static_cast<std::uint32_t>(fields.length_and_class.load()));
+    const Place place = fields.LoadPlace();
+    std::memset(data_ + place.data_offset(), fill, place.length());
   }
   fields.generation.fetch_add(1, std::memory_order_seq_cst);
   return free;
@@ -411,9 +410,8 @@ bool FakeMemd::IsResident(const Key& key) {
 std::string FakeMemd::BytesOf(const Key& key) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (!resident_.contains(key)) return "";
-  const Slot& fields = slot(resident_[key]);
-  return {data_ + fields.data_offset.load(),
-          static_cast<std::uint32_t>(fields.length_and_class.load())};
+  const Place place = slot(resident_[key]).LoadPlace();
+  return {data_ + place.data_offset(), place.length()};
 }
 
 int FakeMemd::PinsOn(std::uint32_t slot_index) {

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::uint32_t kSlots = 4;
 constexpr std::uint32_t kKeys = 16;
-constexpr std::uint32_t kBytes = 256;
+constexpr std::uint32_t kBytes = 512;
 constexpr int kReaders = 3;
 constexpr int kTurns = 20'000;
 
@@ -107,8 +107,8 @@ void Read(Shared* shared, int reader) {
     pin.exchange(found.slot.value() + 1ULL, std::memory_order_seq_cst);
     if (index.StillPublished(found.slot, found.generation)) {
       ++hits;
-      const char* bytes =
-          shared->data.base() + index.slot(found.slot).data_offset.load();
+      const char* bytes = shared->data.base() +
+                          index.slot(found.slot).LoadPlace().data_offset();
       for (std::uint32_t i = 0; i < kBytes; ++i) {
         wrong += bytes[i] != static_cast<char>(n % kKeys);
       }

@@ -211,9 +211,9 @@ class TenantBench {
 
   IndexReader reader() const { return IndexReader(index_memory_.base()); }
   std::string BytesIn(SlotIndex slot) const {
-    const Slot& entry = reader().slot(slot);
-    return std::string(data_memory_.base() + entry.data_offset.load(),
-                       entry.length_and_class.load() & 0xffffffff);
+    const Place place = reader().slot(slot).LoadPlace();
+    return std::string(data_memory_.base() + place.data_offset(),
+                       place.length());
   }
 
   FakeStore store;
