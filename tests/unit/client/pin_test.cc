@@ -58,7 +58,7 @@ TEST_F(PinTest, AReaderDoesNotRetryForEver) {
 TEST_F(PinTest, ASlotOutsideTheDataIsNotReadButAMiss) {
   const Key wild = AsKey(TestKey(2));
   memd_->AddResidentAt(wild, ~0ULL - 100, 4096);
-  memd_->AddResidentAt(AsKey(TestKey(3)), (64ULL << 20) - 10, 11);
+  memd_->AddResidentAt(AsKey(TestKey(3)), (64ULL << 20) - 512, 513);
   EXPECT_EQ(client_->reader().PinResident(&wild, 1, &span_), 1u);
   const Key beyond = AsKey(TestKey(3));
   EXPECT_EQ(client_->reader().PinResident(&beyond, 1, &span_), 1u);
