@@ -55,7 +55,7 @@ class MemoryBaseline {
   }
 
   mutable std::shared_mutex mutex_;
-  absl::flat_hash_map<Key, Bytes, KeyHasher> map_;
+  absl::flat_hash_map<Key, Bytes> map_;
 };
 
 }  // namespace agentmem::bench

@@ -241,7 +241,9 @@ class Tenant {
   std::vector<std::uint32_t> free_slots_;
   std::vector<std::uint32_t> limbo_;
   std::uint32_t scan_ = 0;
-  absl::flat_hash_map<Key, BlockRecord, KeyHasher> directory_;
+  // Keys are chosen by clients: Abseil's hash is seeded, that of the index
+  // (which is theirs to see) is not.
+  absl::flat_hash_map<Key, BlockRecord> directory_;
   absl::flat_hash_map<ClientId, std::unique_ptr<Client>> clients_;
 
   // Fetches that wait for a block to come up; the load of a key is in flight
@@ -250,7 +252,7 @@ class Tenant {
     std::vector<OpRef> waiters;
     std::uint32_t slot = kNoSlot;
   };
-  absl::flat_hash_map<Key, Load, KeyHasher> loads_;
+  absl::flat_hash_map<Key, Load> loads_;
   std::deque<RoomWaiter> room_waiters_;
   std::deque<Key> load_queue_;  // slot ready, the source's queue was full
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "base/strong_id.h"
 
@@ -29,6 +30,10 @@ struct Key {
   }
   std::uint64_t high() const {
     return name[1] | (static_cast<std::uint64_t>(name[2]) << 32);
+  }
+  template <typename H>
+  friend H AbslHashValue(H state, const Key& key) {
+    return H::combine(std::move(state), key.low(), key.high());
   }
   static Key FromWords(std::uint64_t low, std::uint64_t high) {
     return Key{static_cast<std::uint32_t>(low),
@@ -52,10 +57,6 @@ inline std::uint64_t HashKey(const Key& key) {
                                    key.high() ^ 0xd1b54a32d192ed03ULL);
   return fold(mixed ^ key.low(), 0xa0761d6478bd642fULL ^ key.high());
 }
-
-struct KeyHasher {
-  std::size_t operator()(const Key& key) const { return HashKey(key); }
-};
 
 // May a block be dropped from every tier?
 enum class BlockClass : std::uint8_t {

@@ -146,9 +146,8 @@ TEST(CrashTest, WhatAClientPostedBeforeItDiedIsThere) {
     for (std::uint32_t i = 0; i < 100; ++i) {
       const agentmem_key key = KeyOf(i);
       const std::string bytes = BytesOf(key, 1000);
-      if (agentmem_put(client, &key, bytes.data(), bytes.size(),
-                       AGENTMEM_CACHE, AGENTMEM_VISIBLE, kSecondNs, nullptr,
-                       nullptr) != 0) {
+      if (agentmem_put(client, &key, bytes.data(), bytes.size(), AGENTMEM_CACHE,
+                       AGENTMEM_VISIBLE, kSecondNs, nullptr, nullptr) != 0) {
         return 1;
       }
     }
