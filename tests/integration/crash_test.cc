@@ -111,20 +111,23 @@ TEST(CrashTest, AKilledClientGivesEverythingBackThoughItsForkedChildLives) {
                 AGENTMEM_VISIBLE),
             AGENTMEM_OK);
 
+  const TimeNs asked = MonotonicNowNs();
   const auto before = memd.Memctl("tenants");
+  const DurationNs memctl_ns = MonotonicNowNs() - asked;
   EXPECT_GT(Total(before, "held_bytes"), 0u) << before;
   EXPECT_GT(Total(before, "pinned_bytes"), 0u) << before;
   EXPECT_GE(Total(before, "granted_bytes"), 1u << 20) << before;
 
   victim.Kill();
   ASSERT_EQ(victim.Wait(), 128 + SIGKILL);
-  // Proven dead: within 100 ms everything is back. memctl itself takes a few.
+  // Proven dead: within 100 ms everything is back. The memctl that sees it, and
+  // the one that was just too early, take their own time.
   const TimeNs died = MonotonicNowNs();
   nlohmann::json clients;
   do {
     clients = memd.Memctl("clients")["clients"];
   } while (clients.size() > 1 && MonotonicNowNs() - died < kSecondNs);
-  EXPECT_LT(MonotonicNowNs() - died, 100 * kMillisecondNs);
+  EXPECT_LT(MonotonicNowNs() - died, 100 * kMillisecondNs + 2 * memctl_ns);
   ASSERT_EQ(clients.size(), 1u);
   EXPECT_EQ(clients[0]["name"], "other");
   const auto after = memd.Memctl("tenants");
