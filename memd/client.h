@@ -77,9 +77,14 @@ class Client {
   template <typename Visit>
   void ForEachPin(Visit visit) const;
   // Calls visit(note) for the access notes since the last call; returns how
-  // many there were, adds the overwritten ones to *lost.
+  // many there were, adds the overwritten ones to *lost. Of the tables that
+  // were ever seen in use; after the client's end of all, since a thread gives
+  // its table back when it ends.
   template <typename Visit>
   std::uint64_t DrainNotes(Visit visit, std::uint64_t* lost);
+
+  // Before the last DrainNotes.
+  void SeeAllTables() { tables_seen_ = ~0ULL; }
 
   // Moves the futex word; true when somebody sleeps on it.
   bool TakeSignal();
@@ -111,6 +116,7 @@ class Client {
   std::uint32_t free_grant_hint_ = 0;
   bool signal_ = false;
   bool broken_ = false;
+  std::uint64_t tables_seen_ = 0;
   std::array<std::uint64_t, kThreadTables> note_heads_ = {};
 };
 
@@ -130,8 +136,9 @@ void Client::ForEachPin(Visit visit) const {
 
 template <typename Visit>
 std::uint64_t Client::DrainNotes(Visit visit, std::uint64_t* lost) {
-  std::uint64_t mask =
+  tables_seen_ |=
       file_.header().thread_table_mask.load(std::memory_order_relaxed);
+  std::uint64_t mask = tables_seen_;
   std::uint64_t total = 0;
   while (mask != 0) {
     const int index = __builtin_ctzll(mask);

@@ -19,6 +19,7 @@
 
 #include "base/status.h"
 #include "proto/handshake.h"
+#include "proto/size_class.h"
 #include "proto/types.h"
 
 namespace agentmem {
@@ -29,6 +30,50 @@ constexpr std::uint64_t kDefaultDramMax = 1ULL << 30;
 // is 12 longer and then moved.
 constexpr std::size_t kSocketPathBytesMax = 95;
 
+absl::Status CheckPaths(const std::string& name, const Config& config) {
+  const std::pair<const char*, const std::string*> fields[] = {
+      {"state_directory", &config.state_directory},
+      {"socket", &config.socket_path},
+      {"admin_socket", &config.admin_socket_path}};
+  for (const auto& [field, path] : fields) {
+    if (path->empty() || path->front() != '/') {
+      return InvalidArgument(name + ": field \"" + field + "\" is \"" + *path +
+                             "\"; it must be an absolute path (a default needs "
+                             "$HOME)");
+    }
+    if (path != &config.state_directory && path->size() > kSocketPathBytesMax) {
+      return InvalidArgument(
+          name + ": field \"" + field + "\" is " + *path + " with " +
+          std::to_string(path->size()) + " bytes; at most " +
+          std::to_string(kSocketPathBytesMax) + " are allowed");
+    }
+  }
+  if (config.socket_path == config.admin_socket_path) {
+    return InvalidArgument(name +
+                           ": fields \"socket\" and \"admin_socket\" are "
+                           "both " +
+                           config.socket_path + "; they must differ");
+  }
+  return absl::OkStatus();
+}
+
+// More slots than the smallest of them fill the pool are memory for nothing.
+absl::Status CheckSlots(const std::string& name, const TenantConfig& tenant) {
+  const std::uint64_t slots_max = tenant.dram_bytes / SizeClassBytes(0);
+  if (tenant.slots <= slots_max) return absl::OkStatus();
+  return InvalidArgument(name + ": field \"slots\" of tenant " + tenant.name +
+                         " is " + std::to_string(tenant.slots) +
+                         "; its dram has room for 64 to " +
+                         std::to_string(slots_max));
+}
+
+bool IsTenantName(const std::string& name) {
+  return !name.empty() && name.size() < kTenantNameBytes &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return std::isalnum(c) || c == '.' || c == '_' || c == '-';
+         });
+}
+
 // Fills what follows from something else, and checks what must fit together.
 absl::Status Complete(const std::string& name, Config* config) {
   if (config->admin_socket_path.empty()) {
@@ -37,15 +82,7 @@ absl::Status Complete(const std::string& name, Config* config) {
          "admin.sock")
             .string();
   }
-  for (const std::string& path :
-       {config->socket_path, config->admin_socket_path}) {
-    if (path.size() > kSocketPathBytesMax) {
-      return InvalidArgument(name + ": socket path " + path + " has " +
-                             std::to_string(path.size()) + " bytes; at most " +
-                             std::to_string(kSocketPathBytesMax) +
-                             " are allowed");
-    }
-  }
+  AGENTMEM_RETURN_IF_ERROR(CheckPaths(name, *config));
   std::set<std::string> names;
   for (TenantConfig& tenant : config->tenants) {
     if (!names.insert(tenant.name).second) {
@@ -57,6 +94,7 @@ absl::Status Complete(const std::string& name, Config* config) {
       tenant.slots =
           std::clamp<std::uint64_t>(tenant.dram_bytes / 8192, 4096, 1ULL << 20);
     }
+    AGENTMEM_RETURN_IF_ERROR(CheckSlots(name, tenant));
     if (tenant.index_entries == 0) {
       tenant.index_entries = std::max<std::uint64_t>(2 * tenant.slots, 1 << 16);
     }
@@ -196,9 +234,10 @@ absl::Status ParseTenant(const toml::table& table, const std::string& name,
                          TenantConfig* tenant) {
   Fields fields(table, name);
   fields.String("name", &tenant->name);
-  if (tenant->name.size() >= kTenantNameBytes) {
+  if (!IsTenantName(tenant->name)) {
     fields.Wrong("name", *table.get("name"),
-                 "at most " + std::to_string(kTenantNameBytes - 1) + " bytes");
+                 "1 to " + std::to_string(kTenantNameBytes - 1) +
+                     " letters, digits, dots, dashes, underscores");
   }
   fields.Users("users", &tenant->users);
   fields.Bytes("dram", kDramBytesMin, kDramBytesMax, &tenant->dram_bytes);
@@ -245,9 +284,9 @@ Config DefaultConfig(const Surroundings& surroundings) {
     config.state_directory = "/var/lib/agentmem";
   } else if (!surroundings.xdg_state_home.empty()) {
     config.state_directory = surroundings.xdg_state_home + "/agentmem";
-  } else {
+  } else if (!surroundings.home.empty()) {
     config.state_directory = surroundings.home + "/.local/state/agentmem";
-  }
+  }  // else it must be configured: CheckPaths
   const std::string runtime =
       surroundings.uid == 0 ? "/run"
       : !surroundings.xdg_runtime_dir.empty()
@@ -310,10 +349,16 @@ absl::StatusOr<Config> ParseConfig(const std::string& text,
 
 absl::StatusOr<Config> LoadConfig(const std::string& path,
                                   const Surroundings& surroundings) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    return InvalidArgument("configuration " + path +
+                           " is a directory; name a TOML file");
+  }
   std::ifstream file(path);
   if (!file) return ErrnoStatus("configuration " + path);
   std::ostringstream text;
   text << file.rdbuf();
+  if (file.bad()) return ErrnoStatus("reading configuration " + path);
   return ParseConfig(text.str(), path, surroundings);
 }
 

@@ -128,7 +128,13 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
 
 absl::Status Daemon::Run() {
   parts_->reactor->Run();
-  return parts_->store->blocks().Flush();
+  const absl::Status flushed = parts_->store->blocks().Flush();
+  if (const std::uint64_t left = parts_->node->dirty_bytes(); left != 0) {
+    return DataLoss(std::to_string(left) +
+                    " bytes of state blocks could not be written down; see the "
+                    "store's errors above");
+  }
+  return flushed;
 }
 
 void Daemon::Stop() { parts_->reactor->Stop(); }

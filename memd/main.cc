@@ -116,15 +116,19 @@ int main(int argc, char** argv) {
   app.add_flag("--check-config", check,
                "say whether the configuration is valid, and end");
   app.set_version_flag("--version", "memd 0.1.0");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
 
   const agentmem::Surroundings surroundings = agentmem::ReadSurroundings();
-  agentmem::Config config = agentmem::DefaultConfig(surroundings);
-  if (!config_path.empty()) {
-    auto loaded = agentmem::LoadConfig(config_path, surroundings);
-    if (!loaded.ok()) return agentmem::Fail(loaded.status());
-    config = *loaded;
-  }
+  // The same checks with no file at all: an empty one.
+  auto loaded = config_path.empty()
+                    ? agentmem::ParseConfig("", "defaults", surroundings)
+                    : agentmem::LoadConfig(config_path, surroundings);
+  if (!loaded.ok()) return agentmem::Fail(loaded.status());
+  const agentmem::Config& config = *loaded;
   if (check) {
     agentmem::PrintConfig(config);
     return 0;

@@ -64,6 +64,12 @@ bool Node::Drained() const {
   return true;
 }
 
+std::uint64_t Node::dirty_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& tenant : tenants_) bytes += tenant->dirty_bytes();
+  return bytes;
+}
+
 bool Node::restless() const {
   for (const auto& tenant : tenants_) {
     if (tenant->restless()) return true;

@@ -31,6 +31,8 @@ class Node {
   void Tick(TimeNs now);
   void BeginDrain();
   bool Drained() const;
+  // Of class state, and not written down.
+  std::uint64_t dirty_bytes() const;
   bool restless() const;
   bool store_busy() const;
 

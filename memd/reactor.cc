@@ -135,9 +135,6 @@ void Reactor::Run() {
     }
     Sleep(now);
   }
-  if (!node_->Drained()) {
-    LogError("drain: time is up with unwritten state blocks left");
-  }
   {
     MutexLock lock(&mutex_);
     ended_ = true;

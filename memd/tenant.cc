@@ -55,6 +55,7 @@ Client* Tenant::AddClient(ClientIdentity identity, void* file, TimeNs now) {
 void Tenant::RemoveClient(ClientId id, TimeNs now) {
   auto found = clients_.find(id);
   if (found == clients_.end()) return;
+  found->second->SeeAllTables();
   DrainNotes(now);
   // Its waiters are not answered any more: Fail and Answer look clients up.
   std::unique_ptr<Client> client = std::move(found->second);

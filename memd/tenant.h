@@ -86,6 +86,8 @@ class Tenant {
   void BeginDrain() { draining_ = true; }
   bool Drained() const;
 
+  std::uint64_t dirty_bytes() const { return dirty_bytes_; }
+
   // The store answered "queue full": submit again what waits.
   void PumpStore(TimeNs now);
 

@@ -220,7 +220,10 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
   }
   if (code == Code::kNotFound || code == Code::kDataLoss) {
     if (code == Code::kDataLoss) ++corrupt_;
-    if (record != directory_.end()) ForgetStored(op.key);
+    // A lost state block goes on being DATA_LOSS; anything else is a miss now.
+    const bool lost =
+        code == Code::kDataLoss && block_class == BlockClass::kState;
+    if (record != directory_.end() && !lost) ForgetStored(op.key);
   }
   record = directory_.find(op.key);
   const bool here =

@@ -23,8 +23,8 @@
 //
 // Waking the client: memd adds 1 to completion_signal after it moved the
 // completion tail or granted slots, and calls FUTEX_WAKE if waiters is not 0.
-// A waiter adds 1 to waiters, reads completion_signal, looks again, and waits
-// on the value that it read.
+// A waiter reads completion_signal, looks for what it waits for, adds 1 to
+// waiters, and waits on the value that it read.
 //
 // Pins: a thread owns one ThreadTable (its bit in thread_table_mask, set
 // seq_cst before its first pin). Pin: pins[i].exchange(slot + 1, seq_cst), then

@@ -79,6 +79,8 @@ absl::Status SocketFile::Publish() {
   if (::rename(private_path_.c_str(), path_.c_str()) != 0) {
     return ErrnoStatus("moving the socket to " + path_);
   }
+  // Not needed any more, and so nothing is left behind by a kill.
+  ::rmdir(directory_.c_str());
   published_ = true;
   device_ = info.st_dev;
   inode_ = info.st_ino;

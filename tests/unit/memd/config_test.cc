@@ -87,6 +87,20 @@ TEST(ConfigTest, UnknownFieldsTwinTenantsAndBrokenTomlAreRefused) {
               HasSubstr("95"));
 }
 
+TEST(ConfigTest, WhatWouldFailLaterIsRefusedNow) {
+  EXPECT_THAT(ErrorOf("dram = \"16MiB\"\n[[tenant]]\nslots = 1073741824\n"),
+              HasSubstr("64 to 32768"));
+  EXPECT_THAT(ErrorOf("socket = \"relative.sock\""), HasSubstr("\"socket\""));
+  EXPECT_THAT(ErrorOf("state_directory = \"rel\""), HasSubstr("absolute"));
+  EXPECT_THAT(ErrorOf("socket = \"/a/s\"\nadmin_socket = \"/a/s\""),
+              HasSubstr("must differ"));
+  EXPECT_THAT(ErrorOf("[[tenant]]\nname = \"a\\nb\""), HasSubstr("letters"));
+  Surroundings homeless = Somebody();
+  homeless.home.clear();
+  EXPECT_FALSE(ParseConfig("", "defaults", homeless).ok());
+  EXPECT_FALSE(LoadConfig("/", Somebody()).ok());
+}
+
 TEST(ConfigTest, SizesHaveUnitsAndDoNotOverflow) {
   EXPECT_EQ(*ParseBytes("3 GiB"), 3ULL << 30);
   EXPECT_EQ(*ParseBytes("7B"), 7u);

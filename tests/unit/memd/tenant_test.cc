@@ -175,10 +175,13 @@ TEST(TenantTest, ACorruptStateBlockIsDataLossAndACorruptCacheBlockAMiss) {
   bench.PostFetch(client.get(), TestKey(2));
   bench.Settle(client.get());
   EXPECT_EQ(CodeOf(client->Reap()), Code::kDataLoss);
+  bench.PostFetch(client.get(), TestKey(2));
+  bench.Settle(client.get());
+  EXPECT_EQ(CodeOf(client->Reap()), Code::kDataLoss);
   bench.PostFetch(client.get(), TestKey(1));
   bench.Settle(client.get());
   EXPECT_EQ(CodeOf(client->Reap()), Code::kNotFound);
-  EXPECT_EQ(bench.tenant->Snapshot(bench.now).corrupt_blocks, 2u);
+  EXPECT_EQ(bench.tenant->Snapshot(bench.now).corrupt_blocks, 3u);
   ExpectWhole(bench);
 }
 
@@ -356,6 +359,18 @@ TEST(TenantTest, AccessNotesKeepABlockFromEviction) {
   }
   EXPECT_EQ(bench.reader().Find(TestKey(1)).kind, EntryKind::kInStore);
   EXPECT_EQ(bench.tenant->Snapshot(bench.now).dram.hits, 63u);
+}
+
+TEST(TenantTest, HitsOfAThreadThatGaveItsTableBackAreCounted) {
+  TenantBench bench;
+  auto client = bench.Attach();
+  bench.PostPut(client.get(), TestKey(0), "hit", BlockClass::kCache,
+                Ack::kVisible);
+  const auto found = bench.reader().Find(TestKey(0));
+  client->Note(found.slot, found.generation);
+  client->file().header().thread_table_mask.store(0);
+  bench.tenant->RemoveClient(client->id(), bench.now);
+  EXPECT_EQ(bench.tenant->Snapshot(bench.now).dram.hits, 1u);
 }
 
 TEST(TenantTest, TheStoreQuotaDropsTheOldestCacheBlocks) {

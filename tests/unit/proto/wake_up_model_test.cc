@@ -77,7 +77,7 @@ bool StepClient(const Variant& variant, State* state) {
     ++state->waiters;
     ++state->client_step;
   };
-  const auto sleep = [&] {
+  const auto go_to_sleep = [&] {
     state->asleep = state->signal == state->client_seen;
     ++state->client_step;
   };
@@ -89,10 +89,10 @@ bool StepClient(const Variant& variant, State* state) {
       variant.signal_read_before_look ? look() : read_signal();
       return true;
     case 2:
-      variant.counted_before_sleep ? count() : sleep();
+      variant.counted_before_sleep ? count() : go_to_sleep();
       return true;
     case 3:
-      variant.counted_before_sleep ? sleep() : count();
+      variant.counted_before_sleep ? go_to_sleep() : count();
       return true;
     case 4:
       if (state->asleep) return false;
