@@ -1,5 +1,6 @@
 #include "memd/client.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
@@ -25,6 +26,13 @@ Client::Client(ClientIdentity identity, void* file_base, std::uint64_t instance,
 bool Client::HasSubmissions() {
   return !broken_ && file_.header().submission_tail.load(
                          std::memory_order_seq_cst) != submission_head_;
+}
+
+bool Client::IsStuck() {
+  const std::uint64_t unreaped =
+      completion_tail_ -
+      file_.header().completion_head.load(std::memory_order_acquire);
+  return HasSubmissions() && unreaped + unanswered_ >= kCompletionEntries;
 }
 
 bool Client::NextSubmission(SubmissionEntry* entry) {
@@ -83,6 +91,11 @@ bool Client::Offer(std::uint32_t slot, std::uint64_t data_offset,
     return true;
   }
   return false;
+}
+
+bool Client::HasFreeGrantEntry() const {
+  return std::any_of(grants.begin(), grants.end(),
+                     [](const Grant& grant) { return grant.slot == kNoSlot; });
 }
 
 bool Client::HasOffer(std::uint8_t size_class) const {

@@ -57,6 +57,8 @@ class Client {
   // there would be no room for its completion, or when the client is broken.
   bool NextSubmission(SubmissionEntry* entry);
   bool HasSubmissions();
+  // Has submissions, and no room for what they would be answered.
+  bool IsStuck();
 
   // Posts a completion. Room for it was made sure of by NextSubmission.
   void Complete(const CompletionEntry& entry);
@@ -68,6 +70,7 @@ class Client {
              std::uint8_t size_class);
   // Has it an offer of the class that it has not begun to use?
   bool HasOffer(std::uint8_t size_class) const;
+  bool HasFreeGrantEntry() const;
   // Takes back an offer that the client has not begun to use.
   bool Revoke(std::uint32_t entry);
   // Ends a grant by the client's word. kNoSlot: it never had this one.

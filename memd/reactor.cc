@@ -55,9 +55,9 @@ Reactor::~Reactor() {
   if (listener_.valid()) ::unlink(options_.socket_path.c_str());
 }
 
-void Reactor::Watch(int fd, std::uint64_t tag) {
+void Reactor::Watch(int fd, std::uint64_t tag, std::uint32_t events) {
   epoll_event event = {};
-  event.events = EPOLLIN;
+  event.events = events;
   event.data.u64 = tag;
   AGENTMEM_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0);
 }
@@ -109,9 +109,9 @@ absl::Status Reactor::Start() {
   epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
   wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!epoll_.valid() || !wake_.valid()) return ErrnoStatus("epoll, eventfd");
-  Watch(listener_.get(), kTagListener);
-  Watch(wake_.get(), kTagWake);
-  Watch(store_->completion_fd(), kTagStore);
+  Watch(listener_.get(), kTagListener, EPOLLIN);
+  Watch(wake_.get(), kTagWake, EPOLLIN);
+  Watch(store_->completion_fd(), kTagStore, EPOLLIN);
   return absl::OkStatus();
 }
 
@@ -196,14 +196,21 @@ void Reactor::Sleep(TimeNs now) {
   // Before waiting: whoever submits from here on must ring. One more look
   // after saying so closes the gap (proto/client_layout.h).
   const bool busy = now - last_work_ < options_.spin_ns;
+  bool ready = busy;
+  bool stuck = false;
   if (!busy) {
-    std::erase_if(active_, [this](std::uint64_t id) {
+    std::erase_if(active_, [&](std::uint64_t id) {
       auto found = connections_.find(id);
       if (found == connections_.end()) return true;
       Connection& connection = *found->second;
       auto& sleeping = connection.client->file().header().memd_sleeping;
       sleeping.exchange(1, std::memory_order_seq_cst);
+      if (connection.client->IsStuck()) {
+        stuck = true;  // it does not read its answers: look again in a while
+        return false;
+      }
       if (connection.client->HasSubmissions()) {
+        ready = true;
         sleeping.exchange(0, std::memory_order_seq_cst);
         return false;
       }
@@ -212,7 +219,9 @@ void Reactor::Sleep(TimeNs now) {
     });
   }
   std::array<epoll_event, 64> events;
-  const int timeout = busy || !active_.empty() ? 0 : TimeoutMs(now);
+  const int timeout = ready   ? 0
+                      : stuck ? static_cast<int>(kTickSoonNs / kMillisecondNs)
+                              : TimeoutMs(now);
   const int count = epoll_wait(epoll_.get(), events.data(),
                                static_cast<int>(events.size()), timeout);
   const TimeNs after = clock_->Now();
@@ -247,16 +256,14 @@ void Reactor::Handle(std::uint64_t tag, std::uint32_t events, TimeNs now) {
       return OnSocket(id, now);
     case kProcess:
       // What it posted before it died was whole: puts that nobody waited for.
-      while (connection.tenant->Drain(connection.client, kDrainPerTurn, now)) {
-      }
+      // One ring's worth: a forked child may go on filling it.
+      connection.tenant->Drain(connection.client, kSubmissionEntries, now);
       if (!connection.client->closed) ++clients_died_;
       return End(id, now);
-    case kDoorbell: {
-      std::uint64_t count;
-      [[maybe_unused]] ssize_t got =
-          ::read(connection.doorbell.get(), &count, sizeof(count));
+    case kDoorbell:
+      // Never read: the client shares the descriptor's flags, and could make a
+      // read block. Edge-triggered, it need not be (Attach).
       return Activate(id);
-    }
     default:
       (void)events;
   }

@@ -100,7 +100,7 @@ class Reactor final : public AdminBackend {
   void RunPosted();
   void TouchAhead();
   int TimeoutMs(TimeNs now) const;
-  void Watch(int fd, std::uint64_t tag);
+  void Watch(int fd, std::uint64_t tag, std::uint32_t events);
   void Activate(std::uint64_t id);
 
   // reactor_clients.cc

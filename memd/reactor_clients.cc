@@ -35,6 +35,7 @@ UniqueFd ProcessOf(int socket, std::int32_t pid) {
   if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &bytes) == 0) {
     return UniqueFd(fd);
   }
+  if (errno != ENOPROTOOPT) return UniqueFd();
   return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
 }
 
@@ -110,7 +111,7 @@ void Reactor::Accept(TimeNs now) {
                                    " connections; clients_max is " +
                                    std::to_string(options_.clients_max)));
     } else {
-      Watch(fd, id * 4);
+      Watch(fd, id * 4, EPOLLIN);
     }
   }
 }
@@ -220,8 +221,8 @@ absl::Status Reactor::Attach(std::uint64_t id, const HelloRequest& hello,
     End(id, now);
     return absl::OkStatus();
   }
-  Watch(connection.process.get(), id * 4 + 1);
-  Watch(connection.doorbell.get(), id * 4 + 2);
+  Watch(connection.process.get(), id * 4 + 1, EPOLLIN);
+  Watch(connection.doorbell.get(), id * 4 + 2, EPOLLIN | EPOLLET);
   return absl::OkStatus();
 }
 

@@ -33,6 +33,7 @@ void Tenant::AddStored(const StoredBlock& block) {
   record.length = block.length;
   record.block_class = block.block_class;
   record.stored = Stored::kDurable;  // it survived a start
+  record.copy = ++next_copy_;
   ++stored_blocks_;
   stored_bytes_ += block.length;
   if (options_.store_quota_bytes != 0 &&
@@ -132,7 +133,7 @@ void Tenant::Fail(const OpRef& op, Code code, Reason reason, std::uint64_t a,
   found->second->Complete(entry);
 }
 
-void Tenant::FailForRoom(const OpRef& op) {
+Tenant::PoolUse Tenant::FindPoolUse() {
   ScanPins();
   absl::flat_hash_map<ClientId, std::uint64_t> kept;
   std::uint64_t kept_bytes = 0;
@@ -155,12 +156,18 @@ void Tenant::FailForRoom(const OpRef& op) {
       owner = id;
     }
   }
+  PoolUse use;
+  use.kept_bytes = kept_bytes;
   auto found = clients_.find(owner);
+  if (found != clients_.end()) {
+    use.pid = static_cast<std::uint64_t>(found->second->identity().pid);
+  }
+  return use;
+}
+
+void Tenant::FailForRoom(const OpRef& op, const PoolUse& use) {
   Fail(op, Code::kResourceExhausted, Reason::kPoolFull, pool_.capacity_bytes(),
-       kept_bytes,
-       found == clients_.end()
-           ? 0
-           : static_cast<std::uint64_t>(found->second->identity().pid));
+       use.kept_bytes, use.pid);
 }
 
 TenantSnapshot Tenant::Snapshot(TimeNs now) {

@@ -148,7 +148,12 @@ class Tenant {
     std::uint32_t length = 0;
     BlockClass block_class = BlockClass::kCache;
     Stored stored = Stored::kNo;
+    // The stored copy failed its checksum (class state: DATA_LOSS until a put).
+    bool corrupt = false;
+    // Which stored copy this is: a load of an older one says nothing about it.
+    std::uint64_t copy = 0;
     std::uint64_t entry = 0;  // what the index has for it; 0: nothing
+    IndexWriter::Cell cell;   // and where
   };
 
   struct OpRef {
@@ -171,11 +176,16 @@ class Tenant {
     bool durable = false;
     BlockClass block_class = BlockClass::kCache;
     std::uint32_t length = 0;
+    std::uint64_t copy = 0;  // kGet: BlockRecord::copy when it was asked for
   };
 
   // tenant_ops.cc: what clients ask.
   void Handle(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Publish(Client* client, const SubmissionEntry& entry, TimeNs now);
+  bool KeepStored(const SubmissionEntry& entry);
+  void Upgrade(BlockRecord* record);
+  void AnswerLoad(const std::vector<OpRef>& waiters, const Inflight& op,
+                  Code code, bool lost, TimeNs now);
   void Fetch(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Prefetch(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Hold(Client* client, const SubmissionEntry& entry, TimeNs now);
@@ -194,7 +204,13 @@ class Tenant {
   void Fail(const OpRef& op, Code code, Reason reason, std::uint64_t a = 0,
             std::uint64_t b = 0, std::uint64_t c = 0);
   void Answer(const OpRef& op);
-  void FailForRoom(const OpRef& op);
+  // Who keeps how much of the pool; O(slots).
+  struct PoolUse {
+    std::uint64_t kept_bytes = 0;
+    std::uint64_t pid = 0;  // of the client that keeps most
+  };
+  PoolUse FindPoolUse();
+  void FailForRoom(const OpRef& op, const PoolUse& use);
 
   // tenant_dram.cc: slots, eviction, limbo.
   std::uint32_t Allocate(std::uint8_t size_class, TimeNs now);
@@ -214,7 +230,7 @@ class Tenant {
   void RetryRoomWaiters(TimeNs now);
   RoomOutcome RetryGrant(const RoomWaiter& waiter, TimeNs now);
   RoomOutcome RetryLoad(const RoomWaiter& waiter, TimeNs now);
-  void FailGrant(const RoomWaiter& waiter);
+  bool OverOwnLimit(const Client& client, std::uint32_t length) const;
   void ExpireWaiters(TimeNs now);
   void SetEntry(const Key& key, BlockRecord* record, std::uint64_t to);
 
@@ -223,6 +239,7 @@ class Tenant {
   void ApplyDecisions(TimeNs now);
   void FinishWrite(const Inflight& op, Code code, TimeNs now);
   void ForgetStored(const Key& key);
+  void VoidStored(BlockRecord* block);
   void KeepStoreQuota();
   std::uint64_t NewTicket(const Inflight& op);
   std::vector<OpRef> TakeDurableWaiters(std::uint32_t slot);
@@ -273,6 +290,7 @@ class Tenant {
   absl::flat_hash_map<std::uint32_t, std::vector<OpRef>> durable_waiters_;
   absl::flat_hash_map<std::uint64_t, Inflight> inflight_;
   std::uint64_t next_ticket_ = 0;
+  std::uint64_t next_copy_ = 0;
   std::deque<Key> stored_cache_fifo_;  // oldest first, for the store's quota
 
   std::vector<ClientId> signalled_;

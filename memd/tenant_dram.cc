@@ -48,16 +48,8 @@ void Tenant::PublishSlot(std::uint32_t slot, const Key& key,
   SlotRecord& record = slots_[slot];
   BlockRecord& block = directory_[key];
   AGENTMEM_CHECK(block.slot == kNoSlot);
-  if (block.stored != Stored::kNo && block.length != length) {
-    // The caller's bytes are of another length than the stored ones: the new
-    // copy replaces the old, which is found by length and checksum only.
-    stored_bytes_ += length;
-    stored_bytes_ -= block.length;
-    block.stored = Stored::kNo;
-    --stored_blocks_;
-    stored_bytes_ -= length;
-  }
   if (block.block_class == BlockClass::kState) block_class = block.block_class;
+  AGENTMEM_CHECK(block.stored == Stored::kNo || block.length == length);
   block.slot = slot;
   block.length = length;
   block.block_class = block_class;
@@ -85,7 +77,7 @@ void Tenant::PublishSlot(std::uint32_t slot, const Key& key,
 
 void Tenant::SetEntry(const Key& key, BlockRecord* record, std::uint64_t to) {
   if (record->entry == to) return;
-  const bool fits = index_.Set(key, record->entry, to);
+  const bool fits = index_.Set(key, &record->cell, to);
   record->entry = fits ? to : 0;
 }
 
@@ -264,9 +256,8 @@ Tenant::RoomOutcome Tenant::RetryGrant(const RoomWaiter& waiter, TimeNs now) {
     Answer(waiter.op);
     return RoomOutcome::kDone;
   }
-  return OverGrantQuota(*client->second, SizeClassOf(waiter.length))
-             ? RoomOutcome::kOverQuota
-             : RoomOutcome::kNoRoom;
+  return OverOwnLimit(*client->second, waiter.length) ? RoomOutcome::kOverQuota
+                                                      : RoomOutcome::kNoRoom;
 }
 
 Tenant::RoomOutcome Tenant::RetryLoad(const RoomWaiter& waiter, TimeNs now) {
@@ -297,17 +288,6 @@ Tenant::RoomOutcome Tenant::RetryLoad(const RoomWaiter& waiter, TimeNs now) {
   return RoomOutcome::kDone;
 }
 
-void Tenant::FailGrant(const RoomWaiter& waiter) {
-  auto client = clients_.find(waiter.op.client);
-  if (client == clients_.end() ||
-      !OverGrantQuota(*client->second, SizeClassOf(waiter.length))) {
-    return FailForRoom(waiter.op);
-  }
-  Fail(waiter.op, Code::kResourceExhausted, Reason::kGrantQuota,
-       options_.grant_quota_bytes, client->second->granted_bytes,
-       static_cast<std::uint64_t>(client->second->identity().pid));
-}
-
 void Tenant::ExpireWaiters(TimeNs now) {
   const bool hopeless =
       inflight_.empty() && urgent_writes_.empty() && lazy_writes_.empty();
@@ -318,17 +298,27 @@ void Tenant::ExpireWaiters(TimeNs now) {
     if (late) failed.push_back(waiter);
     return late;
   });
+  if (failed.empty() && loads_.empty()) return;
+  const PoolUse use = failed.empty() ? PoolUse{} : FindPoolUse();
   for (const RoomWaiter& waiter : failed) {
     if (waiter.is_grant) {
       ++puts_failed_;
-      FailGrant(waiter);
+      auto client = clients_.find(waiter.op.client);
+      if (client == clients_.end()) continue;
+      if (!OverOwnLimit(*client->second, waiter.length)) {
+        FailForRoom(waiter.op, use);
+        continue;
+      }
+      Fail(waiter.op, Code::kResourceExhausted, Reason::kGrantQuota,
+           options_.grant_quota_bytes, client->second->granted_bytes,
+           static_cast<std::uint64_t>(client->second->identity().pid));
       continue;
     }
     auto load = loads_.find(waiter.key);
     if (load == loads_.end()) continue;
     const std::vector<OpRef> ops = std::move(load->second.waiters);
     loads_.erase(load);
-    for (const OpRef& op : ops) FailForRoom(op);
+    for (const OpRef& op : ops) FailForRoom(op, use);
   }
   for (auto& [key, load] : loads_) {
     std::erase_if(load.waiters, [&](const OpRef& op) {

@@ -105,21 +105,12 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
   if (found != directory_.end() && found->second.slot != kNoSlot) {
     // It is here already, and blocks never change: the first bytes stay.
     FreeSlot(slot);
-    BlockRecord& record = found->second;
-    if (entry.block_class == BlockClass::kState &&
-        record.block_class == BlockClass::kCache) {
-      record.block_class = BlockClass::kState;
-      if (record.entry != 0) {
-        SetEntry(entry.key, &record,
-                 ResidentEntry(HashKey(entry.key), SlotIndex(record.slot),
-                               BlockClass::kState));
-      }
-      if (record.stored == Stored::kNo) {
-        dirty_bytes_ += record.length;
-        slots_[record.slot].dirty = true;
-        QueueWrite(record.slot, false);
-      }
-    }
+    if (entry.block_class == BlockClass::kState) Upgrade(&found->second);
+  } else if (found != directory_.end() && KeepStored(entry)) {
+    FreeSlot(slot);
+    Answer(op);
+    GiveGrants(client, SizeClassBytes(size_class), 1, now);
+    return;
   } else {
     PublishSlot(slot, entry.key, entry.length, entry.block_class,
                 tiering::InsertCause::kPut, now);
@@ -138,6 +129,43 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
   ++slots_[published].holds;
   GiveGrants(client, SizeClassBytes(size_class), 1, now);
   --slots_[published].holds;
+}
+
+// A put of a block that only the store has. True: the stored bytes stay, and
+// are all that was asked for. False: the new bytes become resident, and the
+// stored copy counts from here on only if it is as good as they are.
+bool Tenant::KeepStored(const SubmissionEntry& entry) {
+  BlockRecord& record = directory_.find(entry.key)->second;
+  const bool upgrade = entry.block_class == BlockClass::kState &&
+                       record.block_class == BlockClass::kCache;
+  if (!record.corrupt && record.length != entry.length && !upgrade &&
+      (entry.ack != Ack::kDurable || record.stored == Stored::kDurable)) {
+    return true;
+  }
+  if (record.corrupt || record.length != entry.length) {
+    VoidStored(&record);
+    delete_queue_.push_back(entry.key);  // goes before any later write
+  } else if (upgrade) {
+    VoidStored(&record);  // it says "cache"; the write to come replaces it
+  }
+  return false;
+}
+
+// A resident cache block was put as state: its copy below, if any, says that it
+// may be dropped, so it does not count.
+void Tenant::Upgrade(BlockRecord* record) {
+  if (record->block_class == BlockClass::kState) return;
+  VoidStored(record);
+  record->block_class = BlockClass::kState;
+  SlotRecord& slot = slots_[record->slot];
+  if (record->entry != 0) {
+    SetEntry(slot.key, record,
+             ResidentEntry(HashKey(slot.key), SlotIndex(record->slot),
+                           BlockClass::kState));
+  }
+  slot.dirty = true;
+  dirty_bytes_ += record->length;
+  QueueWrite(record->slot, false);
 }
 
 void Tenant::Fetch(Client* client, const SubmissionEntry& entry, TimeNs now) {
@@ -206,26 +234,43 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
   const std::vector<OpRef> waiters = std::move(found->second.waiters);
   loads_.erase(found);
   auto record = directory_.find(op.key);
-  const BlockClass block_class = record != directory_.end()
-                                     ? record->second.block_class
-                                     : BlockClass::kCache;
-  const bool resident =
-      record != directory_.end() && record->second.slot != kNoSlot;
-  if (resident || code != Code::kOk || record == directory_.end()) {
-    FreeSlot(op.slot);  // put meanwhile, failed, or dropped for quota
-  } else {
+  const bool current =
+      record != directory_.end() && record->second.copy == op.copy;
+  const bool below =
+      record != directory_.end() && record->second.slot == kNoSlot;
+  if (!current && below) {
+    // Another copy took the place of the one that was read: read that.
+    FreeSlot(op.slot);
+    if (waiters.empty()) return;
+    loads_[op.key].waiters = waiters;
+    return StartLoad(op.key, now);
+  }
+  if (current && below && code == Code::kOk) {
     ++promotions_;
-    PublishSlot(op.slot, op.key, op.length, block_class,
+    PublishSlot(op.slot, op.key, op.length, record->second.block_class,
                 tiering::InsertCause::kPromoted, now);
+  } else {
+    FreeSlot(op.slot);  // put meanwhile, failed, or dropped for quota
   }
-  if (code == Code::kNotFound || code == Code::kDataLoss) {
-    if (code == Code::kDataLoss) ++corrupt_;
-    // A lost state block goes on being DATA_LOSS; anything else is a miss now.
-    const bool lost =
-        code == Code::kDataLoss && block_class == BlockClass::kState;
-    if (record != directory_.end() && !lost) ForgetStored(op.key);
+  bool lost = false;
+  if (code == Code::kDataLoss) ++corrupt_;
+  if (current && (code == Code::kNotFound || code == Code::kDataLoss)) {
+    // A lost state block goes on being DATA_LOSS until somebody puts it again;
+    // anything else is a miss from here on.
+    lost = below && code == Code::kDataLoss &&
+           record->second.block_class == BlockClass::kState;
+    if (lost) {
+      record->second.corrupt = true;
+    } else {
+      ForgetStored(op.key);
+    }
   }
-  record = directory_.find(op.key);
+  AnswerLoad(waiters, op, code, lost, now);
+}
+
+void Tenant::AnswerLoad(const std::vector<OpRef>& waiters, const Inflight& op,
+                        Code code, bool lost, TimeNs now) {
+  const auto record = directory_.find(op.key);
   const bool here =
       record != directory_.end() && record->second.slot != kNoSlot;
   for (const OpRef& waiter : waiters) {
@@ -234,7 +279,7 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
       AnswerFetch(waiter, record->second.slot, source_->tier(), now);
     } else if (code == Code::kUnavailable || code == Code::kResourceExhausted) {
       Fail(waiter, Code::kUnavailable, Reason::kStoreFailed);
-    } else if (code == Code::kDataLoss && block_class == BlockClass::kState) {
+    } else if (lost) {
       Fail(waiter, Code::kDataLoss, Reason::kCorrupt);
     } else {
       ++misses_;
@@ -342,6 +387,12 @@ bool Tenant::OverGrantQuota(const Client& client,
              options_.grant_quota_bytes;
 }
 
+// No room in the world helps a client that is at its own limit.
+bool Tenant::OverOwnLimit(const Client& client, std::uint32_t length) const {
+  return OverGrantQuota(client, SizeClassOf(length)) ||
+         !client.HasFreeGrantEntry();
+}
+
 bool Tenant::GiveGrants(Client* client, std::uint32_t length,
                         std::uint32_t count, TimeNs now) {
   const std::uint8_t size_class = SizeClassOf(length);
@@ -357,14 +408,11 @@ bool Tenant::GiveGrants(Client* client, std::uint32_t length,
   }
   std::uint32_t given = 0;
   for (; given < count; ++given) {
-    if (OverGrantQuota(*client, size_class)) break;
+    if (OverOwnLimit(*client, length)) break;
     const std::uint32_t slot = Allocate(size_class, now);
     if (slot == kNoSlot) break;
     slots_[slot].state = SlotState::kGranted;
-    if (!client->Offer(slot, slots_[slot].data_offset, size_class)) {
-      FreeSlot(slot);
-      break;
-    }
+    AGENTMEM_CHECK(client->Offer(slot, slots_[slot].data_offset, size_class));
   }
   return given != 0;
 }

@@ -63,6 +63,8 @@ void Tenant::PumpStore(TimeNs) {
     op.slot = load->second.slot;
     op.key = key;
     op.length = slot.length;
+    const auto record = directory_.find(key);
+    op.copy = record == directory_.end() ? 0 : record->second.copy;
     const std::uint64_t ticket = NewTicket(op);
     if (!source_->Fetch(options_.id, key, memory_.data + slot.data_offset,
                         slot.length, ticket)) {
@@ -166,6 +168,12 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
     return;
   }
   ++store_writes_;
+  if (block.block_class != op.block_class) {
+    // Put as state while it was written as cache: that copy may be dropped.
+    QueueWrite(op.slot, slot.awaited);
+    return;
+  }
+  block.copy = ++next_copy_;
   if (block.stored == Stored::kNo) {
     if (block.block_class == BlockClass::kState) dirty_bytes_ -= block.length;
     slot.dirty = false;
@@ -196,14 +204,25 @@ std::vector<Tenant::OpRef> Tenant::TakeDurableWaiters(std::uint32_t slot) {
   return waiters;
 }
 
+// The books without the stored copy; what becomes of the copy is the caller's.
+void Tenant::VoidStored(BlockRecord* block) {
+  block->copy = ++next_copy_;
+  block->corrupt = false;
+  if (block->stored == Stored::kNo) return;
+  block->stored = Stored::kNo;
+  --stored_blocks_;
+  stored_bytes_ -= block->length;
+}
+
 void Tenant::ForgetStored(const Key& key) {
   auto found = directory_.find(key);
   BlockRecord& block = found->second;
   if (block.stored == Stored::kNo) return;
-  block.stored = Stored::kNo;
-  --stored_blocks_;
-  stored_bytes_ -= block.length;
-  delete_queue_.push_back(key);
+  VoidStored(&block);
+  // A write that is under way replaces the copy; a delete would come after it.
+  if (block.slot == kNoSlot || slots_[block.slot].io == 0) {
+    delete_queue_.push_back(key);
+  }
   if (block.slot != kNoSlot) {
     if (IsDirty(block)) {
       dirty_bytes_ += block.length;

@@ -37,32 +37,40 @@ IndexWriter::IndexWriter(void* base, const Shape& shape, TenantId tenant,
   slots_ = reinterpret_cast<Slot*>(bytes + header->slots_offset);
 }
 
-bool IndexWriter::Set(const Key& key, std::uint64_t from, std::uint64_t to) {
-  const std::uint64_t hash = HashKey(key);
-  // Change in place, or find the first free cell for a new entry.
-  for (std::uint32_t probe = 0; probe < kProbeLimit; ++probe) {
-    Bucket& bucket = buckets_[(hash + probe) & bucket_mask_];
-    for (auto& cell : bucket.entries) {
-      if (cell.load(std::memory_order_relaxed) != from) continue;
-      if (from == 0) {
-        // Count it in the passed buckets first, so that no reader stops short.
-        for (std::uint32_t i = 0; i < probe; ++i) {
-          buckets_[(hash + i) & bucket_mask_].overflow.fetch_add(
-              1, std::memory_order_release);
-        }
-      }
-      cell.store(to, std::memory_order_release);
-      if (to == 0) {
-        for (std::uint32_t i = 0; i < probe; ++i) {
-          buckets_[(hash + i) & bucket_mask_].overflow.fetch_sub(
-              1, std::memory_order_release);
-        }
-      }
+bool IndexWriter::Set(const Key& key, Cell* cell, std::uint64_t to) {
+  if (cell->probe != Cell::kNowhere) {
+    buckets_[cell->bucket].entries[cell->position].store(
+        to, std::memory_order_release);
+    if (to == 0) {
+      CountPassed(key, *cell, ~0ULL);  // minus one
+      *cell = Cell{};
+    }
+    return true;
+  }
+  if (to == 0) return true;
+  const std::uint64_t home = HashKey(key);
+  for (std::uint8_t probe = 0; probe < kProbeLimit; ++probe) {
+    const std::uint64_t bucket = (home + probe) & bucket_mask_;
+    for (std::uint8_t i = 0; i < kEntriesPerBucket; ++i) {
+      auto& entry = buckets_[bucket].entries[i];
+      if (entry.load(std::memory_order_relaxed) != 0) continue;
+      *cell = Cell{bucket, i, probe};
+      // Count it in the passed buckets first, so that no reader stops short.
+      CountPassed(key, *cell, 1);
+      entry.store(to, std::memory_order_release);
       return true;
     }
   }
-  AGENTMEM_CHECK(from == 0);
   return false;
+}
+
+void IndexWriter::CountPassed(const Key& key, const Cell& cell,
+                              std::uint64_t by) {
+  const std::uint64_t home = HashKey(key);
+  for (std::uint8_t i = 0; i < cell.probe; ++i) {
+    buckets_[(home + i) & bucket_mask_].overflow.fetch_add(
+        by, std::memory_order_release);
+  }
 }
 
 std::uint64_t IndexWriter::Publish(SlotIndex index, const Key& key,

@@ -15,6 +15,15 @@ namespace agentmem {
 
 class IndexWriter {
  public:
+  // Where a key's entry stands. The writer changes and removes it there and
+  // nowhere else: entries of different keys may be equal, since clients choose
+  // keys and can make fingerprints collide.
+  struct Cell {
+    static constexpr std::uint8_t kNowhere = 0xff;
+    std::uint64_t bucket = 0;
+    std::uint8_t position = 0;
+    std::uint8_t probe = kNowhere;  // buckets passed on the way from home
+  };
   struct Shape {
     std::uint64_t bucket_count = 0;  // a power of two
     std::uint64_t slot_count = 0;
@@ -27,9 +36,9 @@ class IndexWriter {
   IndexWriter(void* base, const Shape& shape, TenantId tenant,
               std::uint64_t data_bytes, std::uint64_t instance);
 
-  // Replaces the key's entry: 0 is "none" on either side. `from` must be what
-  // was set last. A new entry may not fit: false, and the key has none then.
-  bool Set(const Key& key, std::uint64_t from, std::uint64_t to);
+  // Sets the key's entry (0: none), which stands in *cell, or nowhere. A new
+  // entry may not fit: false, and the key has none then.
+  bool Set(const Key& key, Cell* cell, std::uint64_t to);
 
   // Publishes a slot whose generation is even; returns the new, odd one.
   // Readers see the fields before the generation.
@@ -41,6 +50,8 @@ class IndexWriter {
   void Unpublish(SlotIndex slot);
 
  private:
+  void CountPassed(const Key& key, const Cell& cell, std::uint64_t by);
+
   Bucket* buckets_;
   Slot* slots_;
   std::uint64_t bucket_mask_;

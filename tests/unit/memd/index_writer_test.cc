@@ -39,6 +39,7 @@ TEST(IndexWriterTest, WhatWasSetIsFoundAndWhatWasRemovedIsNot) {
   SmallIndex index(60);
   std::mt19937_64 random(9);
   std::map<std::uint64_t, std::uint64_t> entries;  // key number -> entry
+  std::map<std::uint64_t, IndexWriter::Cell> cells;
   for (int step = 0; step < 20'000; ++step) {
     const std::uint64_t n = random() % 90;
     const Key key = TestKey(n);
@@ -50,7 +51,7 @@ TEST(IndexWriterTest, WhatWasSetIsFoundAndWhatWasRemovedIsNot) {
                   key, random() % 2 ? EntryKind::kInStore : EntryKind::kInPool,
                   BlockClass::kState);
     if (old == next) continue;
-    if (index.writer.Set(key, old, next) && next != 0) {
+    if (index.writer.Set(key, &cells[n], next) && next != 0) {
       entries[n] = next;
     } else {
       entries.erase(n);
@@ -66,6 +67,35 @@ TEST(IndexWriterTest, WhatWasSetIsFoundAndWhatWasRemovedIsNot) {
   EXPECT_GT(entries.size(), 30u);
 }
 
+// With this word every key has the same fingerprint, and the other word chooses
+// the bucket: equal entries of different keys, in neighbouring buckets.
+TEST(IndexWriterTest, EqualEntriesOfDifferentKeysAreKeptApart) {
+  SmallIndex index(60);
+  std::vector<Key> keys;
+  for (std::uint64_t n = 0; n < 60; ++n) {
+    keys.push_back(Key::FromWords(0xa0761d6478bd642fULL, n * 77));
+  }
+  std::map<std::uint64_t, IndexWriter::Cell> cells;
+  std::mt19937_64 random(4);
+  for (int step = 0; step < 20'000; ++step) {
+    const std::uint64_t n = random() % keys.size();
+    const std::uint64_t to =
+        random() % 2
+            ? 0
+            : BelowEntry(keys[n], EntryKind::kInStore, BlockClass::kCache);
+    index.writer.Set(keys[n], &cells[n], to);
+  }
+  for (std::uint64_t n = 0; n < keys.size(); ++n) {
+    index.writer.Set(keys[n], &cells[n], 0);
+  }
+  const auto* buckets = reinterpret_cast<const Bucket*>(index.memory.base() +
+                                                        sizeof(IndexHeader));
+  for (std::uint64_t b = 0; b < index.shape.bucket_count; ++b) {
+    EXPECT_EQ(buckets[b].overflow.load(), 0u) << b;
+    for (const auto& entry : buckets[b].entries) EXPECT_EQ(entry.load(), 0u);
+  }
+}
+
 TEST(IndexWriterTest, PublishedSlotsAreFoundUnderOneGenerationOnly) {
   SmallIndex index(64);
   const Key key = TestKey(1);
@@ -74,7 +104,8 @@ TEST(IndexWriterTest, PublishedSlotsAreFoundUnderOneGenerationOnly) {
   EXPECT_EQ(
       index.writer.Publish(SlotIndex(3), key, 4096, 100, BlockClass::kCache),
       1u);
-  ASSERT_TRUE(index.writer.Set(key, 0, entry));
+  IndexWriter::Cell cell;
+  ASSERT_TRUE(index.writer.Set(key, &cell, entry));
   auto found = index.reader.Find(key);
   ASSERT_EQ(found.kind, EntryKind::kResident);
   EXPECT_EQ(found.slot, SlotIndex(3));

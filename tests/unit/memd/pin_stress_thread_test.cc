@@ -63,13 +63,12 @@ bool Pinned(const Shared& shared, std::uint32_t slot) {
 void Write(Shared* shared) {
   std::uint32_t key_in[kSlots] = {};
   bool published[kSlots] = {};
+  IndexWriter::Cell cells[kSlots];
   for (std::uint32_t turn = 0; turn < kTurns || shared->hits < kHits; ++turn) {
     const std::uint32_t slot = turn % kSlots;
     if (published[slot]) {
       const Key old = TestKey(key_in[slot]);
-      shared->writer.Set(
-          old, ResidentEntry(HashKey(old), SlotIndex(slot), BlockClass::kCache),
-          0);
+      shared->writer.Set(old, &cells[slot], 0);
       shared->writer.Unpublish(SlotIndex(slot));
       published[slot] = false;
     }
@@ -86,7 +85,7 @@ void Write(Shared* shared) {
     shared->writer.Publish(SlotIndex(slot), key, slot * kBytes, kBytes,
                            BlockClass::kCache);
     shared->writer.Set(
-        key, 0,
+        key, &cells[slot],
         ResidentEntry(HashKey(key), SlotIndex(slot), BlockClass::kCache));
     key_in[slot] = next;
     published[slot] = true;
