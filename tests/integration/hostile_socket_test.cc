@@ -1,6 +1,13 @@
-// Strangers at the door: garbage, other versions, silence.
-#include <random>
+// Strangers at the door: garbage, other versions, silence; and clients that
+// were let in and do not keep to the protocol.
+#include <fcntl.h>
+#include <sys/mman.h>
 
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "proto/client_layout.h"
 #include "proto/handshake.h"
 #include "tests/integration/memd_process.h"
 
@@ -80,6 +87,145 @@ TEST(HostileSocketTest, GarbageIsAnsweredAndHonestClientsAreServed) {
       AGENTMEM_OK);
   EXPECT_EQ(Check(client, key, 1000), AGENTMEM_OK);
   agentmem_close(client);
+  EXPECT_EQ(memd.Stop(), 0);
+}
+
+// A client by hand: what libagentmem would never do with these.
+struct RawClient {
+  explicit RawClient(const MemdProcess& memd) : socket(Dial(memd)) {
+    const Hello hello = GoodHello();
+    EXPECT_EQ(::send(socket.get(), &hello, sizeof(hello), MSG_NOSIGNAL),
+              static_cast<ssize_t>(sizeof(hello)));
+    Welcome welcome = {};
+    iovec part = {&welcome, sizeof(welcome)};
+    alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {};
+    msghdr message = {};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    EXPECT_EQ(::recvmsg(socket.get(), &message, 0),
+              static_cast<ssize_t>(sizeof(welcome)));
+    int fds[4] = {};
+    std::memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fds));
+    index = UniqueFd(fds[0]);
+    data = UniqueFd(fds[1]);
+    memory = UniqueFd(fds[2]);
+    doorbell = UniqueFd(fds[3]);
+    file = ClientFile(::mmap(nullptr, kClientFileBytes, PROT_READ | PROT_WRITE,
+                             MAP_SHARED, memory.get(), 0));
+  }
+
+  void Ring() const {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] ssize_t put = ::write(doorbell.get(), &one, sizeof(one));
+  }
+
+  UniqueFd socket, index, data, memory, doorbell;
+  ClientFile file;
+};
+
+void ExpectServed(const MemdProcess& memd) {
+  agentmem_client* client = memd.Connect();
+  ASSERT_NE(client, nullptr);
+  const agentmem_key key = KeyOf(1);
+  EXPECT_EQ(
+      Put(client, key, BytesOf(key, 1000), AGENTMEM_CACHE, AGENTMEM_VISIBLE),
+      AGENTMEM_OK);
+  agentmem_close(client);
+}
+
+TEST(HostileSocketTest, AClientThatReadsItsDoorbellDoesNotBlockMemd) {
+  MemdProcess memd("64MiB");
+  RawClient raw(memd);
+  // The flags belong to the description that memd shares.
+  ASSERT_EQ(::fcntl(raw.doorbell.get(), F_SETFL, 0), 0);
+  std::atomic<bool> stop{false};
+  std::thread thief([&] {
+    while (!stop) {
+      pollfd ready = {raw.doorbell.get(), POLLIN, 0};
+      std::uint64_t count;
+      if (::poll(&ready, 1, 0) == 1) {
+        [[maybe_unused]] ssize_t got =
+            ::read(raw.doorbell.get(), &count, sizeof(count));
+      }
+    }
+  });
+  for (int i = 0; i < 100'000; ++i) raw.Ring();
+  stop = true;
+  raw.Ring();  // so that the thief is not left in its read
+  thief.join();
+  ExpectServed(memd);
+  EXPECT_EQ(memd.Stop(), 0);
+}
+
+TEST(HostileSocketTest, ADeadClientsChildThatKeepsItsRingFullDoesNotStopMemd) {
+  MemdProcess memd("64MiB");
+  Child parent([&](int say) {
+    RawClient raw(memd);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      // Releases of nothing need no room for an answer. Bounded, if memd never
+      // comes back.
+      const TimeNs until = MonotonicNowNs() + 20 * kSecondNs;
+      for (int i = 0; i < 1024; ++i) {
+        raw.file.submissions()[i].op = Op::kRelease;
+      }
+      while (MonotonicNowNs() < until) {
+        raw.file.header().submission_tail.store(
+            raw.file.header().submission_head.load() + kSubmissionEntries);
+        raw.Ring();
+      }
+      ::_exit(0);
+    }
+    [[maybe_unused]] ssize_t put = ::write(say, &child, sizeof(child));
+    return 0;
+  });
+  pid_t grandchild = 0;
+  for (std::size_t i = 0; i < sizeof(grandchild); ++i) {
+    reinterpret_cast<char*>(&grandchild)[i] = parent.Hear();
+  }
+  ASSERT_GT(grandchild, 0);
+  EXPECT_EQ(parent.Wait(), 0);
+  ExpectServed(memd);
+  ::kill(grandchild, SIGKILL);
+  EXPECT_EQ(memd.Stop(), 0);
+}
+
+TEST(HostileSocketTest, AClientThatNeverReadsItsAnswersDoesNotKeepMemdBusy) {
+  MemdProcess memd("64MiB");
+  RawClient raw(memd);
+  ClientHeader& header = raw.file.header();
+  std::uint64_t tail = 0;
+  // Until memd takes no more: 2048 answers wait, and the ring is full.
+  const TimeNs until = MonotonicNowNs() + 20 * kSecondNs;
+  while (tail < 3072 && MonotonicNowNs() < until) {
+    if (tail - header.submission_head.load() < kSubmissionEntries) {
+      SubmissionEntry entry = {};
+      entry.op = Op::kFetch;
+      entry.deadline_ns = kNoDeadline;
+      std::memcpy(static_cast<void*>(
+                      &raw.file.submissions()[tail % kSubmissionEntries]),
+                  &entry, sizeof(entry));
+      header.submission_tail.store(++tail);
+    }
+    if (header.memd_sleeping.exchange(0) == 1) raw.Ring();
+  }
+  ASSERT_EQ(tail, 3072u);
+  const auto cpu_ticks = [&] {
+    std::ifstream stat("/proc/" + std::to_string(memd.pid()) + "/stat");
+    std::string field;
+    long ticks = 0;
+    for (int i = 1; i <= 15 && stat >> field; ++i) {
+      if (i >= 14) ticks += std::stol(field);
+    }
+    return ticks;
+  };
+  const long before = cpu_ticks();
+  pollfd nothing = {raw.socket.get(), POLLIN, 0};
+  ::poll(&nothing, 1, 1000);  // memd says nothing here: a second passes
+  EXPECT_LT(cpu_ticks() - before, sysconf(_SC_CLK_TCK) / 4);
+  ExpectServed(memd);
   EXPECT_EQ(memd.Stop(), 0);
 }
 
