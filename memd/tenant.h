@@ -17,8 +17,8 @@
 // `directory_` is the truth about which blocks exist; the index in shared
 // memory is its projection, and may lack a block whose buckets are full.
 //
-// What waits for room (grants, promotions) stands in `room_waiters_`, first
-// come first served, and is tried again whenever memory may have come back.
+// What waits for room (grants, promotions) stands in `room_waiters_`, and is
+// tried again, in order, whenever memory may have come back.
 //
 // Ownership: owns books and clients; borrows memory, store, source, policy.
 // Threads: reactor-only. Errors: as completions to clients (Reason says why).
@@ -141,6 +141,7 @@ class Tenant {
     bool write_durable = false;  // the write in flight or queued is durable
     bool dirty = false;          // class state, and no copy is below
     bool awaited = false;        // durable_waiters_ has it
+    bool leaving = false;        // chosen by EvictFor
   };
 
   struct BlockRecord {
@@ -165,9 +166,9 @@ class Tenant {
     OpRef op;
     TimeNs since = 0;
     bool is_grant = false;
-    std::uint32_t length = 0;  // grants
-    std::uint32_t count = 0;   // grants
-    Key key;                   // fetches: those in loading_[key] wait
+    std::uint32_t length = 0;
+    std::uint32_t count = 0;  // grants
+    Key key;                  // fetches: those in loads_[key] wait
   };
   struct Inflight {
     StoreOp::Kind kind = StoreOp::Kind::kPut;
@@ -178,6 +179,9 @@ class Tenant {
     std::uint32_t length = 0;
     std::uint64_t copy = 0;  // kGet: BlockRecord::copy when it was asked for
   };
+
+  // Offers that nobody uses give way to who waits, not to what is made ahead.
+  enum class Need : std::uint8_t { kAhead, kNow };
 
   // tenant_ops.cc: what clients ask.
   void Handle(Client* client, const SubmissionEntry& entry, TimeNs now);
@@ -193,7 +197,7 @@ class Tenant {
   void WantGrants(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Abandon(Client* client, const SubmissionEntry& entry, TimeNs now);
   bool GiveGrants(Client* client, std::uint32_t length, std::uint32_t count,
-                  TimeNs now);
+                  Need need, TimeNs now);
   bool OverGrantQuota(const Client& client, std::uint8_t size_class) const;
   bool AddHold(Client* client, std::uint32_t slot, TimeNs now);
   void DropHold(Client* client, std::uint32_t slot);
@@ -213,12 +217,13 @@ class Tenant {
   void FailForRoom(const OpRef& op, const PoolUse& use);
 
   // tenant_dram.cc: slots, eviction, limbo.
-  std::uint32_t Allocate(std::uint8_t size_class, TimeNs now);
+  std::uint32_t Allocate(std::uint8_t size_class, Need need, TimeNs now);
   void FreeSlot(std::uint32_t slot);
   void PublishSlot(std::uint32_t slot, const Key& key, std::uint32_t length,
                    BlockClass block_class, tiering::InsertCause cause,
                    TimeNs now);
-  bool MakeRoom(std::uint8_t size_class, TimeNs now);
+  bool MakeRoom(std::uint8_t size_class, Need need, TimeNs now);
+  void EvictFor(std::uint8_t size_class, TimeNs now);
   bool Evictable(std::uint32_t slot) const;
   void Evict(const std::vector<std::uint32_t>& victims, TimeNs now);
   void ScanPins();
@@ -296,8 +301,10 @@ class Tenant {
   std::vector<ClientId> signalled_;
   bool draining_ = false;
   TimeNs last_tick_ = 0;
+  bool freed_since_look_ = false;  // a slot, since ExpireWaiters looked
+  TimeNs last_freed_ = 0;          // about
   std::vector<tiering::Decision> decisions_;  // scratch
-  std::vector<SlotIndex> owners_;             // scratch
+  std::vector<SlotIndex> window_;             // scratch
 
   // Counters and sums (see snapshot.h).
   std::uint64_t stored_bytes_ = 0;

@@ -12,15 +12,15 @@ namespace {
 constexpr std::uint32_t kBatchSlots = 8;
 constexpr std::uint64_t kBatchBytes = 1 << 20;
 
-// How long a request waits for room when nothing is on its way that could give
-// it any (no write, no load): pins are short, so this is generous.
+// How long a request waits for room when no slot becomes free, and nothing is
+// on its way that could free one (no write, no load).
 constexpr DurationNs kHopelessWaitNs = kSecondNs;
 
 }  // namespace
 
-std::uint32_t Tenant::Allocate(std::uint8_t size_class, TimeNs now) {
+std::uint32_t Tenant::Allocate(std::uint8_t size_class, Need need, TimeNs now) {
   if (free_slots_.empty() || !pool_.HasRoom(size_class)) {
-    if (!MakeRoom(size_class, now)) return kNoSlot;
+    if (!MakeRoom(size_class, need, now)) return kNoSlot;
   }
   const std::uint32_t slot = free_slots_.back();
   const auto offset = pool_.Allocate(size_class, SlotIndex(slot));
@@ -40,6 +40,7 @@ void Tenant::FreeSlot(std::uint32_t slot) {
   record.state = SlotState::kFree;
   pool_.Free(record.data_offset);
   free_slots_.push_back(slot);
+  freed_since_look_ = true;
 }
 
 void Tenant::PublishSlot(std::uint32_t slot, const Key& key,
@@ -84,56 +85,66 @@ void Tenant::SetEntry(const Key& key, BlockRecord* record, std::uint64_t to) {
 bool Tenant::Evictable(std::uint32_t index) const {
   const SlotRecord& slot = slots_[index];
   return slot.state == SlotState::kPublished && slot.holds == 0 &&
-         slot.io == 0 && !slot.dirty && !slot.awaited && !IsPinned(index);
+         slot.io == 0 && !slot.dirty && !slot.awaited && !slot.leaving &&
+         !IsPinned(index);
 }
 
-bool Tenant::MakeRoom(std::uint8_t size_class, TimeNs now) {
+bool Tenant::MakeRoom(std::uint8_t size_class, Need need, TimeNs now) {
   const auto has_room = [&] {
     return !free_slots_.empty() && pool_.HasRoom(size_class);
   };
   DrainNotes(now);
   ScanPins();
   if (SweepLimbo() && has_room()) return true;
+  EvictFor(size_class, now);
+  if (has_room()) return true;
+  // Slots given ahead may lie in the way.
+  if (need == Need::kAhead || !RevokeIdleGrants(now)) return false;
+  if (has_room()) return true;
+  EvictFor(size_class, now);
+  return has_room();
+}
 
-  // The coldest block decides. Is it of the wanted class, it leaves, with the
-  // next ones of the class. Is it of another, its whole extent leaves, if all
-  // of it can: so memory moves from classes that went cold.
+// The coldest blocks leave. Where one is of another class, so do those beside
+// it that are in the way of a slot of the wanted class: so memory moves between
+// classes, and one block that must stay keeps little more than its own place
+// from others. The pins are fresh.
+void Tenant::EvictFor(std::uint8_t size_class, TimeNs now) {
   const bool only_slot = pool_.HasRoom(size_class);
   std::vector<std::uint32_t> victims;
-  std::vector<std::uint32_t> kept_extents;
+  std::vector<bool> closed(pool_.extents());  // no window in them
   std::uint64_t bytes = 0;
-  const auto enough = [&] {
-    return victims.size() >= kBatchSlots || bytes >= kBatchBytes;
+  const auto take = [&](std::uint32_t index) {
+    slots_[index].leaving = true;
+    victims.push_back(index);
+    bytes += SizeClassBytes(slots_[index].size_class);
   };
   policy_->Coldest(now, [&](SlotIndex candidate) {
     const std::uint32_t index = candidate.value();
-    if (enough()) return tiering::Verdict::kStop;
+    if (victims.size() >= kBatchSlots || bytes >= kBatchBytes) {
+      return tiering::Verdict::kStop;
+    }
     if (!Evictable(index)) return tiering::Verdict::kSkip;
     const SlotRecord& slot = slots_[index];
     if (only_slot || slot.size_class == size_class) {
-      victims.push_back(index);
-      bytes += SizeClassBytes(slot.size_class);
+      take(index);
       return tiering::Verdict::kTake;
     }
-    if (!victims.empty()) return tiering::Verdict::kSkip;
     const std::uint32_t extent = pool_.ExtentOf(slot.data_offset);
-    if (std::find(kept_extents.begin(), kept_extents.end(), extent) !=
-        kept_extents.end()) {
-      return tiering::Verdict::kSkip;
-    }
-    if (!pool_.OwnersInExtentOf(
-            slot.data_offset,
+    if (closed[extent]) return tiering::Verdict::kSkip;
+    if (!pool_.FindWindow(
+            slot.data_offset, size_class,
             [this](SlotIndex owner) { return Evictable(owner.value()); },
-            &owners_)) {
-      kept_extents.push_back(extent);
+            &window_)) {
+      closed[extent] = true;
       return tiering::Verdict::kSkip;
     }
-    for (SlotIndex owner : owners_) victims.push_back(owner.value());
-    return tiering::Verdict::kStop;
+    for (SlotIndex owner : window_) take(owner.value());
+    return slots_[index].leaving ? tiering::Verdict::kTake
+                                 : tiering::Verdict::kSkip;
   });
+  for (const std::uint32_t index : victims) slots_[index].leaving = false;
   if (!victims.empty()) Evict(victims, now);
-  if (has_room()) return true;
-  return RevokeIdleGrants(now) && has_room();
 }
 
 void Tenant::Evict(const std::vector<std::uint32_t>& victims, TimeNs now) {
@@ -231,27 +242,29 @@ void Tenant::DrainNotes(TimeNs now) {
   }
 }
 
+// In order of arrival, and nobody holds up one who can be served: clients that
+// keep blocks while they wait for more would wait for each other. Where there
+// was no room for a size there is none for a larger one either.
 void Tenant::RetryRoomWaiters(TimeNs now) {
-  // In order of arrival. Who waits for its own quota does not hold up others;
-  // who waits for room does.
-  std::deque<RoomWaiter> still_waiting;
-  while (!room_waiters_.empty()) {
-    const RoomWaiter waiter = room_waiters_.front();
-    room_waiters_.pop_front();
-    const RoomOutcome outcome =
-        waiter.is_grant ? RetryGrant(waiter, now) : RetryLoad(waiter, now);
-    if (outcome == RoomOutcome::kDone) continue;
-    still_waiting.push_back(waiter);
-    if (outcome == RoomOutcome::kNoRoom) break;
+  std::size_t class_full = kSizeClasses;
+  std::deque<RoomWaiter> waiters = std::exchange(room_waiters_, {});
+  for (const RoomWaiter& waiter : waiters) {
+    const std::size_t size_class = SizeClassOf(waiter.length);
+    if (size_class < class_full) {
+      const RoomOutcome outcome =
+          waiter.is_grant ? RetryGrant(waiter, now) : RetryLoad(waiter, now);
+      if (outcome == RoomOutcome::kDone) continue;
+      if (outcome == RoomOutcome::kNoRoom) class_full = size_class;
+    }
+    room_waiters_.push_back(waiter);
   }
-  room_waiters_.insert(room_waiters_.begin(), still_waiting.begin(),
-                       still_waiting.end());
 }
 
 Tenant::RoomOutcome Tenant::RetryGrant(const RoomWaiter& waiter, TimeNs now) {
   auto client = clients_.find(waiter.op.client);
   if (client == clients_.end()) return RoomOutcome::kDone;
-  if (GiveGrants(client->second.get(), waiter.length, waiter.count, now) ||
+  if (GiveGrants(client->second.get(), waiter.length, waiter.count, Need::kNow,
+                 now) ||
       client->second->HasOffer(SizeClassOf(waiter.length))) {
     Answer(waiter.op);
     return RoomOutcome::kDone;
@@ -289,12 +302,14 @@ Tenant::RoomOutcome Tenant::RetryLoad(const RoomWaiter& waiter, TimeNs now) {
 }
 
 void Tenant::ExpireWaiters(TimeNs now) {
-  const bool hopeless =
-      inflight_.empty() && urgent_writes_.empty() && lazy_writes_.empty();
+  if (std::exchange(freed_since_look_, false)) last_freed_ = now;
+  const bool busy =
+      !inflight_.empty() || !urgent_writes_.empty() || !lazy_writes_.empty();
   std::vector<RoomWaiter> failed;
   std::erase_if(room_waiters_, [&](const RoomWaiter& waiter) {
-    const bool late = (waiter.is_grant && now >= waiter.op.deadline) ||
-                      (hopeless && now - waiter.since >= kHopelessWaitNs);
+    const bool late =
+        (waiter.is_grant && now >= waiter.op.deadline) ||
+        (!busy && now - std::max(waiter.since, last_freed_) >= kHopelessWaitNs);
     if (late) failed.push_back(waiter);
     return late;
   });

@@ -109,7 +109,7 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
   } else if (found != directory_.end() && KeepStored(entry)) {
     FreeSlot(slot);
     Answer(op);
-    GiveGrants(client, SizeClassBytes(size_class), 1, now);
+    GiveGrants(client, SizeClassBytes(size_class), 1, Need::kAhead, now);
     return;
   } else {
     PublishSlot(slot, entry.key, entry.length, entry.block_class,
@@ -127,7 +127,7 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
   // Keep the producer supplied: what it used it will want again. Not by
   // dropping what it has just put, though.
   ++slots_[published].holds;
-  GiveGrants(client, SizeClassBytes(size_class), 1, now);
+  GiveGrants(client, SizeClassBytes(size_class), 1, Need::kAhead, now);
   --slots_[published].holds;
 }
 
@@ -211,13 +211,14 @@ void Tenant::StartLoad(const Key& key, TimeNs now) {
   }
   RoomWaiter waiter;
   waiter.since = now;
+  waiter.length = directory_.find(key)->second.length;
   waiter.key = key;
   room_waiters_.push_back(waiter);
 }
 
 bool Tenant::BeginLoad(const Key& key, TimeNs now) {
   const std::uint32_t length = directory_.find(key)->second.length;
-  const std::uint32_t slot = Allocate(SizeClassOf(length), now);
+  const std::uint32_t slot = Allocate(SizeClassOf(length), Need::kNow, now);
   if (slot == kNoSlot) return false;
   loads_.find(key)->second.slot = slot;
   slots_[slot].state = SlotState::kLoading;
@@ -366,10 +367,6 @@ void Tenant::WantGrants(Client* client, const SubmissionEntry& entry,
   }
   const std::uint32_t count =
       std::clamp<std::uint32_t>(entry.slot, 1, kGrantsPerRequestMax);
-  if ((room_waiters_.empty() && GiveGrants(client, entry.length, count, now)) ||
-      client->HasOffer(SizeClassOf(entry.length))) {
-    return Answer(op);
-  }
   RoomWaiter waiter;
   waiter.op = op;
   waiter.since = now;
@@ -394,7 +391,7 @@ bool Tenant::OverOwnLimit(const Client& client, std::uint32_t length) const {
 }
 
 bool Tenant::GiveGrants(Client* client, std::uint32_t length,
-                        std::uint32_t count, TimeNs now) {
+                        std::uint32_t count, Need need, TimeNs now) {
   const std::uint8_t size_class = SizeClassOf(length);
   if (OverGrantQuota(*client, size_class)) {
     // Offers of other sizes, made ahead and not used, give way.
@@ -409,7 +406,8 @@ bool Tenant::GiveGrants(Client* client, std::uint32_t length,
   std::uint32_t given = 0;
   for (; given < count; ++given) {
     if (OverOwnLimit(*client, length)) break;
-    const std::uint32_t slot = Allocate(size_class, now);
+    const std::uint32_t slot =
+        Allocate(size_class, given == 0 ? need : Need::kAhead, now);
     if (slot == kNoSlot) break;
     slots_[slot].state = SlotState::kGranted;
     AGENTMEM_CHECK(client->Offer(slot, slots_[slot].data_offset, size_class));

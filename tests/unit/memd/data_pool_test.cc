@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
+#include <vector>
 
 namespace agentmem {
 namespace {
@@ -47,22 +49,131 @@ TEST(DataPoolTest, SlotsOfAPoolNeverOverlapWhateverTheOrder) {
   }
 }
 
-TEST(DataPoolTest, OwnersOfAnExtentAreThoseThatHaveASlotInIt) {
-  DataPool pool(2 * kExtentBytes);
+std::vector<std::uint32_t> Sorted(const std::vector<SlotIndex>& owners) {
+  std::vector<std::uint32_t> values;
+  for (SlotIndex owner : owners) values.push_back(owner.value());
+  std::sort(values.begin(), values.end());
+  return values;
+}
+
+TEST(DataPoolTest, AWindowIsTheFewestSlotsThatMustGo) {
+  DataPool pool(kExtentBytes);
   const std::uint8_t mib = SizeClassOf(1 << 20);
   std::vector<std::uint64_t> offsets;
   for (std::uint32_t i = 0; i < 4; ++i) {
     offsets.push_back(*pool.Allocate(mib, SlotIndex(10 + i)));
   }
-  pool.Free(offsets[2]);
+  const auto all = [](SlotIndex) { return true; };
+  const auto not_11 = [](SlotIndex owner) { return owner.value() != 11; };
   std::vector<SlotIndex> owners;
-  EXPECT_TRUE(pool.OwnersInExtentOf(
-      offsets[0], [](SlotIndex) { return true; }, &owners));
-  EXPECT_EQ(owners, (std::vector<SlotIndex>{SlotIndex(10), SlotIndex(11),
-                                            SlotIndex(13)}));
-  EXPECT_FALSE(pool.OwnersInExtentOf(
-      offsets[0], [](SlotIndex owner) { return owner != SlotIndex(11); },
-      &owners));
+  // Half a MiB: the slot itself. Two: the slot and a neighbour.
+  EXPECT_TRUE(pool.FindWindow(offsets[2], SizeClassOf(1 << 19), all, &owners));
+  EXPECT_EQ(Sorted(owners), std::vector<std::uint32_t>{12});
+  EXPECT_TRUE(
+      pool.FindWindow(offsets[2], SizeClassOf(2 << 20), not_11, &owners));
+  EXPECT_EQ(Sorted(owners), (std::vector<std::uint32_t>{12, 13}));
+  // Free pages cost nothing.
+  pool.Free(offsets[3]);
+  EXPECT_TRUE(pool.FindWindow(offsets[2], SizeClassOf(2 << 20), all, &owners));
+  EXPECT_EQ(Sorted(owners), std::vector<std::uint32_t>{12});
+  // No window has the slot: another one of the extent does.
+  EXPECT_TRUE(
+      pool.FindWindow(offsets[0], SizeClassOf(2 << 20), not_11, &owners));
+  EXPECT_EQ(Sorted(owners), std::vector<std::uint32_t>{12});
+  EXPECT_FALSE(
+      pool.FindWindow(offsets[0], SizeClassOf(4 << 20), not_11, &owners));
+}
+
+// The same question, answered by trying every place.
+bool SomeWindow(const std::map<std::uint64_t, std::uint32_t>& blocked,
+                std::uint64_t extent, std::uint64_t bytes) {
+  const std::uint64_t pages =
+      (bytes + DataPool::kPageBytes - 1) / DataPool::kPageBytes;
+  for (std::uint64_t first = 0; first + pages <= DataPool::kExtentPages;
+       ++first) {
+    const std::uint64_t from = extent + first * DataPool::kPageBytes;
+    const std::uint64_t to = from + pages * DataPool::kPageBytes;
+    bool free = true;
+    for (const auto& [offset, length] : blocked) {
+      free = free && (offset >= to || offset + length <= from);
+    }
+    if (free) return true;
+  }
+  return false;
+}
+
+TEST(DataPoolTest, WhenTheOwnersOfAWindowAreFreedTheSlotFits) {
+  std::mt19937_64 random(2);
+  int found = 0;
+  int refused = 0;
+  for (int round = 0; round < 400; ++round) {
+    DataPool pool(kExtentBytes);
+    std::map<std::uint32_t, std::uint64_t> offset_of;  // by owner
+    // Large classes only: each slot is a run of whole pages, as SomeWindow has
+    // it.
+    const auto any_class = [&] {
+      const auto least = SizeClassOf(64 << 10);
+      return static_cast<std::uint8_t>(least +
+                                       random() % (kSizeClasses - least));
+    };
+    for (std::uint32_t owner = 0; owner < 64; ++owner) {
+      if (const auto offset = pool.Allocate(any_class(), SlotIndex(owner))) {
+        offset_of[owner] = *offset;
+      }
+    }
+    std::map<std::uint32_t, bool> stays;
+    std::map<std::uint64_t, std::uint32_t> blocked;
+    const std::uint64_t one_in = 1 + random() % 12;
+    const std::uint64_t used = pool.used_bytes();
+    for (const auto& [owner, offset] : offset_of) {
+      stays[owner] = random() % one_in == 0;
+    }
+    // The length of each is what freeing it gives back.
+    DataPool copy = pool;
+    for (const auto& [owner, offset] : offset_of) {
+      const std::uint64_t before = copy.used_bytes();
+      copy.Free(offset);
+      if (stays[owner]) {
+        blocked[offset] =
+            static_cast<std::uint32_t>(before - copy.used_bytes());
+      }
+    }
+    EXPECT_EQ(copy.used_bytes(), 0u) << used;
+
+    const std::uint8_t wanted = any_class();
+    std::vector<SlotIndex> owners;
+    const bool has = pool.FindWindow(
+        offset_of.begin()->second, wanted,
+        [&](SlotIndex owner) { return !stays[owner.value()]; }, &owners);
+    ASSERT_EQ(has, SomeWindow(blocked, 0, SizeClassBytes(wanted))) << round;
+    if (!has) {
+      ++refused;
+      continue;
+    }
+    ++found;
+    for (SlotIndex owner : owners) {
+      ASSERT_FALSE(stays[owner.value()]);
+      pool.Free(offset_of[owner.value()]);
+    }
+    ASSERT_TRUE(pool.HasRoom(wanted)) << round;
+    ASSERT_TRUE(pool.Allocate(wanted, SlotIndex(99)).has_value());
+  }
+  EXPECT_GT(found, 50);
+  EXPECT_GT(refused, 50);
+}
+
+TEST(DataPoolTest, FreePagesOfSmallSlotsBecomeRoomForLargeOnes) {
+  DataPool pool(kExtentBytes);
+  std::vector<std::uint64_t> offsets;
+  for (const std::uint32_t bytes :
+       {512u, 1024u, 4096u, 6144u, 12288u, 24576u, 49152u}) {
+    for (int i = 0; i < 3; ++i) {
+      offsets.push_back(*pool.Allocate(SizeClassOf(bytes), SlotIndex(1)));
+    }
+  }
+  EXPECT_FALSE(pool.HasRoom(kSizeClasses - 1));
+  for (std::uint64_t offset : offsets) pool.Free(offset);
+  EXPECT_TRUE(pool.HasRoom(kSizeClasses - 1));
 }
 
 }  // namespace

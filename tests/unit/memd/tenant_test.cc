@@ -114,6 +114,87 @@ TEST(TenantTest, MemoryMovesBetweenSizeClasses) {
   }
 }
 
+// Fills the pool with blocks of 96 KiB and pins one in each 4 MiB.
+void FillAndPinOneInEachExtent(TenantBench* bench, TestClient* client) {
+  for (std::uint64_t i = 0; i < 168; ++i) {
+    ASSERT_TRUE(bench->PostPut(client, TestKey(i), std::string(96 << 10, 'f'),
+                               kCache, Ack::kVisible));
+    client->Reap();
+  }
+  int pins = 0;
+  for (std::uint64_t i = 0; i < 168 && pins < 4; ++i) {
+    const SlotIndex slot = bench->reader().Find(TestKey(i)).slot;
+    const std::uint64_t offset =
+        bench->reader().slot(slot).LoadPlace().data_offset();
+    if (offset / kExtentBytes == static_cast<std::uint64_t>(pins) &&
+        offset % kExtentBytes >= 1 << 20) {
+      client->Pin(pins++, slot);
+    }
+  }
+  ASSERT_EQ(pins, 4);
+}
+
+TEST(TenantTest, OnePinInEachExtentKeepsNoOtherSizeOut) {
+  TenantBench bench;
+  auto client = bench.Attach();
+  FillAndPinOneInEachExtent(&bench, client.get());
+  std::uint64_t key = 1000;
+  for (const std::uint32_t bytes :
+       {128u << 10, 1u << 20, 512u, 2u << 20, 48u << 10, 1u << 20}) {
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_TRUE(bench.PostPut(client.get(), TestKey(key++),
+                                std::string(bytes, 'y'), kCache, Ack::kVisible))
+          << bytes;
+      client->Reap();
+    }
+    ExpectWhole(bench);
+  }
+  EXPECT_EQ(bench.tenant->Snapshot(bench.now).puts_failed, 0u);
+}
+
+TEST(TenantTest, WhoCannotBeServedHoldsUpNobodyElse) {
+  TenantBench bench;
+  auto client = bench.Attach();
+  auto other = bench.Attach();
+  FillAndPinOneInEachExtent(&bench, client.get());
+  EXPECT_FALSE(bench.PostPut(client.get(), TestKey(1000),
+                             std::string(4 << 20, 'l'), kCache, Ack::kVisible));
+  EXPECT_TRUE(bench.PostPut(other.get(), TestKey(1001), std::string(4096, 's'),
+                            kCache, Ack::kVisible));
+  // The first one is served as soon as it can be.
+  client->Unpin(2);
+  bench.Advance(kMillisecondNs);
+  EXPECT_TRUE(bench.PostPut(client.get(), TestKey(1000),
+                            std::string(4 << 20, 'l'), kCache, Ack::kVisible));
+  ExpectWhole(bench);
+}
+
+TEST(TenantTest, NoRequestForRoomFailsWhileSlotsBecomeFree) {
+  TenantBench bench;
+  auto client = bench.Attach();
+  FillAndPinOneInEachExtent(&bench, client.get());
+  EXPECT_FALSE(bench.PostPut(client.get(), TestKey(1000),
+                             std::string(4 << 20, 'l'), kCache, Ack::kVisible));
+  // Others' puts make slots free; nothing else goes on.
+  auto other = bench.Attach();
+  for (std::uint64_t i = 0; i < 60; ++i) {
+    for (std::uint64_t j = 0; j < 4; ++j) {
+      ASSERT_TRUE(bench.PostPut(other.get(), TestKey(2000 + 4 * i + j),
+                                std::string(1 << 20, 's'), kCache,
+                                Ack::kVisible));
+      other->Reap();
+    }
+    bench.Advance(100 * kMillisecondNs);
+    ASSERT_FALSE(client->Reap().has_value()) << i;
+  }
+  bench.Settle(other.get());
+  bench.Advance(kSecondNs / 2);
+  bench.Advance(kSecondNs);
+  const auto refused = client->Reap();
+  ASSERT_EQ(CodeOf(refused), Code::kResourceExhausted);
+  EXPECT_EQ(refused->reason, Reason::kPoolFull);
+}
+
 TEST(TenantTest, AStateBlockIsNeverDroppedBeforeItIsBelow) {
   TenantBench bench;
   auto client = bench.Attach();
