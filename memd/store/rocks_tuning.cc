@@ -3,6 +3,10 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
 
+#include <memory>
+
+#include "memd/store/rocks_logger.h"
+
 namespace agentmem {
 namespace {
 
@@ -40,8 +44,7 @@ rocksdb::DBOptions DatabaseTuning() {
   options.bytes_per_sync = 1 << 20;
   options.wal_bytes_per_sync = 1 << 20;
   options.info_log_level = rocksdb::WARN_LEVEL;
-  options.max_log_file_size = 1 << 20;
-  options.keep_log_file_num = 4;
+  options.info_log = std::make_shared<RocksLogger>();
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   options.skip_stats_update_on_db_open = true;

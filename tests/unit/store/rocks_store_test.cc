@@ -225,6 +225,8 @@ TEST(RocksStore, AFullDiskFailsPutsAndTheyGoOnWhenSpaceReturns) {
   }
   ASSERT_GT(failed, 1u);
   EXPECT_EQ(put(failed), Code::kResourceExhausted) << "still full";
+  // RocksDB dies of a diary on the full disk: it must have none there.
+  EXPECT_FALSE(std::filesystem::exists(directory.path() + "/store/LOG"));
   EXPECT_EQ(Get(&store->blocks(), failed, bytes.size()).code, Code::kNotFound);
   EXPECT_EQ(ScanAll(&store->blocks()).size(), failed);
   EXPECT_TRUE(Get(&store->blocks(), 0, bytes.size()).bytes == bytes);
