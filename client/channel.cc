@@ -19,8 +19,6 @@ constexpr DurationNs kCloseFor = kSecondNs;
 // Between two attempts to connect.
 constexpr int kRetryMs = 2;
 
-void Pause() { poll(nullptr, 0, kRetryMs); }
-
 }  // namespace
 
 Channel::Channel(Endpoint endpoint) : endpoint_(std::move(endpoint)) {}
@@ -55,6 +53,8 @@ void Channel::PostClose(Session* session) {
     SleepOnSignal(session, seen, deadline);
   }
 }
+
+void Channel::Pause() { poll(nullptr, 0, kRetryMs); }
 
 Outcome Channel::Connect(const Deadline& deadline) {
   for (;;) {

@@ -49,6 +49,8 @@ class Channel {
   Session* Acquire() AGENTMEM_EXCLUDES(mutex_);
   // A session whose memd lives, as far as one can tell: reconnects if need be.
   Outcome AcquireLive(const Deadline& deadline, Session** session);
+  // Before the same is asked again of a memd that cannot now; milliseconds.
+  static void Pause();
 
   // Posts entries in order; gives each its op id (in `entries[i].op_id`).
   // *posted of them are posted even if the outcome is not OK.

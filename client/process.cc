@@ -70,6 +70,11 @@ void Process::Unregister(std::uint64_t client_id) {
   clients_.erase(client);
 }
 
+bool Process::Knows(std::uint64_t client_id) {
+  MutexLock lock(&mutex_);
+  return clients_.contains(client_id);
+}
+
 void Process::ThreadExits(ThreadContext* context) {
   MutexLock lock(&mutex_);
   const auto client = clients_.find(context->client_id);

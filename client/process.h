@@ -38,6 +38,8 @@ class Process {
   std::uint64_t Register(ThreadContexts* contexts);
   // Also ends its threads' contexts: a thread that exits now finds them ended.
   void Unregister(std::uint64_t client_id);
+  // A client of this number lives.
+  bool Knows(std::uint64_t client_id);
   // At a thread's exit: gives its context back if its client still lives.
   void ThreadExits(ThreadContext* context);
 

@@ -54,6 +54,9 @@ ThreadContext* ThreadContexts::Attach() {
     if (known->client_id == client_id_) context = known.get();
   }
   if (context == nullptr) {
+    std::erase_if(t_exit.contexts, [this](const auto& known) {
+      return !process_->Knows(known->client_id);  // that client was closed
+    });
     t_exit.contexts.push_back(std::make_unique<ThreadContext>());
     context = t_exit.contexts.back().get();
     context->client_id = client_id_;

@@ -70,10 +70,12 @@ Outcome Writer::Put(const PutRequest& request, const void* bytes,
       outcome = PostPublish(session, grant, request, deadline, id);
     }
     session->Unref();
-    // Nothing was posted: if memd died, the next one gets the bytes.
+    // Nothing was posted: if memd died, or is about to end, the next one gets
+    // the bytes.
     if (outcome.code != Code::kUnavailable || deadline.Passed()) {
       return outcome;
     }
+    Channel::Pause();
   }
 }
 
@@ -194,6 +196,7 @@ Outcome Writer::Reserve(std::uint64_t length, const Deadline& deadline,
     if (outcome.code != Code::kUnavailable || deadline.Passed()) {
       return outcome;
     }
+    Channel::Pause();
   }
 }
 

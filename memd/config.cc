@@ -67,6 +67,15 @@ absl::Status CheckSlots(const std::string& name, const TenantConfig& tenant) {
                          std::to_string(slots_max));
 }
 
+absl::Status CheckQuota(const std::string& name, const TenantConfig& tenant,
+                        const std::string& field, std::uint64_t bytes) {
+  if (bytes <= tenant.dram_bytes) return absl::OkStatus();
+  return InvalidArgument(name + ": field \"" + field + "\" of tenant " +
+                         tenant.name + " is " + std::to_string(bytes) +
+                         " bytes; at most its dram, " +
+                         std::to_string(tenant.dram_bytes) + ", can be kept");
+}
+
 bool IsTenantName(const std::string& name) {
   return !name.empty() && name.size() < kTenantNameBytes &&
          std::all_of(name.begin(), name.end(), [](unsigned char c) {
@@ -105,6 +114,10 @@ absl::Status Complete(const std::string& name, Config* config) {
       tenant.grant_quota_bytes =
           std::max<std::uint64_t>(tenant.dram_bytes / 16, kMaxBlockBytes);
     }
+    AGENTMEM_RETURN_IF_ERROR(
+        CheckQuota(name, tenant, "hold_quota", tenant.hold_quota_bytes));
+    AGENTMEM_RETURN_IF_ERROR(
+        CheckQuota(name, tenant, "grant_quota", tenant.grant_quota_bytes));
   }
   return absl::OkStatus();
 }

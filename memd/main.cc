@@ -59,6 +59,18 @@ void PrintConfig(const Config& config) {
   }
 }
 
+// Budgets are promises: the pages are made when they are first used, so memd
+// starts, and later the kernel kills somebody.
+void WarnOfShortMemory(const Config& config, std::uint64_t memory_bytes) {
+  std::uint64_t dram = 0;
+  for (const TenantConfig& tenant : config.tenants) dram += tenant.dram_bytes;
+  if (dram <= memory_bytes) return;
+  LogWarning("the tenants' dram is " + std::to_string(dram >> 20) +
+             " MiB together; this machine has " +
+             std::to_string(memory_bytes >> 20) +
+             " MiB: lower \"dram\", or it will run out of memory");
+}
+
 int Fail(const absl::Status& status) {
   LogError("memd: " + StatusMessage(status));
   return 1;
@@ -129,6 +141,7 @@ int main(int argc, char** argv) {
                     : agentmem::LoadConfig(config_path, surroundings);
   if (!loaded.ok()) return agentmem::Fail(loaded.status());
   const agentmem::Config& config = *loaded;
+  agentmem::WarnOfShortMemory(config, surroundings.memory_bytes);
   if (check) {
     agentmem::PrintConfig(config);
     return 0;

@@ -90,6 +90,10 @@ TEST(ConfigTest, UnknownFieldsTwinTenantsAndBrokenTomlAreRefused) {
 TEST(ConfigTest, WhatWouldFailLaterIsRefusedNow) {
   EXPECT_THAT(ErrorOf("dram = \"16MiB\"\n[[tenant]]\nslots = 1073741824\n"),
               HasSubstr("64 to 32768"));
+  EXPECT_THAT(ErrorOf("[[tenant]]\ndram = \"64MiB\"\nhold_quota = \"65MiB\""),
+              HasSubstr("at most its dram, 67108864"));
+  EXPECT_THAT(ErrorOf("[[tenant]]\ndram = \"64MiB\"\ngrant_quota = \"1GiB\""),
+              HasSubstr("\"grant_quota\""));
   EXPECT_THAT(ErrorOf("socket = \"relative.sock\""), HasSubstr("\"socket\""));
   EXPECT_THAT(ErrorOf("state_directory = \"rel\""), HasSubstr("absolute"));
   EXPECT_THAT(ErrorOf("socket = \"/a/s\"\nadmin_socket = \"/a/s\""),
