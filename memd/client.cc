@@ -73,7 +73,7 @@ void Client::Complete(const CompletionEntry& entry) {
 }
 
 bool Client::Offer(std::uint32_t slot, std::uint64_t data_offset,
-                   std::uint8_t size_class) {
+                   std::uint8_t size_class, TimeNs now) {
   for (std::uint32_t i = 0; i < kGrantEntries; ++i) {
     const std::uint32_t index = (free_grant_hint_ + i) % kGrantEntries;
     Grant& grant = grants[index];
@@ -81,6 +81,7 @@ bool Client::Offer(std::uint32_t slot, std::uint64_t data_offset,
     free_grant_hint_ = index + 1;
     grant.slot = slot;
     grant.size_class = size_class;
+    grant.offered_at = now;
     GrantEntry& entry = file_.grants()[index];
     entry.data_offset = data_offset;
     entry.slot_bytes = SizeClassBytes(size_class);

@@ -43,6 +43,7 @@ class Client {
     std::uint32_t slot = kNoSlot;  // kNoSlot: the entry is free
     std::uint64_t sequence = 0;
     std::uint8_t size_class = 0;
+    TimeNs offered_at = 0;
   };
   struct Hold {
     std::uint32_t count = 0;
@@ -67,7 +68,7 @@ class Client {
 
   // Offers the client a slot; false when all entries are taken.
   bool Offer(std::uint32_t slot, std::uint64_t data_offset,
-             std::uint8_t size_class);
+             std::uint8_t size_class, TimeNs now);
   // Has it an offer of the class that it has not begun to use?
   bool HasOffer(std::uint8_t size_class) const;
   bool HasFreeGrantEntry() const;

@@ -46,6 +46,11 @@ std::size_t Node::PollStore(TimeNs now) {
     AGENTMEM_CHECK(tenant != by_id_.end());
     tenant->second->OnStoreCompletion(completions[i], now);
   }
+  // In turns: who comes first takes the room in the store's queue.
+  for (std::size_t i = 0; count != 0 && i < tenants_.size(); ++i) {
+    tenants_[(first_ + i) % tenants_.size()]->AfterCompletions(now);
+  }
+  if (count != 0) ++first_;
   return count;
 }
 

@@ -45,6 +45,7 @@ class Node {
   BlockStore* const store_;
   std::vector<std::unique_ptr<Tenant>> tenants_;
   absl::flat_hash_map<std::uint32_t, Tenant*> by_id_;
+  std::size_t first_ = 0;  // the tenant whose turn it is to be first
 };
 
 }  // namespace agentmem

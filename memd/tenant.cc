@@ -81,7 +81,7 @@ void Tenant::Tick(TimeNs now) {
     ScanPins();
     SweepLimbo();
   }
-  RevokeIdleGrants(now - kSecondNs);
+  RevokeGrants(now - kSecondNs, now - kSecondNs);
   if (now >= retry_failed_at_) {
     retry_failed_at_ = kNoDeadline;
     std::deque<QueuedWrite> failed;
@@ -101,7 +101,19 @@ void Tenant::Tick(TimeNs now) {
 bool Tenant::restless() const {
   return !limbo_.empty() || !room_waiters_.empty() || !loads_.empty() ||
          !load_queue_.empty() || !urgent_writes_.empty() ||
-         !lazy_writes_.empty() || !delete_queue_.empty();
+         !lazy_writes_.empty() || !delete_queue_.empty() ||
+         !failed_writes_.empty();
+}
+
+void Tenant::BeginDrain() {
+  draining_ = true;
+  // Once more for what failed: its disk may be well again.
+  retry_failed_at_ = kNoDeadline;
+  for (const QueuedWrite& write : std::exchange(failed_writes_, {})) {
+    if (slots_[write.slot].generation == write.generation) {
+      QueueWrite(write.slot, false);
+    }
+  }
 }
 
 bool Tenant::Drained() const {

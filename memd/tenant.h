@@ -26,6 +26,7 @@
 #ifndef AGENTMEM_MEMD_TENANT_H_
 #define AGENTMEM_MEMD_TENANT_H_
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -77,13 +78,15 @@ class Tenant {
 
   // Takes what the client has submitted, at most `count_max`; the number taken.
   std::size_t Drain(Client* client, std::size_t count_max, TimeNs now);
-  // A completion of the store; `ticket` as it was submitted.
+  // A completion of the store; `ticket` as it was submitted. After the last one
+  // that has come: AfterCompletions.
   void OnStoreCompletion(const StoreCompletion& completion, TimeNs now);
+  void AfterCompletions(TimeNs now);
   // What time brings: deadlines, limbo, access notes, retries.
   void Tick(TimeNs now);
 
   // No new work (kShutdown); what is dirty is written. True when all is below.
-  void BeginDrain() { draining_ = true; }
+  void BeginDrain();
   bool Drained() const;
 
   std::uint64_t dirty_bytes() const { return dirty_bytes_; }
@@ -193,9 +196,9 @@ class Tenant {
   void Fetch(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Prefetch(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Hold(Client* client, const SubmissionEntry& entry, TimeNs now);
-  void Release(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void Release(Client* client, const SubmissionEntry& entry);
   void WantGrants(Client* client, const SubmissionEntry& entry, TimeNs now);
-  void Abandon(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void Abandon(Client* client, const SubmissionEntry& entry);
   bool GiveGrants(Client* client, std::uint32_t length, std::uint32_t count,
                   Need need, TimeNs now);
   bool OverGrantQuota(const Client& client, std::uint8_t size_class) const;
@@ -229,10 +232,14 @@ class Tenant {
   void ScanPins();
   bool IsPinned(std::uint32_t slot) const { return slots_[slot].scan == scan_; }
   bool SweepLimbo();
-  bool RevokeIdleGrants(TimeNs idle_since);
+  bool MaySearch(std::uint8_t size_class, TimeNs now) const;
+  void SearchFailed(std::uint8_t size_class, TimeNs now);
+  bool RevokeGrants(TimeNs put_before, TimeNs offered_before);
   void DrainNotes(TimeNs now);
   enum class RoomOutcome : std::uint8_t { kDone, kOverQuota, kNoRoom };
   void RetryRoomWaiters(TimeNs now);
+  bool IsGone(const RoomWaiter& waiter);
+  void ChooseSearch();
   RoomOutcome RetryGrant(const RoomWaiter& waiter, TimeNs now);
   RoomOutcome RetryLoad(const RoomWaiter& waiter, TimeNs now);
   bool OverOwnLimit(const Client& client, std::uint32_t length) const;
@@ -248,6 +255,10 @@ class Tenant {
   void KeepStoreQuota();
   std::uint64_t NewTicket(const Inflight& op);
   std::vector<OpRef> TakeDurableWaiters(std::uint32_t slot);
+  // So many operations of one tenant at most are in the store's queue, which
+  // all tenants share.
+  static constexpr std::size_t kStoreOpsMax = 256;
+  bool StoreShareUsed() const { return inflight_.size() >= kStoreOpsMax; }
   bool IsDirty(const BlockRecord& record) const {
     return record.block_class == BlockClass::kState &&
            record.stored == Stored::kNo;
@@ -278,6 +289,18 @@ class Tenant {
   };
   absl::flat_hash_map<Key, Load> loads_;
   std::deque<RoomWaiter> room_waiters_;
+  bool retry_wanted_ = false;  // room may have come back
+  // Size classes for which the whole pool was searched in vain. A search costs
+  // O(slots), and clients can bring about as many as they like: those classes
+  // take turns, with pauses (MaySearch).
+  struct Search {
+    bool failed = false;
+    TimeNs at = 0;
+  };
+  std::array<Search, kSizeClasses> searches_;
+  std::size_t search_turn_ = kSizeClasses;
+  TimeNs next_search_at_ = 0;
+  std::uint64_t visited_ = 0;   // slots looked at by the search under way
   std::deque<Key> load_queue_;  // slot ready, the source's queue was full
 
   // Writes: durable ones and state first. A slot stands in one queue at most

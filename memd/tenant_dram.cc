@@ -1,5 +1,7 @@
 // Tenant: slots, eviction, limbo, and who waits for room.
 #include <algorithm>
+#include <bitset>
+#include <utility>
 
 #include "base/check.h"
 #include "memd/tenant.h"
@@ -15,6 +17,15 @@ constexpr std::uint64_t kBatchBytes = 1 << 20;
 // How long a request waits for room when no slot becomes free, and nothing is
 // on its way that could free one (no write, no load).
 constexpr DurationNs kHopelessWaitNs = kSecondNs;
+
+// An offer stands this long at least, or a client that was answered would find
+// nothing.
+constexpr DurationNs kOfferNs = 10 * kMillisecondNs;
+
+// After a search in vain: some 20 times what it took, so that such searches
+// take at most a twentieth of the thread.
+constexpr DurationNs kPauseNsPerVisit = 200;
+constexpr DurationNs kPauseNsPerClient = 10 * kMicrosecondNs;
 
 }  // namespace
 
@@ -41,6 +52,7 @@ void Tenant::FreeSlot(std::uint32_t slot) {
   pool_.Free(record.data_offset);
   free_slots_.push_back(slot);
   freed_since_look_ = true;
+  retry_wanted_ = true;
 }
 
 void Tenant::PublishSlot(std::uint32_t slot, const Key& key,
@@ -74,6 +86,7 @@ void Tenant::PublishSlot(std::uint32_t slot, const Key& key,
   info.bytes = SizeClassBytes(record.size_class);
   info.below = block.stored != Stored::kNo;
   policy_->Inserted(info, cause, now);
+  retry_wanted_ = true;  // it may be evicted for another
 }
 
 void Tenant::SetEntry(const Key& key, BlockRecord* record, std::uint64_t to) {
@@ -93,16 +106,34 @@ bool Tenant::MakeRoom(std::uint8_t size_class, Need need, TimeNs now) {
   const auto has_room = [&] {
     return !free_slots_.empty() && pool_.HasRoom(size_class);
   };
+  if (!MaySearch(size_class, now)) return false;
+  visited_ = 0;
   DrainNotes(now);
   ScanPins();
   if (SweepLimbo() && has_room()) return true;
   EvictFor(size_class, now);
-  if (has_room()) return true;
   // Slots given ahead may lie in the way.
-  if (need == Need::kAhead || !RevokeIdleGrants(now)) return false;
-  if (has_room()) return true;
-  EvictFor(size_class, now);
-  return has_room();
+  if (!has_room() && need == Need::kNow && RevokeGrants(now, now - kOfferNs)) {
+    if (!has_room()) EvictFor(size_class, now);
+  }
+  if (!has_room()) {
+    SearchFailed(size_class, now);
+    return false;
+  }
+  searches_[size_class].failed = false;
+  return true;
+}
+
+bool Tenant::MaySearch(std::uint8_t size_class, TimeNs now) const {
+  return !searches_[size_class].failed ||
+         (size_class == search_turn_ && now >= next_search_at_);
+}
+
+void Tenant::SearchFailed(std::uint8_t size_class, TimeNs now) {
+  searches_[size_class] = {true, now};
+  next_search_at_ =
+      now + kPauseNsPerVisit * static_cast<DurationNs>(visited_) +
+      kPauseNsPerClient * static_cast<DurationNs>(clients_.size());
 }
 
 // The coldest blocks leave. Where one is of another class, so do those beside
@@ -121,6 +152,7 @@ void Tenant::EvictFor(std::uint8_t size_class, TimeNs now) {
   };
   policy_->Coldest(now, [&](SlotIndex candidate) {
     const std::uint32_t index = candidate.value();
+    ++visited_;
     if (victims.size() >= kBatchSlots || bytes >= kBatchBytes) {
       return tiering::Verdict::kStop;
     }
@@ -134,7 +166,10 @@ void Tenant::EvictFor(std::uint8_t size_class, TimeNs now) {
     if (closed[extent]) return tiering::Verdict::kSkip;
     if (!pool_.FindWindow(
             slot.data_offset, size_class,
-            [this](SlotIndex owner) { return Evictable(owner.value()); },
+            [this](SlotIndex owner) {
+              ++visited_;
+              return Evictable(owner.value());
+            },
             &window_)) {
       closed[extent] = true;
       return tiering::Verdict::kSkip;
@@ -212,13 +247,16 @@ bool Tenant::SweepLimbo() {
   return limbo_.size() != before;
 }
 
-bool Tenant::RevokeIdleGrants(TimeNs idle_since) {
+bool Tenant::RevokeGrants(TimeNs put_before, TimeNs offered_before) {
   bool any = false;
   for (const auto& [id, client] : clients_) {
-    if (client->granted_bytes == 0 || client->last_put > idle_since) continue;
+    if (client->granted_bytes == 0 || client->last_put > put_before) continue;
     for (std::uint32_t i = 0; i < kGrantEntries; ++i) {
       const std::uint32_t slot = client->grants[i].slot;
-      if (slot == kNoSlot || !client->Revoke(i)) continue;
+      if (slot == kNoSlot || client->grants[i].offered_at > offered_before ||
+          !client->Revoke(i)) {
+        continue;
+      }
       FreeSlot(slot);
       any = true;
     }
@@ -243,29 +281,68 @@ void Tenant::DrainNotes(TimeNs now) {
 }
 
 // In order of arrival, and nobody holds up one who can be served: clients that
-// keep blocks while they wait for more would wait for each other. Where there
-// was no room for a size there is none for a larger one either.
+// keep blocks while they wait for more would wait for each other.
 void Tenant::RetryRoomWaiters(TimeNs now) {
-  std::size_t class_full = kSizeClasses;
-  std::deque<RoomWaiter> waiters = std::exchange(room_waiters_, {});
+  retry_wanted_ = false;
+  if (room_waiters_.empty()) return;
+  ChooseSearch();
+  std::bitset<kSizeClasses> full;
+  absl::flat_hash_map<ClientId, std::size_t> over;  // from this class on
+  const std::deque<RoomWaiter> waiters = std::exchange(room_waiters_, {});
   for (const RoomWaiter& waiter : waiters) {
+    if (IsGone(waiter)) continue;
     const std::size_t size_class = SizeClassOf(waiter.length);
-    if (size_class < class_full) {
-      const RoomOutcome outcome =
-          waiter.is_grant ? RetryGrant(waiter, now) : RetryLoad(waiter, now);
-      if (outcome == RoomOutcome::kDone) continue;
-      if (outcome == RoomOutcome::kNoRoom) class_full = size_class;
+    const auto limit = over.find(waiter.op.client);
+    if (full[size_class] || (waiter.is_grant && limit != over.end() &&
+                             limit->second <= size_class)) {
+      room_waiters_.push_back(waiter);
+      continue;
+    }
+    const RoomOutcome outcome =
+        waiter.is_grant ? RetryGrant(waiter, now) : RetryLoad(waiter, now);
+    if (outcome == RoomOutcome::kDone) continue;
+    if (outcome == RoomOutcome::kNoRoom) {
+      full.set(size_class);
+    } else {
+      over[waiter.op.client] = size_class;
     }
     room_waiters_.push_back(waiter);
   }
+  search_turn_ = kSizeClasses;
+}
+
+// Of the classes that wait and were searched for in vain, the one whose last
+// search is longest ago.
+void Tenant::ChooseSearch() {
+  search_turn_ = kSizeClasses;
+  for (const RoomWaiter& waiter : room_waiters_) {
+    const std::size_t size_class = SizeClassOf(waiter.length);
+    if (!searches_[size_class].failed) continue;
+    if (search_turn_ == kSizeClasses ||
+        searches_[size_class].at < searches_[search_turn_].at) {
+      search_turn_ = size_class;
+    }
+  }
+}
+
+// Does nobody want it any more?
+bool Tenant::IsGone(const RoomWaiter& waiter) {
+  if (waiter.is_grant) return !clients_.contains(waiter.op.client);
+  const auto load = loads_.find(waiter.key);
+  if (load == loads_.end() || load->second.slot != kNoSlot) {
+    return true;  // settled, or begun by a later fetch
+  }
+  if (!load->second.waiters.empty()) return false;
+  loads_.erase(load);  // all of them gave up
+  return true;
 }
 
 Tenant::RoomOutcome Tenant::RetryGrant(const RoomWaiter& waiter, TimeNs now) {
   auto client = clients_.find(waiter.op.client);
-  if (client == clients_.end()) return RoomOutcome::kDone;
   if (GiveGrants(client->second.get(), waiter.length, waiter.count, Need::kNow,
                  now) ||
       client->second->HasOffer(SizeClassOf(waiter.length))) {
+    client->second->last_put = now;
     Answer(waiter.op);
     return RoomOutcome::kDone;
   }
@@ -275,13 +352,6 @@ Tenant::RoomOutcome Tenant::RetryGrant(const RoomWaiter& waiter, TimeNs now) {
 
 Tenant::RoomOutcome Tenant::RetryLoad(const RoomWaiter& waiter, TimeNs now) {
   auto load = loads_.find(waiter.key);
-  if (load == loads_.end() || load->second.slot != kNoSlot) {
-    return RoomOutcome::kDone;  // settled, or begun by a later fetch
-  }
-  if (load->second.waiters.empty()) {
-    loads_.erase(load);  // all of them gave up
-    return RoomOutcome::kDone;
-  }
   auto record = directory_.find(waiter.key);
   if (record != directory_.end() && record->second.slot == kNoSlot) {
     return BeginLoad(waiter.key, now) ? RoomOutcome::kDone

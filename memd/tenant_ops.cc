@@ -23,6 +23,7 @@ std::size_t Tenant::Drain(Client* client, std::size_t count_max, TimeNs now) {
     ApplyDecisions(now);
     PumpStore(now);
   }
+  if (retry_wanted_) RetryRoomWaiters(now);
   return count;
 }
 
@@ -37,11 +38,11 @@ void Tenant::Handle(Client* client, const SubmissionEntry& entry, TimeNs now) {
     case Op::kHold:
       return Hold(client, entry, now);
     case Op::kRelease:
-      return Release(client, entry, now);
+      return Release(client, entry);
     case Op::kWantGrants:
       return WantGrants(client, entry, now);
     case Op::kAbandon:
-      return Abandon(client, entry, now);
+      return Abandon(client, entry);
     case Op::kExtentReleased:
       return client->Dismiss();  // none was asked for
     case Op::kClose:
@@ -206,7 +207,7 @@ void Tenant::Prefetch(Client* client, const SubmissionEntry& entry,
 void Tenant::StartLoad(const Key& key, TimeNs now) {
   if (BeginLoad(key, now)) return;
   if (loads_[key].waiters.empty()) {
-    loads_.erase(key);  // a prefetch gives way
+    loads_.erase(key);
     return;
   }
   RoomWaiter waiter;
@@ -214,13 +215,17 @@ void Tenant::StartLoad(const Key& key, TimeNs now) {
   waiter.length = directory_.find(key)->second.length;
   waiter.key = key;
   room_waiters_.push_back(waiter);
+  retry_wanted_ = true;
 }
 
 bool Tenant::BeginLoad(const Key& key, TimeNs now) {
   const std::uint32_t length = directory_.find(key)->second.length;
-  const std::uint32_t slot = Allocate(SizeClassOf(length), Need::kNow, now);
+  Load& load = loads_.find(key)->second;
+  // A prefetch gives way.
+  const Need need = load.waiters.empty() ? Need::kAhead : Need::kNow;
+  const std::uint32_t slot = Allocate(SizeClassOf(length), need, now);
   if (slot == kNoSlot) return false;
-  loads_.find(key)->second.slot = slot;
+  load.slot = slot;
   slots_[slot].state = SlotState::kLoading;
   slots_[slot].key = key;
   slots_[slot].length = length;
@@ -260,11 +265,14 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
     // anything else is a miss from here on.
     lost = below && code == Code::kDataLoss &&
            record->second.block_class == BlockClass::kState;
+    const bool promised = !below && record->second.stored == Stored::kDurable;
     if (lost) {
       record->second.corrupt = true;
     } else {
       ForgetStored(op.key);
     }
+    // A durable put was answered on the word of that copy.
+    if (promised) QueueWrite(record->second.slot, true);
   }
   AnswerLoad(waiters, op, code, lost, now);
 }
@@ -333,6 +341,7 @@ void Tenant::DropHold(Client* client, std::uint32_t slot) {
   client->holds.erase(found);
   client->held_bytes -= SizeClassBytes(slots_[slot].size_class);
   --slots_[slot].holds;
+  retry_wanted_ = true;
 }
 
 void Tenant::Hold(Client* client, const SubmissionEntry& entry, TimeNs now) {
@@ -345,7 +354,7 @@ void Tenant::Hold(Client* client, const SubmissionEntry& entry, TimeNs now) {
   AnswerFetch(op, entry.slot, Tier::kDram, now);
 }
 
-void Tenant::Release(Client* client, const SubmissionEntry& entry, TimeNs now) {
+void Tenant::Release(Client* client, const SubmissionEntry& entry) {
   client->Dismiss();
   if (entry.slot >= slots_.size() ||
       slots_[entry.slot].generation != entry.sequence ||
@@ -353,7 +362,6 @@ void Tenant::Release(Client* client, const SubmissionEntry& entry, TimeNs now) {
     return;  // not its hold: nothing to end
   }
   DropHold(client, entry.slot);
-  RetryRoomWaiters(now);
 }
 
 void Tenant::WantGrants(Client* client, const SubmissionEntry& entry,
@@ -374,7 +382,7 @@ void Tenant::WantGrants(Client* client, const SubmissionEntry& entry,
   waiter.length = entry.length;
   waiter.count = count;
   room_waiters_.push_back(waiter);
-  RetryRoomWaiters(now);
+  retry_wanted_ = true;
 }
 
 bool Tenant::OverGrantQuota(const Client& client,
@@ -410,17 +418,16 @@ bool Tenant::GiveGrants(Client* client, std::uint32_t length,
         Allocate(size_class, given == 0 ? need : Need::kAhead, now);
     if (slot == kNoSlot) break;
     slots_[slot].state = SlotState::kGranted;
-    AGENTMEM_CHECK(client->Offer(slot, slots_[slot].data_offset, size_class));
+    AGENTMEM_CHECK(
+        client->Offer(slot, slots_[slot].data_offset, size_class, now));
   }
   return given != 0;
 }
 
-void Tenant::Abandon(Client* client, const SubmissionEntry& entry, TimeNs now) {
+void Tenant::Abandon(Client* client, const SubmissionEntry& entry) {
   client->Dismiss();
   const std::uint32_t slot = client->Settle(entry.grant, entry.sequence);
-  if (slot == kNoSlot) return;
-  FreeSlot(slot);
-  RetryRoomWaiters(now);
+  if (slot != kNoSlot) FreeSlot(slot);
 }
 
 }  // namespace agentmem

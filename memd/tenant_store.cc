@@ -49,11 +49,17 @@ void Tenant::QueueWrite(std::uint32_t index, bool durable) {
   slot.write_queued = true;
   slot.write_durable = slot.write_durable || durable;
   (urgent ? urgent_writes_ : lazy_writes_).push_back({index, slot.generation});
+  // Those whose blocks were dropped meanwhile stay until their turn, which a
+  // slow disk may keep from coming.
+  if (lazy_writes_.size() <= 2 * slots_.size()) return;
+  std::erase_if(lazy_writes_, [this](const QueuedWrite& write) {
+    return slots_[write.slot].generation != write.generation;
+  });
 }
 
 void Tenant::PumpStore(TimeNs) {
   // Reads first: somebody waits for them.
-  while (!load_queue_.empty()) {
+  while (!load_queue_.empty() && !StoreShareUsed()) {
     const Key key = load_queue_.front();
     auto load = loads_.find(key);
     AGENTMEM_CHECK(load != loads_.end() && load->second.slot != kNoSlot);
@@ -73,7 +79,7 @@ void Tenant::PumpStore(TimeNs) {
     }
     load_queue_.pop_front();
   }
-  while (!delete_queue_.empty()) {
+  while (!delete_queue_.empty() && !StoreShareUsed()) {
     StoreOp op;
     op.kind = StoreOp::Kind::kDelete;
     op.tenant = options_.id;
@@ -93,7 +99,7 @@ void Tenant::PumpStore(TimeNs) {
         std::min(queue == &urgent_writes_ ? kWriteBytesInflightMax
                                           : kLazyBytesInflightMax,
                  pool_.capacity_bytes() / kInflightShare);
-    while (!queue->empty() && write_bytes_inflight_ < limit) {
+    while (!queue->empty()) {
       const QueuedWrite write = queue->front();
       SlotRecord& slot = slots_[write.slot];
       if (slot.generation != write.generation || !slot.write_queued ||
@@ -101,6 +107,7 @@ void Tenant::PumpStore(TimeNs) {
         queue->pop_front();
         continue;
       }
+      if (write_bytes_inflight_ >= limit || StoreShareUsed()) break;
       const BlockRecord& block = directory_.find(slot.key)->second;
       Inflight inflight;
       inflight.kind = StoreOp::Kind::kPut;
@@ -144,9 +151,13 @@ void Tenant::OnStoreCompletion(const StoreCompletion& completion, TimeNs now) {
     case StoreOp::Kind::kDelete:
       break;
   }
+  retry_wanted_ = true;
+}
+
+void Tenant::AfterCompletions(TimeNs now) {
   ApplyDecisions(now);
   PumpStore(now);
-  RetryRoomWaiters(now);
+  if (retry_wanted_) RetryRoomWaiters(now);
 }
 
 void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {

@@ -131,6 +131,27 @@ class TenantBench {
     return client;
   }
 
+  // Another tenant (8) of the same node and store, and a client of it.
+  std::unique_ptr<TestClient> AttachToSecondTenant() {
+    TenantOptions options = SmallOptions();
+    options.name = "second";
+    options.id = TenantId(8);
+    second_index_ = std::make_unique<Pages>(IndexWriter::BytesFor(
+        IndexWriter::ShapeFor(options.slots, options.index_entries)));
+    second_data_ = std::make_unique<Pages>(options.dram_bytes);
+    second_tenant = node_.AddTenant(
+        options, {second_index_->base(), second_data_->base(), 99});
+    auto client = std::make_unique<TestClient>(ClientId(++clients_));
+    ClientIdentity identity;
+    identity.id = client->id();
+    second_tenant->AddClient(identity, client->base(), now);
+    return client;
+  }
+  void DrainSecondTenant(TestClient* client) {
+    second_tenant->Drain(second_tenant->clients().at(client->id()).get(), 64,
+                         now);
+  }
+
   // Everything that is ready to happen, happens; the store too.
   void Settle(TestClient* client) {
     for (int i = 0; i < 100; ++i) {
@@ -219,8 +240,11 @@ class TenantBench {
   FakeStore store;
   TimeNs now = kSecondNs;
   std::optional<CompletionEntry> refused;
+  Tenant* second_tenant = nullptr;
 
  private:
+  std::unique_ptr<Pages> second_index_;
+  std::unique_ptr<Pages> second_data_;
   Pages index_memory_;
   Pages data_memory_;
   Node node_;

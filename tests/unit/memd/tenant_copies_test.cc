@@ -118,6 +118,24 @@ TEST_F(TenantCopiesTest, ADeleteNeverOvertakesADurablePut) {
   EXPECT_EQ(Stored(key), "right");
 }
 
+TEST_F(TenantCopiesTest, ADurablePutHoldsThoughTheCopyItRestedOnIsBroken) {
+  for (const BlockClass block_class : {kCache, kState}) {
+    const Key key = TestKey(block_class == kCache ? 1 : 2);
+    ASSERT_EQ(Put(key, "right", block_class, Ack::kDurable), Code::kOk);
+    WashOut(key);
+    bench_.store.blocks[{7, key}] = "broken";
+    bench_.PostFetch(client_.get(), key);  // the read is under way
+    const std::uint64_t durable = bench_.store.durable_puts;
+    // Answered on the word of the stored copy.
+    bench_.PostPut(client_.get(), key, "right", block_class, Ack::kDurable);
+    bench_.Settle(client_.get());
+    while (client_->Reap()) {
+    }
+    EXPECT_EQ(bench_.store.durable_puts, durable + 1);
+    EXPECT_EQ(Stored(key), "right");
+  }
+}
+
 TEST_F(TenantCopiesTest, AStoredBlockKeepsItsBytesWhenPutWithAnotherLength) {
   const Key key = TestKey(1);
   StoreBelow(key, "first", kState, 5);

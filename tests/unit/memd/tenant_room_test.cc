@@ -1,0 +1,186 @@
+// Who waits for room, and what one who waits, or one tenant, can take from the
+// others.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "memd/tenant.h"
+#include "tests/unit/memd/tenant_bench.h"
+
+namespace agentmem {
+namespace {
+
+constexpr auto kCache = BlockClass::kCache;
+constexpr auto kState = BlockClass::kState;
+
+void Want(TenantBench* bench, TestClient* client, std::uint32_t length,
+          TimeNs deadline = kNoDeadline) {
+  SubmissionEntry want = {};
+  want.op = Op::kWantGrants;
+  want.length = length;
+  want.slot = 1;
+  want.deadline_ns = deadline;
+  client->Post(want);
+  bench->Drain(client);
+}
+
+void PinAt(TestClient* client, int place, SlotIndex slot) {
+  client->file().header().thread_table_mask.store(~0ULL);
+  client->file().thread_tables()[place / 128].pins[place % 128].store(
+      slot.value() + 1ULL);
+}
+
+// Fills the pool with blocks of `bytes` and pins one in each `stride` bytes of
+// it. How many pins.
+int FillAndPin(TenantBench* bench, TestClient* client, std::uint32_t bytes,
+               std::uint64_t stride) {
+  const std::uint64_t blocks = (16 << 20) / bytes + 6;
+  for (std::uint64_t i = 0; i < blocks; ++i) {
+    bench->PostPut(client, TestKey(i), std::string(bytes, 'f'), kCache,
+                   Ack::kVisible);
+    while (client->Reap()) {
+    }
+    if (i % 32 == 0) bench->Settle(client);
+  }
+  bench->Settle(client);
+  bench->Advance(2 * kSecondNs);  // offers come back
+  int pins = 0;
+  std::set<std::uint64_t> places;
+  for (std::uint64_t i = 0; i < blocks; ++i) {
+    const auto found = bench->reader().Find(TestKey(i));
+    if (found.kind != EntryKind::kResident) continue;
+    const std::uint64_t offset =
+        bench->reader().slot(found.slot).LoadPlace().data_offset();
+    if (places.insert(offset / stride).second) {
+      PinAt(client, pins++, found.slot);
+    }
+  }
+  return pins;
+}
+
+TEST(TenantRoomTest, ASmallSizeWithoutRoomKeepsNoneFromALargerOne) {
+  TenantBench bench;
+  auto hoarder = bench.Attach();
+  auto small = bench.Attach();
+  auto large = bench.Attach();
+  // One of the two slots of each page stays: no page can be cut anew, and half
+  // of the slots of 16 KiB can go.
+  ASSERT_GT(FillAndPin(&bench, hoarder.get(), 16 << 10, 32 << 10), 500);
+  for (int i = 0; i < 20; ++i) Want(&bench, small.get(), 8 << 10);
+  Want(&bench, large.get(), 16 << 10);
+  const auto answer = large->Reap();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->code, Code::kOk);
+  EXPECT_EQ(bench.tenant->CheckInvariants(), "");
+}
+
+TEST(TenantRoomTest, WhatWasOfferedIsThereForAWhileWhoeverElseWaits) {
+  TenantBench bench;
+  auto hoarder = bench.Attach();
+  auto waiter = bench.Attach();
+  auto client = bench.Attach();
+  ASSERT_EQ(FillAndPin(&bench, hoarder.get(), 96 << 10, kExtentBytes), 4);
+  // A pin in each extent: none has room for 4 MiB.
+  Want(&bench, waiter.get(), 4 << 20);
+  Want(&bench, client.get(), 1 << 20);
+  for (int i = 0; i < 4; ++i) bench.Advance(2 * kMillisecondNs);
+  EXPECT_FALSE(waiter->Reap().has_value());
+  ASSERT_EQ(client->Reap()->code, Code::kOk);
+  EXPECT_TRUE(client->TakeGrant(1 << 20).has_value());
+}
+
+TEST(TenantRoomTest, FetchesThatWereGivenUpLeaveNothingBehind) {
+  TenantBench bench;
+  auto hoarder = bench.Attach();
+  auto client = bench.Attach();
+  int pins = 0;
+  while (bench.PostPut(hoarder.get(), TestKey(static_cast<std::uint64_t>(pins)),
+                       std::string(32 << 10, 'h'), kCache, Ack::kVisible)) {
+    const Key key = TestKey(static_cast<std::uint64_t>(pins));
+    PinAt(hoarder.get(), pins++, bench.reader().Find(key).slot);
+    while (hoarder->Reap()) {
+    }
+  }
+  ASSERT_EQ(pins, 512);
+  bench.Settle(hoarder.get());
+  bench.Advance(2 * kSecondNs);  // its own request for more is refused
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    StoredBlock stored;
+    stored.key = TestKey(100'000 + i);
+    stored.length = 2048;
+    stored.block_class = kCache;
+    bench.tenant->AddStored(stored);
+    bench.PostFetch(client.get(), stored.key, bench.now + kMillisecondNs);
+  }
+  EXPECT_TRUE(bench.tenant->restless());
+  bench.Advance(2 * kMillisecondNs);
+  int answers = 0;
+  while (const auto answer = client->Reap()) {
+    EXPECT_EQ(answer->code, Code::kDeadlineExceeded);
+    ++answers;
+  }
+  EXPECT_EQ(answers, 100);
+  bench.Advance(2 * kMillisecondNs);
+  EXPECT_FALSE(bench.tenant->restless());
+}
+
+TEST(TenantRoomTest, AFailedStateWriteIsTriedAgainWhenNobodyIsConnected) {
+  TenantBench bench;
+  auto client = bench.Attach();
+  bench.store.fail_puts = Code::kResourceExhausted;
+  bench.PostPut(client.get(), TestKey(1), "state", kState, Ack::kVisible);
+  bench.store.FinishAll();
+  bench.PollStore();
+  bench.tenant->RemoveClient(client->id(), bench.now);
+  EXPECT_TRUE(bench.tenant->restless());
+  // At the end once more, whatever the time.
+  bench.store.fail_puts = Code::kOk;
+  bench.tenant->BeginDrain();
+  EXPECT_FALSE(bench.tenant->Drained());
+  bench.Advance(kMillisecondNs);
+  bench.store.FinishAll();
+  bench.PollStore();
+  EXPECT_TRUE(bench.tenant->Drained());
+  EXPECT_EQ(bench.tenant->dirty_bytes(), 0u);
+  EXPECT_TRUE(bench.store.blocks.contains({7, TestKey(1)}));
+}
+
+TEST(TenantRoomTest, OneTenantsWritesDoNotKeepAnothersReadsFromTheStore) {
+  TenantBench bench;
+  bench.store.queue_max = 64;  // less than a tenant's share
+  auto writer = bench.Attach();
+  auto reader = bench.AttachToSecondTenant();
+  bench.store.blocks[{8, TestKey(5)}] = "12345";
+  StoredBlock stored;
+  stored.key = TestKey(5);
+  stored.length = 5;
+  stored.block_class = kCache;
+  bench.second_tenant->AddStored(stored);
+  std::uint64_t key = 1000;
+  const auto keep_writing = [&] {
+    for (int i = 0; i < 200; ++i) {
+      bench.PostPut(writer.get(), TestKey(key++), std::string(512, 'w'), kCache,
+                    Ack::kDurable);
+      while (writer->Reap()) {
+      }
+    }
+  };
+  keep_writing();
+  ASSERT_EQ(bench.store.pending(), 64u);
+  SubmissionEntry fetch = {};
+  fetch.op = Op::kFetch;
+  fetch.key = TestKey(5);
+  fetch.deadline_ns = kNoDeadline;
+  reader->Post(fetch);
+  int rounds = 0;
+  for (; rounds < 20 && !reader->Reap().has_value(); ++rounds) {
+    keep_writing();
+    bench.DrainSecondTenant(reader.get());
+    for (int i = 0; i < 16; ++i) bench.store.FinishOne();
+    bench.PollStore();
+  }
+  EXPECT_LT(rounds, 10);
+}
+
+}  // namespace
+}  // namespace agentmem
