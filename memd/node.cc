@@ -1,6 +1,7 @@
 #include "memd/node.h"
 
 #include <array>
+#include <utility>
 
 #include "base/check.h"
 #include "base/status.h"
@@ -17,9 +18,15 @@ Tenant* Node::AddTenant(const TenantOptions& options,
   // pool (some 15% of a small one), so the hot part must end well before: what
   // never turns cold is never written down, and is dropped without a copy.
   lru.cold_share = 0.4;
+  return AddTenant(options, memory, tiering::MakeLruPolicy(lru));
+}
+
+Tenant* Node::AddTenant(const TenantOptions& options,
+                        const Tenant::Memory& memory,
+                        std::unique_ptr<tiering::Policy> policy) {
   tenants_.push_back(std::make_unique<Tenant>(
       options, memory, store_, std::make_unique<StoreSource>(store_),
-      tiering::MakeLruPolicy(lru)));
+      std::move(policy)));
   by_id_[options.id.value()] = tenants_.back().get();
   return tenants_.back().get();
 }

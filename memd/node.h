@@ -22,6 +22,8 @@ class Node {
   explicit Node(BlockStore* store) : store_(store) {}
 
   Tenant* AddTenant(const TenantOptions& options, const Tenant::Memory& memory);
+  Tenant* AddTenant(const TenantOptions& options, const Tenant::Memory& memory,
+                    std::unique_ptr<tiering::Policy> policy);
   // Tells each tenant what the store has; before any client. Blocks of tenants
   // that are not configured are left alone; returns how many there are.
   absl::StatusOr<std::uint64_t> Recover();

@@ -195,6 +195,7 @@ class Tenant {
                   Code code, bool lost, TimeNs now);
   void Fetch(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Prefetch(Client* client, const SubmissionEntry& entry, TimeNs now);
+  bool StillHas(std::uint32_t index, std::uint64_t generation) const;
   void Hold(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Release(Client* client, const SubmissionEntry& entry);
   void WantGrants(Client* client, const SubmissionEntry& entry, TimeNs now);

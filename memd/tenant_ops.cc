@@ -344,11 +344,18 @@ void Tenant::DropHold(Client* client, std::uint32_t slot) {
   retry_wanted_ = true;
 }
 
+// Are the bytes that `generation` published still in the slot? In limbo too:
+// whoever pinned them in time may go on to hold them.
+bool Tenant::StillHas(std::uint32_t index, std::uint64_t generation) const {
+  if (index >= slots_.size()) return false;
+  const SlotRecord& slot = slots_[index];
+  if (slot.state == SlotState::kPublished) return slot.generation == generation;
+  return slot.state == SlotState::kLimbo && slot.generation == generation + 1;
+}
+
 void Tenant::Hold(Client* client, const SubmissionEntry& entry, TimeNs now) {
   const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
-  if (entry.slot >= slots_.size() ||
-      slots_[entry.slot].state != SlotState::kPublished ||
-      slots_[entry.slot].generation != entry.sequence) {
+  if (!StillHas(entry.slot, entry.sequence)) {
     return Fail(op, Code::kFailedPrecondition, Reason::kStaleSlot);
   }
   AnswerFetch(op, entry.slot, Tier::kDram, now);
@@ -356,8 +363,7 @@ void Tenant::Hold(Client* client, const SubmissionEntry& entry, TimeNs now) {
 
 void Tenant::Release(Client* client, const SubmissionEntry& entry) {
   client->Dismiss();
-  if (entry.slot >= slots_.size() ||
-      slots_[entry.slot].generation != entry.sequence ||
+  if (!StillHas(entry.slot, entry.sequence) ||
       !client->holds.contains(entry.slot)) {
     return;  // not its hold: nothing to end
   }

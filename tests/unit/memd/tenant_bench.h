@@ -113,13 +113,15 @@ class TenantBench {
     return options;
   }
 
-  explicit TenantBench(const TenantOptions& options = SmallOptions())
+  explicit TenantBench(const TenantOptions& options = SmallOptions(),
+                       std::unique_ptr<tiering::Policy> policy = nullptr)
       : index_memory_(IndexWriter::BytesFor(
             IndexWriter::ShapeFor(options.slots, options.index_entries))),
         data_memory_(options.dram_bytes),
         node_(&store),
-        tenant(node_.AddTenant(
-            options, {index_memory_.base(), data_memory_.base(), 99})) {}
+        tenant(policy == nullptr
+                   ? node_.AddTenant(options, memory())
+                   : node_.AddTenant(options, memory(), std::move(policy))) {}
 
   std::unique_ptr<TestClient> Attach() {
     auto client = std::make_unique<TestClient>(ClientId(++clients_));
@@ -237,12 +239,21 @@ class TenantBench {
                        place.length());
   }
 
+  // Of a slot that need not be published any more.
+  std::string BytesAt(std::uint64_t data_offset, std::size_t length) const {
+    return std::string(data_memory_.base() + data_offset, length);
+  }
+
   FakeStore store;
   TimeNs now = kSecondNs;
   std::optional<CompletionEntry> refused;
   Tenant* second_tenant = nullptr;
 
  private:
+  Tenant::Memory memory() const {
+    return {index_memory_.base(), data_memory_.base(), 99};
+  }
+
   std::unique_ptr<Pages> second_index_;
   std::unique_ptr<Pages> second_data_;
   Pages index_memory_;

@@ -2,10 +2,15 @@
 // others.
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <memory>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "memd/tenant.h"
 #include "tests/unit/memd/tenant_bench.h"
+#include "tiering/policies/lru_policy.h"
 
 namespace agentmem {
 namespace {
@@ -66,7 +71,11 @@ TEST(TenantRoomTest, ASmallSizeWithoutRoomKeepsNoneFromALargerOne) {
   // One of the two slots of each page stays: no page can be cut anew, and half
   // of the slots of 16 KiB can go.
   ASSERT_GT(FillAndPin(&bench, hoarder.get(), 16 << 10, 32 << 10), 500);
-  for (int i = 0; i < 20; ++i) Want(&bench, small.get(), 8 << 10);
+  for (int i = 0; i < 20; ++i) {
+    Want(&bench, small.get(), 8 << 10);
+    while (small->TakeGrant(8 << 10).has_value()) {
+    }
+  }
   Want(&bench, large.get(), 16 << 10);
   const auto answer = large->Reap();
   ASSERT_TRUE(answer.has_value());
@@ -104,6 +113,8 @@ TEST(TenantRoomTest, FetchesThatWereGivenUpLeaveNothingBehind) {
   ASSERT_EQ(pins, 512);
   bench.Settle(hoarder.get());
   bench.Advance(2 * kSecondNs);  // its own request for more is refused
+  auto smaller = bench.Attach();
+  Want(&bench, smaller.get(), 512, bench.now + 4 * kMillisecondNs);
   for (std::uint64_t i = 0; i < 100; ++i) {
     StoredBlock stored;
     stored.key = TestKey(100'000 + i);
@@ -120,7 +131,7 @@ TEST(TenantRoomTest, FetchesThatWereGivenUpLeaveNothingBehind) {
     ++answers;
   }
   EXPECT_EQ(answers, 100);
-  bench.Advance(2 * kMillisecondNs);
+  bench.Advance(4 * kMillisecondNs);
   EXPECT_FALSE(bench.tenant->restless());
 }
 
@@ -180,6 +191,105 @@ TEST(TenantRoomTest, OneTenantsWritesDoNotKeepAnothersReadsFromTheStore) {
     bench.PollStore();
   }
   EXPECT_LT(rounds, 10);
+}
+
+// Calls a hook where a client may pin what is about to be evicted: after the
+// look at the pins, before the block is unpublished.
+class HookedPolicy final : public tiering::Policy {
+ public:
+  explicit HookedPolicy(std::function<void()>* hook) : hook_(hook) {
+    tiering::LruOptions options;
+    options.slots =
+        static_cast<std::uint32_t>(TenantBench::SmallOptions().slots);
+    options.budget_bytes = TenantBench::SmallOptions().dram_bytes;
+    lru_ = tiering::MakeLruPolicy(options);
+  }
+
+  const char* name() const override { return "hooked"; }
+  void Inserted(const tiering::BlockInfo& block, tiering::InsertCause cause,
+                TimeNs now) override {
+    lru_->Inserted(block, cause, now);
+  }
+  void Accessed(SlotIndex slot, TimeNs now) override {
+    lru_->Accessed(slot, now);
+  }
+  void Removed(SlotIndex slot, TimeNs now) override {
+    lru_->Removed(slot, now);
+  }
+  void StoredBelow(SlotIndex slot, TimeNs now) override {
+    lru_->StoredBelow(slot, now);
+  }
+  tiering::HintAnswer Hinted(const tiering::PhaseHint& hint,
+                             TimeNs now) override {
+    return lru_->Hinted(hint, now);
+  }
+  void Decide(TimeNs now, std::size_t count_max,
+              std::vector<tiering::Decision>* decisions) override {
+    lru_->Decide(now, count_max, decisions);
+  }
+  void Coldest(
+      TimeNs now,
+      const std::function<tiering::Verdict(SlotIndex)>& offer) override {
+    (*hook_)();
+    lru_->Coldest(now, offer);
+  }
+
+ private:
+  std::function<void()>* const hook_;
+  std::unique_ptr<tiering::Policy> lru_;
+};
+
+TEST(TenantRoomTest, WhoPinnedABlockInTimeMayGoOnToHoldIt) {
+  std::function<void()> hook = [] {};
+  TenantBench bench(TenantBench::SmallOptions(),
+                    std::make_unique<HookedPolicy>(&hook));
+  Tenant* const tenant = bench.tenant;
+  auto client = bench.Attach();
+  auto other = bench.Attach();
+  const std::string bytes(1 << 20, 'p');
+  bench.PostPut(client.get(), TestKey(1), bytes, kCache, Ack::kVisible);
+  client->Reap();
+  const SlotIndex slot = bench.reader().Find(TestKey(1)).slot;
+  const std::uint64_t offset =
+      bench.reader().slot(slot).LoadPlace().data_offset();
+  const std::uint64_t generation = bench.reader().slot(slot).generation.load();
+  hook = [&] { client->Pin(3, slot); };
+  const auto churn = [&] {
+    for (std::uint64_t i = 0; i < 60; ++i) {
+      bench.PostPut(other.get(), TestKey(100 + i), std::string(1 << 20, 'z'),
+                    kCache, Ack::kVisible);
+      bench.Settle(other.get());
+      while (other->Reap()) {
+      }
+    }
+  };
+  churn();
+  ASSERT_NE(bench.reader().Find(TestKey(1)).kind, EntryKind::kResident);
+  SubmissionEntry hold = {};
+  hold.op = Op::kHold;
+  hold.slot = slot.value();
+  hold.sequence = generation;
+  client->Post(hold);
+  bench.Drain(client.get());
+  ASSERT_EQ(client->Reap()->code, Code::kOk);
+  // Now the hold alone keeps the bytes, until it ends.
+  hook = [] {};
+  client->Unpin(3);
+  bench.Advance(kMillisecondNs);
+  churn();
+  EXPECT_EQ(bench.BytesAt(offset, bytes.size()), bytes);
+  EXPECT_EQ(tenant->CheckInvariants(), "");
+  hold.op = Op::kRelease;
+  client->Post(hold);
+  bench.Drain(client.get());
+  EXPECT_EQ(tenant->Snapshot(bench.now).held_bytes, 0u);
+  bench.Advance(kMillisecondNs);
+  EXPECT_EQ(tenant->Snapshot(bench.now).limbo_bytes, 0u);
+  // Too late for a hold: the slot has been given back.
+  hold.op = Op::kHold;
+  client->Post(hold);
+  bench.Drain(client.get());
+  EXPECT_EQ(client->Reap()->reason, Reason::kStaleSlot);
 }
 
 }  // namespace
