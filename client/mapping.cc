@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/map_shared.h"
+
 namespace agentmem::client {
 
 Outcome Mapping::Map(const std::string& what, int fd, std::uint64_t bytes,
@@ -20,7 +22,7 @@ Outcome Mapping::Map(const std::string& what, int fd, std::uint64_t bytes,
                 what + ": memd says " + std::to_string(bytes) +
                     " bytes, its memory has " + std::to_string(status.st_size));
   }
-  void* base = mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
+  void* base = MapShared(fd, bytes, protection);
   if (base == MAP_FAILED) {
     return Fail(
         errno == ENOMEM ? Code::kResourceExhausted : Code::kFailedPrecondition,

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/log.h"
+#include "base/map_shared.h"
 #include "base/status.h"
 #include "memd/state_lock.h"
 #include "memd/store/rocks_store.h"
@@ -31,6 +32,13 @@ struct Daemon::Parts {
 
 namespace {
 
+// Whole huge pages, unless it is smaller than one.
+std::uint64_t IndexBytes(const IndexWriter::Shape& shape) {
+  const std::uint64_t bytes = IndexWriter::BytesFor(shape);
+  if (bytes < kHugePageBytes) return bytes;
+  return (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+}
+
 absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
                                       std::uint64_t instance, RocksStore* store,
                                       Node* node, SharedMemory* index,
@@ -40,9 +48,15 @@ absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
   const IndexWriter::Shape shape =
       IndexWriter::ShapeFor(config.slots, config.index_entries);
   AGENTMEM_ASSIGN_OR_RETURN(
-      *index, SharedMemory::Create("agentmem-index-" + config.name,
-                                   IndexWriter::BytesFor(shape),
-                                   SharedMemory::Access::kClientsRead));
+      *index,
+      SharedMemory::Create("agentmem-index-" + config.name, IndexBytes(shape),
+                           SharedMemory::Access::kClientsRead));
+  // A hit is two or three cache misses; with small pages each would be a miss
+  // of the TLB too.
+  if (const absl::Status huge = index->UseHugePages(); !huge.ok()) {
+    LogInfo("the index of tenant " + config.name +
+            " is in pages of 4 KiB, hits are slower: " + StatusMessage(huge));
+  }
   AGENTMEM_ASSIGN_OR_RETURN(
       *data,
       SharedMemory::Create("agentmem-data-" + config.name, config.dram_bytes,

@@ -7,10 +7,14 @@
 
 #include <utility>
 
+#include "base/map_shared.h"
 #include "base/status.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
 #endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -33,7 +37,7 @@ absl::StatusOr<SharedMemory> SharedMemory::Create(const std::string& name,
     return ErrnoStatus("ftruncate(" + name + ", " + std::to_string(bytes) +
                        ")");
   }
-  void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* base = MapShared(fd, bytes, PROT_READ | PROT_WRITE);
   if (base == MAP_FAILED) {
     return ErrnoStatus("mmap(" + name + ", " + std::to_string(bytes) + ")");
   }
@@ -68,6 +72,16 @@ SharedMemory& SharedMemory::operator=(SharedMemory&& other) noexcept {
 
 bool SharedMemory::Populate(std::uint64_t offset, std::uint64_t bytes) const {
   return madvise(base_ + offset, bytes, MADV_POPULATE_WRITE) == 0;
+}
+
+absl::Status SharedMemory::UseHugePages() const {
+  for (std::uint64_t at = 0; at + kHugePageBytes <= bytes_;
+       at += kHugePageBytes) {
+    if (madvise(base_ + at, kHugePageBytes, MADV_COLLAPSE) != 0) {
+      return ErrnoStatus("MADV_COLLAPSE");
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace agentmem

@@ -38,6 +38,11 @@ class SharedMemory {
   // Contents are unchanged. Thread-safe. False: the kernel would not (memory
   // is short, or it is older than 5.14).
   bool Populate(std::uint64_t offset, std::uint64_t bytes) const;
+  // Puts all whole 2 MiB into huge pages, for everybody who maps it, whatever
+  // the system's default for shared memory is; touches all of it. Fails where
+  // the kernel cannot (older than 6.1, or no huge page is left): it then goes
+  // on in pages of 4 KiB.
+  absl::Status UseHugePages() const;
 
  private:
   UniqueFd fd_;
