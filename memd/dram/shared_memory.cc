@@ -77,7 +77,9 @@ bool SharedMemory::Populate(std::uint64_t offset, std::uint64_t bytes) const {
 absl::Status SharedMemory::UseHugePages() const {
   for (std::uint64_t at = 0; at + kHugePageBytes <= bytes_;
        at += kHugePageBytes) {
-    if (madvise(base_ + at, kHugePageBytes, MADV_COLLAPSE) != 0) {
+    // What has no page at all yet cannot be collapsed.
+    if (!Populate(at, kHugePageBytes) ||
+        madvise(base_ + at, kHugePageBytes, MADV_COLLAPSE) != 0) {
       return ErrnoStatus("MADV_COLLAPSE");
     }
   }
