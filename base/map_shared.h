@@ -1,7 +1,7 @@
 // Maps memory that processes share.
 //
 // Ownership: the caller unmaps [result, result + bytes). Threads: thread-safe.
-// Errors: MAP_FAILED, with errno. Cost: one to three system calls.
+// Errors: MAP_FAILED, with errno. Cost: one to four system calls.
 #ifndef AGENTMEM_BASE_MAP_SHARED_H_
 #define AGENTMEM_BASE_MAP_SHARED_H_
 

@@ -103,6 +103,7 @@ class Client {
   std::uint64_t held_bytes = 0;
   std::uint64_t granted_bytes = 0;
   std::uint64_t limbo_bytes = 0;
+  std::uint64_t pinned_bytes = 0;  // of slots that it pinned first; last scan
   TimeNs last_put = 0;
   bool closed = false;         // sent Op::kClose
   bool socket_closed = false;  // hung up; says nothing about the process

@@ -32,6 +32,10 @@ struct Daemon::Parts {
 
 namespace {
 
+// An index is touched as a whole when it is put into huge pages. One that was
+// configured larger than this stays sparse.
+constexpr std::uint64_t kTouchedIndexBytesMax = 256ULL << 20;
+
 // Whole huge pages, unless it is smaller than one.
 std::uint64_t IndexBytes(const IndexWriter::Shape& shape) {
   const std::uint64_t bytes = IndexWriter::BytesFor(shape);
@@ -53,9 +57,13 @@ absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
                            SharedMemory::Access::kClientsRead));
   // A hit is two or three cache misses; with small pages each would be a miss
   // of the TLB too.
-  if (const absl::Status huge = index->UseHugePages(); !huge.ok()) {
-    LogInfo("the index of tenant " + config.name +
-            " is in pages of 4 KiB, hits are slower: " + StatusMessage(huge));
+  const std::string small =
+      "the index of tenant " + config.name + " is in pages of 4 KiB: ";
+  if (index->bytes() > kTouchedIndexBytesMax) {
+    LogInfo(small + std::to_string(index->bytes() >> 20) +
+            " MiB are too many to touch at the start");
+  } else if (const absl::Status huge = index->UseHugePages(); !huge.ok()) {
+    LogInfo(small + StatusMessage(huge) + "; hits are slower");
   }
   AGENTMEM_ASSIGN_OR_RETURN(
       *data,

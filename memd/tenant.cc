@@ -147,29 +147,20 @@ void Tenant::Fail(const OpRef& op, Code code, Reason reason, std::uint64_t a,
 
 Tenant::PoolUse Tenant::FindPoolUse() {
   ScanPins();
-  absl::flat_hash_map<ClientId, std::uint64_t> kept;
-  std::uint64_t kept_bytes = 0;
-  for (const SlotRecord& slot : slots_) {
-    if (slot.scan != scan_ || slot.state == SlotState::kFree) continue;
-    kept[slot.pinner] += SizeClassBytes(slot.size_class);
-    kept_bytes += SizeClassBytes(slot.size_class);
-  }
-  for (const auto& [id, client] : clients_) {
-    const std::uint64_t more = client->held_bytes + client->granted_bytes;
-    kept[id] += more;
-    kept_bytes += more;
-  }
-  // The one that keeps most; ties by id, so that the answer is the same twice.
+  PoolUse use;
   std::uint64_t most = 0;
   ClientId owner;
-  for (const auto& [id, bytes] : kept) {
-    if (bytes > most || (bytes == most && id < owner)) {
-      most = bytes;
+  for (const auto& [id, client] : clients_) {
+    const std::uint64_t kept =
+        client->pinned_bytes + client->held_bytes + client->granted_bytes;
+    use.kept_bytes += kept;
+    // The one that keeps most; ties by id, so that the answer is the same
+    // twice.
+    if (kept > most || (kept == most && id < owner)) {
+      most = kept;
       owner = id;
     }
   }
-  PoolUse use;
-  use.kept_bytes = kept_bytes;
   auto found = clients_.find(owner);
   if (found != clients_.end()) {
     use.pid = static_cast<std::uint64_t>(found->second->identity().pid);

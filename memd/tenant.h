@@ -212,7 +212,7 @@ class Tenant {
   void Fail(const OpRef& op, Code code, Reason reason, std::uint64_t a = 0,
             std::uint64_t b = 0, std::uint64_t c = 0);
   void Answer(const OpRef& op);
-  // Who keeps how much of the pool; O(slots).
+  // Who keeps how much of the pool; O(pins).
   struct PoolUse {
     std::uint64_t kept_bytes = 0;
     std::uint64_t pid = 0;  // of the client that keeps most
@@ -239,10 +239,9 @@ class Tenant {
   void DrainNotes(TimeNs now);
   enum class RoomOutcome : std::uint8_t { kDone, kOverQuota, kNoRoom };
   void RetryRoomWaiters(TimeNs now);
-  bool IsGone(const RoomWaiter& waiter);
+  bool IsSettled(const RoomWaiter& waiter, TimeNs now);
   void ChooseSearch();
   RoomOutcome RetryGrant(const RoomWaiter& waiter, TimeNs now);
-  RoomOutcome RetryLoad(const RoomWaiter& waiter, TimeNs now);
   bool OverOwnLimit(const Client& client, std::uint32_t length) const;
   void ExpireWaiters(TimeNs now);
   void SetEntry(const Key& key, BlockRecord* record, std::uint64_t to);

@@ -110,8 +110,8 @@ bool Tenant::MakeRoom(std::uint8_t size_class, Need need, TimeNs now) {
   visited_ = 0;
   DrainNotes(now);
   ScanPins();
-  if (SweepLimbo() && has_room()) return true;
-  EvictFor(size_class, now);
+  SweepLimbo();
+  if (!has_room()) EvictFor(size_class, now);
   // Slots given ahead may lie in the way.
   if (!has_room() && need == Need::kNow && RevokeGrants(now, now - kOfferNs)) {
     if (!has_room()) EvictFor(size_class, now);
@@ -216,10 +216,16 @@ void Tenant::ScanPins() {
   ++scan_;
   for (const auto& [id, client] : clients_) {
     const ClientId pinner = id;
+    client->pinned_bytes = 0;
     client->ForEachPin([&](std::uint64_t word) {
       if (word - 1 >= slots_.size()) return;
       SlotRecord& slot = slots_[word - 1];
-      if (slot.scan != scan_) slot.pinners = 0;
+      if (slot.scan != scan_) {
+        slot.pinners = 0;
+        if (slot.state != SlotState::kFree) {
+          client->pinned_bytes += SizeClassBytes(slot.size_class);
+        }
+      }
       slot.scan = scan_;
       slot.pinner = pinner;
       ++slot.pinners;
@@ -290,7 +296,7 @@ void Tenant::RetryRoomWaiters(TimeNs now) {
   absl::flat_hash_map<ClientId, std::size_t> over;  // from this class on
   const std::deque<RoomWaiter> waiters = std::exchange(room_waiters_, {});
   for (const RoomWaiter& waiter : waiters) {
-    if (IsGone(waiter)) continue;
+    if (IsSettled(waiter, now)) continue;
     const std::size_t size_class = SizeClassOf(waiter.length);
     const auto limit = over.find(waiter.op.client);
     if (full[size_class] || (waiter.is_grant && limit != over.end() &&
@@ -298,8 +304,12 @@ void Tenant::RetryRoomWaiters(TimeNs now) {
       room_waiters_.push_back(waiter);
       continue;
     }
-    const RoomOutcome outcome =
-        waiter.is_grant ? RetryGrant(waiter, now) : RetryLoad(waiter, now);
+    RoomOutcome outcome = RoomOutcome::kNoRoom;
+    if (waiter.is_grant) {
+      outcome = RetryGrant(waiter, now);
+    } else if (BeginLoad(waiter.key, now)) {
+      outcome = RoomOutcome::kDone;
+    }
     if (outcome == RoomOutcome::kDone) continue;
     if (outcome == RoomOutcome::kNoRoom) {
       full.set(size_class);
@@ -325,15 +335,32 @@ void Tenant::ChooseSearch() {
   }
 }
 
-// Does nobody want it any more?
-bool Tenant::IsGone(const RoomWaiter& waiter) {
+// Does it need no room any more?
+bool Tenant::IsSettled(const RoomWaiter& waiter, TimeNs now) {
   if (waiter.is_grant) return !clients_.contains(waiter.op.client);
   const auto load = loads_.find(waiter.key);
   if (load == loads_.end() || load->second.slot != kNoSlot) {
     return true;  // settled, or begun by a later fetch
   }
-  if (!load->second.waiters.empty()) return false;
-  loads_.erase(load);  // all of them gave up
+  if (load->second.waiters.empty()) {
+    loads_.erase(load);  // all of them gave up
+    return true;
+  }
+  const auto record = directory_.find(waiter.key);
+  if (record != directory_.end() && record->second.slot == kNoSlot) {
+    return false;
+  }
+  // Put, or dropped from the store, while it waited.
+  const std::vector<OpRef> ops = std::move(load->second.waiters);
+  loads_.erase(load);
+  for (const OpRef& op : ops) {
+    if (record == directory_.end()) {
+      ++misses_;
+      Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
+    } else {
+      AnswerFetch(op, record->second.slot, Tier::kDram, now);
+    }
+  }
   return true;
 }
 
@@ -350,31 +377,11 @@ Tenant::RoomOutcome Tenant::RetryGrant(const RoomWaiter& waiter, TimeNs now) {
                                                       : RoomOutcome::kNoRoom;
 }
 
-Tenant::RoomOutcome Tenant::RetryLoad(const RoomWaiter& waiter, TimeNs now) {
-  auto load = loads_.find(waiter.key);
-  auto record = directory_.find(waiter.key);
-  if (record != directory_.end() && record->second.slot == kNoSlot) {
-    return BeginLoad(waiter.key, now) ? RoomOutcome::kDone
-                                      : RoomOutcome::kNoRoom;
-  }
-  // Put, or dropped from the store, while it waited.
-  const std::vector<OpRef> ops = std::move(load->second.waiters);
-  loads_.erase(load);
-  for (const OpRef& op : ops) {
-    if (record == directory_.end()) {
-      ++misses_;
-      Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
-    } else {
-      AnswerFetch(op, record->second.slot, Tier::kDram, now);
-    }
-  }
-  return RoomOutcome::kDone;
-}
-
 void Tenant::ExpireWaiters(TimeNs now) {
   if (std::exchange(freed_since_look_, false)) last_freed_ = now;
-  const bool busy =
-      !inflight_.empty() || !urgent_writes_.empty() || !lazy_writes_.empty();
+  const bool busy = !inflight_.empty() || !urgent_writes_.empty() ||
+                    !lazy_writes_.empty() || !load_queue_.empty() ||
+                    !delete_queue_.empty();
   std::vector<RoomWaiter> failed;
   std::erase_if(room_waiters_, [&](const RoomWaiter& waiter) {
     const bool late =

@@ -53,7 +53,8 @@ void Tenant::QueueWrite(std::uint32_t index, bool durable) {
   // slow disk may keep from coming.
   if (lazy_writes_.size() <= 2 * slots_.size()) return;
   std::erase_if(lazy_writes_, [this](const QueuedWrite& write) {
-    return slots_[write.slot].generation != write.generation;
+    const SlotRecord& queued = slots_[write.slot];
+    return queued.generation != write.generation || !queued.write_queued;
   });
 }
 

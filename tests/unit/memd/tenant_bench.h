@@ -178,6 +178,17 @@ class TenantBench {
     tenant->Tick(now);
   }
 
+  void PostWant(TestClient* client, std::uint32_t length,
+                TimeNs deadline = kNoDeadline) {
+    SubmissionEntry want = {};
+    want.op = Op::kWantGrants;
+    want.length = length;
+    want.slot = 1;
+    want.deadline_ns = deadline;
+    client->Post(want);
+    Drain(client);
+  }
+
   // Asks for room, writes `bytes`, publishes; the op_id, or nothing when there
   // was no grant (the completion of the request is in `refused`).
   std::optional<std::uint64_t> PostPut(TestClient* client, const Key& key,
@@ -186,13 +197,7 @@ class TenantBench {
     const auto length = static_cast<std::uint32_t>(bytes.size());
     auto grant = client->TakeGrant(length);
     if (!grant.has_value()) {
-      SubmissionEntry want = {};
-      want.op = Op::kWantGrants;
-      want.length = length;
-      want.slot = 1;
-      want.deadline_ns = kNoDeadline;
-      client->Post(want);
-      Drain(client);
+      PostWant(client, length);
       grant = client->TakeGrant(length);
       if (!grant.has_value()) return std::nullopt;
       refused = client->Reap();

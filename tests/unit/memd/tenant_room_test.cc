@@ -18,17 +18,6 @@ namespace {
 constexpr auto kCache = BlockClass::kCache;
 constexpr auto kState = BlockClass::kState;
 
-void Want(TenantBench* bench, TestClient* client, std::uint32_t length,
-          TimeNs deadline = kNoDeadline) {
-  SubmissionEntry want = {};
-  want.op = Op::kWantGrants;
-  want.length = length;
-  want.slot = 1;
-  want.deadline_ns = deadline;
-  client->Post(want);
-  bench->Drain(client);
-}
-
 void PinAt(TestClient* client, int place, SlotIndex slot) {
   client->file().header().thread_table_mask.store(~0ULL);
   client->file().thread_tables()[place / 128].pins[place % 128].store(
@@ -63,6 +52,85 @@ int FillAndPin(TenantBench* bench, TestClient* client, std::uint32_t bytes,
   return pins;
 }
 
+// A pool of which every page is pinned; the number of pins.
+int PinEverything(TenantBench* bench, TestClient* client) {
+  int pins = 0;
+  while (bench->PostPut(client, TestKey(static_cast<std::uint64_t>(pins)),
+                        std::string(32 << 10, 'h'), kCache, Ack::kVisible)) {
+    const Key key = TestKey(static_cast<std::uint64_t>(pins));
+    PinAt(client, pins++, bench->reader().Find(key).slot);
+    while (client->Reap()) {
+    }
+  }
+  bench->Settle(client);
+  bench->Advance(2 * kSecondNs);  // its own request for more is refused
+  return pins;
+}
+
+TEST(TenantRoomTest, OnePinInEachExtentKeepsNoOtherSizeOut) {
+  TenantBench bench;
+  auto client = bench.Attach();
+  ASSERT_EQ(FillAndPin(&bench, client.get(), 96 << 10, kExtentBytes), 4);
+  std::uint64_t key = 1000;
+  for (const std::uint32_t bytes :
+       {128u << 10, 1u << 20, 512u, 2u << 20, 48u << 10, 1u << 20}) {
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_TRUE(bench.PostPut(client.get(), TestKey(key++),
+                                std::string(bytes, 'y'), kCache, Ack::kVisible))
+          << bytes;
+      client->Reap();
+    }
+    EXPECT_EQ(bench.tenant->CheckInvariants(), "");
+  }
+  EXPECT_EQ(bench.tenant->Snapshot(bench.now).puts_failed, 0u);
+}
+
+TEST(TenantRoomTest, WhoCannotBeServedHoldsUpNobodyElse) {
+  TenantBench bench;
+  auto client = bench.Attach();
+  auto other = bench.Attach();
+  ASSERT_EQ(FillAndPin(&bench, client.get(), 96 << 10, kExtentBytes), 4);
+  EXPECT_FALSE(bench.PostPut(client.get(), TestKey(1000),
+                             std::string(4 << 20, 'l'), kCache, Ack::kVisible));
+  EXPECT_TRUE(bench.PostPut(other.get(), TestKey(1001), std::string(4096, 's'),
+                            kCache, Ack::kVisible));
+  // The first one is served as soon as it can be.
+  client->file().thread_tables()[0].pins[2].store(0);
+  bench.Advance(kMillisecondNs);
+  EXPECT_TRUE(bench.PostPut(client.get(), TestKey(1000),
+                            std::string(4 << 20, 'l'), kCache, Ack::kVisible));
+  EXPECT_EQ(bench.tenant->CheckInvariants(), "");
+}
+
+TEST(TenantRoomTest, NoRequestForRoomFailsWhileSlotsBecomeFree) {
+  TenantBench bench;
+  auto client = bench.Attach();
+  ASSERT_EQ(FillAndPin(&bench, client.get(), 96 << 10, kExtentBytes), 4);
+  EXPECT_FALSE(bench.PostPut(client.get(), TestKey(1000),
+                             std::string(4 << 20, 'l'), kCache, Ack::kVisible));
+  // Others' puts make slots free; nothing else goes on.
+  auto other = bench.Attach();
+  for (std::uint64_t i = 0; i < 60; ++i) {
+    for (std::uint64_t j = 0; j < 4; ++j) {
+      ASSERT_TRUE(bench.PostPut(other.get(), TestKey(2000 + 4 * i + j),
+                                std::string(1 << 20, 's'), kCache,
+                                Ack::kVisible));
+      other->Reap();
+    }
+    bench.Settle(other.get());  // so no write is on its way either
+    ASSERT_FALSE(bench.tenant->store_busy());
+    bench.Advance(100 * kMillisecondNs);
+    ASSERT_FALSE(client->Reap().has_value()) << i;
+  }
+  bench.Settle(other.get());
+  bench.Advance(kSecondNs / 2);
+  bench.Advance(kSecondNs);
+  const auto refused = client->Reap();
+  ASSERT_TRUE(refused.has_value());
+  EXPECT_EQ(refused->code, Code::kResourceExhausted);
+  EXPECT_EQ(refused->reason, Reason::kPoolFull);
+}
+
 TEST(TenantRoomTest, ASmallSizeWithoutRoomKeepsNoneFromALargerOne) {
   TenantBench bench;
   auto hoarder = bench.Attach();
@@ -72,11 +140,11 @@ TEST(TenantRoomTest, ASmallSizeWithoutRoomKeepsNoneFromALargerOne) {
   // of the slots of 16 KiB can go.
   ASSERT_GT(FillAndPin(&bench, hoarder.get(), 16 << 10, 32 << 10), 500);
   for (int i = 0; i < 20; ++i) {
-    Want(&bench, small.get(), 8 << 10);
+    bench.PostWant(small.get(), 8 << 10);
     while (small->TakeGrant(8 << 10).has_value()) {
     }
   }
-  Want(&bench, large.get(), 16 << 10);
+  bench.PostWant(large.get(), 16 << 10);
   const auto answer = large->Reap();
   ASSERT_TRUE(answer.has_value());
   EXPECT_EQ(answer->code, Code::kOk);
@@ -90,8 +158,8 @@ TEST(TenantRoomTest, WhatWasOfferedIsThereForAWhileWhoeverElseWaits) {
   auto client = bench.Attach();
   ASSERT_EQ(FillAndPin(&bench, hoarder.get(), 96 << 10, kExtentBytes), 4);
   // A pin in each extent: none has room for 4 MiB.
-  Want(&bench, waiter.get(), 4 << 20);
-  Want(&bench, client.get(), 1 << 20);
+  bench.PostWant(waiter.get(), 4 << 20);
+  bench.PostWant(client.get(), 1 << 20);
   for (int i = 0; i < 4; ++i) bench.Advance(2 * kMillisecondNs);
   EXPECT_FALSE(waiter->Reap().has_value());
   ASSERT_EQ(client->Reap()->code, Code::kOk);
@@ -102,19 +170,9 @@ TEST(TenantRoomTest, FetchesThatWereGivenUpLeaveNothingBehind) {
   TenantBench bench;
   auto hoarder = bench.Attach();
   auto client = bench.Attach();
-  int pins = 0;
-  while (bench.PostPut(hoarder.get(), TestKey(static_cast<std::uint64_t>(pins)),
-                       std::string(32 << 10, 'h'), kCache, Ack::kVisible)) {
-    const Key key = TestKey(static_cast<std::uint64_t>(pins));
-    PinAt(hoarder.get(), pins++, bench.reader().Find(key).slot);
-    while (hoarder->Reap()) {
-    }
-  }
-  ASSERT_EQ(pins, 512);
-  bench.Settle(hoarder.get());
-  bench.Advance(2 * kSecondNs);  // its own request for more is refused
+  ASSERT_EQ(PinEverything(&bench, hoarder.get()), 512);
   auto smaller = bench.Attach();
-  Want(&bench, smaller.get(), 512, bench.now + 4 * kMillisecondNs);
+  bench.PostWant(smaller.get(), 512, bench.now + 4 * kMillisecondNs);
   for (std::uint64_t i = 0; i < 100; ++i) {
     StoredBlock stored;
     stored.key = TestKey(100'000 + i);
@@ -133,6 +191,66 @@ TEST(TenantRoomTest, FetchesThatWereGivenUpLeaveNothingBehind) {
   EXPECT_EQ(answers, 100);
   bench.Advance(4 * kMillisecondNs);
   EXPECT_FALSE(bench.tenant->restless());
+}
+
+TEST(TenantRoomTest, AFetchIsAnsweredWhenItsBlockIsPutThoughOthersWait) {
+  TenantBench bench;
+  auto hoarder = bench.Attach();
+  auto client = bench.Attach();
+  bench.PostWant(client.get(), 32 << 10);
+  const auto grant = client->TakeGrant(32 << 10);
+  ASSERT_TRUE(grant.has_value());
+  client->Reap();
+  ASSERT_EQ(PinEverything(&bench, hoarder.get()), 511);
+  StoredBlock stored;
+  stored.key = TestKey(9000);
+  stored.length = 32 << 10;
+  stored.block_class = kCache;
+  bench.tenant->AddStored(stored);
+  auto other = bench.Attach();
+  bench.PostWant(hoarder.get(), 32 << 10);  // of its size, and before it
+  bench.PostFetch(other.get(), stored.key);
+  ASSERT_FALSE(other->Reap().has_value());
+  SubmissionEntry put = {};
+  put.op = Op::kPublish;
+  put.grant = *grant;
+  put.sequence = GrantSequenceOf(client->file().grants()[*grant].state.load());
+  put.key = stored.key;
+  put.length = 32 << 10;
+  put.block_class = kState;
+  put.ack = Ack::kVisible;
+  put.deadline_ns = kNoDeadline;
+  client->Post(put);
+  bench.Drain(client.get());
+  const auto answer = other->Reap();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->code, Code::kOk);
+}
+
+TEST(TenantRoomTest, NoRequestForRoomFailsWhileALoadWaitsForTheStoresQueue) {
+  TenantBench bench;
+  auto hoarder = bench.Attach();
+  auto client = bench.Attach();
+  bench.PostWant(client.get(), 32 << 10);
+  SubmissionEntry abandon = {};
+  abandon.op = Op::kAbandon;
+  abandon.grant = *client->TakeGrant(32 << 10);
+  abandon.sequence =
+      GrantSequenceOf(client->file().grants()[abandon.grant].state.load());
+  client->Reap();
+  ASSERT_EQ(PinEverything(&bench, hoarder.get()), 511);
+  StoredBlock stored;
+  stored.key = TestKey(9000);
+  stored.length = 32 << 10;
+  stored.block_class = kCache;
+  bench.tenant->AddStored(stored);
+  bench.store.queue_max = 0;  // others' work fills it
+  client->Post(abandon);
+  bench.PostFetch(client.get(), stored.key);  // has the last page now
+  auto other = bench.Attach();
+  bench.PostWant(other.get(), 512);
+  for (int i = 0; i < 5; ++i) bench.Advance(kSecondNs);
+  EXPECT_FALSE(other->Reap().has_value());
 }
 
 TEST(TenantRoomTest, AFailedStateWriteIsTriedAgainWhenNobodyIsConnected) {
@@ -290,6 +408,29 @@ TEST(TenantRoomTest, WhoPinnedABlockInTimeMayGoOnToHoldIt) {
   client->Post(hold);
   bench.Drain(client.get());
   EXPECT_EQ(client->Reap()->reason, Reason::kStaleSlot);
+}
+
+TEST(TenantRoomTest, WhoCannotBeServedCausesFewSearches) {
+  int searches = 0;
+  std::function<void()> hook = [&] { ++searches; };
+  TenantBench bench(TenantBench::SmallOptions(),
+                    std::make_unique<HookedPolicy>(&hook));
+  auto waiter = bench.Attach();
+  auto other = bench.Attach();
+  ASSERT_EQ(FillAndPin(&bench, waiter.get(), 96 << 10, kExtentBytes), 4);
+  bench.PostWant(waiter.get(), 4 << 20);
+  // Each hold that ends may have made room; no time passes.
+  searches = 0;
+  for (std::uint64_t i = 0; i < 200; ++i) {
+    bench.PostFetch(other.get(), TestKey(100));
+    const auto held = other->Reap();
+    ASSERT_TRUE(held.has_value() && held->code == Code::kOk);
+    bench.PostRelease(other.get(), *held);
+  }
+  EXPECT_EQ(searches, 0);
+  // It is not forgotten: in time it is looked for again.
+  bench.Advance(kMillisecondNs);
+  EXPECT_GT(searches, 0);
 }
 
 }  // namespace
