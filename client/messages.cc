@@ -74,8 +74,11 @@ std::string Explain(const CompletionEntry& completion) {
       return "memd refuses the value " + std::to_string(detail[1]) +
              " at offset " + std::to_string(detail[0]) + " of a submission";
     case Reason::kStoreFailed:
-      return "memd's store failed (error " + std::to_string(detail[0]) +
-             "); memd's log names the file";
+      return completion.code == Code::kResourceExhausted
+                 ? "memd's store has no space left; free some, and it goes on "
+                   "by "
+                   "itself (memd's log names the directory)"
+                 : "memd's store failed; memd's log says where and why";
     case Reason::kCorrupt:
       return "the only copy of the block failed its checksum";
     case Reason::kNoReplica:

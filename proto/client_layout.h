@@ -140,7 +140,7 @@ enum class Reason : std::uint16_t {
   kBadLength = 6,    // detail: length, limit, 0
   kBadGrant = 7,     // detail: grant, sequence, 0
   kBadField = 8,     // detail: offset of the field, its value, 0
-  kStoreFailed = 9,  // detail: errno-like, 0, 0
+  kStoreFailed = 9,  // RESOURCE_EXHAUSTED: no space left
   kCorrupt = 10,     // the only copy failed its checksum
   kNoReplica = 11,   // `replicated` asked on a node without peers
   kDeadline = 12,

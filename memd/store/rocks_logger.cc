@@ -1,5 +1,6 @@
 #include "memd/store/rocks_logger.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
 #include <utility>
@@ -40,6 +41,8 @@ void RocksLogger::Logv(rocksdb::InfoLogLevel level, const char* format,
   char text[kLineBytesMax];
   if (std::vsnprintf(text, sizeof(text), format, arguments) < 0) return;
   std::string line = std::string("RocksDB: ") + text;
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  while (line.back() == ' ') line.pop_back();
   if (left_out != 0) {
     line += " (" + std::to_string(left_out) + " lines before it left out)";
   }

@@ -29,6 +29,17 @@ TEST(RocksLoggerTest, WarningsAndErrorsBecomeLinesAndNothingElseDoes) {
   EXPECT_NE(error.find("error: RocksDB: "), std::string::npos) << error;
 }
 
+TEST(RocksLoggerTest, AMessageIsOneLineHoweverItEnds) {
+  RocksLogger logger;
+  testing::internal::CaptureStderr();
+  rocksdb::Log(rocksdb::InfoLogLevel::ERROR_LEVEL, &logger, "no\nspace\n\n");
+  const std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(text.ends_with("RocksDB: no space\n") ||
+              text.ends_with("] no space\n"))
+      << text;
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1) << text;
+}
+
 TEST(RocksLoggerTest, AStormOfMessagesIsCutOff) {
   RocksLogger logger;
   const std::string text =
