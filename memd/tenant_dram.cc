@@ -214,8 +214,9 @@ void Tenant::Evict(const std::vector<std::uint32_t>& victims, TimeNs now) {
 
 void Tenant::ScanPins() {
   ++scan_;
-  for (const auto& [id, client] : clients_) {
-    const ClientId pinner = id;
+  for (const auto& entry : clients_) {
+    const ClientId pinner = entry.first;
+    Client* const client = entry.second.get();
     client->pinned_bytes = 0;
     client->ForEachPin([&](std::uint64_t word) {
       if (word - 1 >= slots_.size()) return;
