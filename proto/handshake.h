@@ -29,6 +29,7 @@ enum class MessageType : std::uint32_t {
   kHello = 1,
   kWelcome = 2,
   kRefusal = 3,
+  kAgentWelcome = 4,  // proto/agent_messages.h
 };
 
 struct MessageHeader {
@@ -42,6 +43,8 @@ static_assert(sizeof(MessageHeader) == 24);
 
 // Hello.flags
 inline constexpr std::uint32_t kHelloConfined = 1;  // asks for read-only data
+// The connection is for agents: proto/agent_messages.h, not Welcome.
+inline constexpr std::uint32_t kHelloAgents = 2;
 
 struct Hello {
   MessageHeader header;
