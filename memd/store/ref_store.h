@@ -5,6 +5,8 @@
 // fence. A writer takes the fence with AcquireFence, which adds one to it and
 // makes every older holder's changes fail with ABORTED, for ever.
 //
+// Commit changes several at once, with the blocks that they speak of.
+//
 // Ownership: what Open made owns it; callers borrow.
 // Threads: thread-safe. Errors: NOT_FOUND (Get), ABORTED (another version or
 // fence than expected; the message names both), INVALID_ARGUMENT (name empty or
@@ -15,6 +17,7 @@
 #define AGENTMEM_MEMD_STORE_REF_STORE_H_
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,14 +33,35 @@ struct Ref {
   Fence fence;
 };
 
+// One of the changes of a Commit.
+struct RefChange {
+  std::string name;
+  std::uint64_t expected_version = 0;  // 0: it has no value
+  Fence fence;                         // as Read says
+  std::string value;
+  bool remove = false;  // it has no value from here on; its fence stays
+};
+
+// A block that becomes durable with a Commit; class state.
+struct RefBlock {
+  TenantId tenant;
+  Key key;
+  std::span<const char> bytes;
+};
+
 class RefStore {
  public:
   static constexpr std::size_t kNameBytesMax = 1024;
   static constexpr std::size_t kValueBytesMax = 64 << 10;
+  static constexpr std::size_t kCommitBytesMax = 128 << 10;
 
   virtual ~RefStore() = default;
 
   virtual absl::StatusOr<Ref> Get(const std::string& name) = 0;
+
+  // As Get, also of a name without a value: version 0, and its fence (0: none
+  // was ever taken).
+  virtual absl::StatusOr<Ref> Read(const std::string& name) = 0;
 
   // A new fence on `name` (which need not exist yet). Older fences are void.
   virtual absl::StatusOr<Fence> AcquireFence(const std::string& name) = 0;
@@ -47,6 +71,11 @@ class RefStore {
   virtual absl::StatusOr<std::uint64_t> CompareAndSwap(
       const std::string& name, std::uint64_t expected_version, Fence fence,
       const std::string& value) = 0;
+
+  // All changes and blocks, or none, in one synced write. ABORTED as
+  // CompareAndSwap. At most kCommitBytesMax bytes of blocks.
+  virtual absl::Status Commit(std::span<const RefChange> changes,
+                              std::span<const RefBlock> blocks) = 0;
 
   // The names that begin with `prefix`, in byte order.
   virtual absl::StatusOr<std::vector<std::string>> List(

@@ -33,38 +33,64 @@ absl::StatusOr<Fence> RocksRefStore::AcquireFence(const std::string& name) {
   MutexLock lock(&mutex_);
   AGENTMEM_ASSIGN_OR_RETURN(Ref ref, Read(name));
   ref.fence = Fence(ref.fence.value() + 1);
-  AGENTMEM_RETURN_IF_ERROR(Write(name, ref));
-  return ref.fence;
+  const Fence fence = ref.fence;
+  const Named named = {name, std::move(ref)};
+  AGENTMEM_RETURN_IF_ERROR(Write({&named, 1}, {}));
+  return fence;
 }
 
 absl::StatusOr<std::uint64_t> RocksRefStore::CompareAndSwap(
     const std::string& name, std::uint64_t expected_version, Fence fence,
     const std::string& value) {
-  AGENTMEM_RETURN_IF_ERROR(CheckName(name));
-  if (value.size() > kValueBytesMax) {
-    return InvalidArgument(
-        "the value of ref '" + name + "' of " + std::to_string(value.size()) +
-        " bytes: allowed are 0 to " + std::to_string(kValueBytesMax));
+  const RefChange change = {name, expected_version, fence, value, false};
+  AGENTMEM_RETURN_IF_ERROR(Commit({&change, 1}, {}));
+  return expected_version + 1;
+}
+
+absl::Status RocksRefStore::Commit(std::span<const RefChange> changes,
+                                   std::span<const RefBlock> blocks) {
+  std::size_t bytes = 0;
+  for (const RefBlock& block : blocks) bytes += block.bytes.size();
+  if (bytes > kCommitBytesMax) {
+    return InvalidArgument("a commit with " + std::to_string(bytes) +
+                           " bytes of blocks: allowed are " +
+                           std::to_string(kCommitBytesMax));
   }
   MutexLock lock(&mutex_);
-  AGENTMEM_ASSIGN_OR_RETURN(Ref ref, Read(name));
-  if (ref.fence != fence) {
-    return Aborted("ref '" + name + "': expected fence " +
-                   std::to_string(fence.value()) + ", found fence " +
+  std::vector<Named> refs;
+  for (const RefChange& change : changes) {
+    AGENTMEM_ASSIGN_OR_RETURN(Named changed, Changed(change));
+    refs.push_back(std::move(changed));
+  }
+  return Write(refs, blocks);
+}
+
+absl::StatusOr<RocksRefStore::Named> RocksRefStore::Changed(
+    const RefChange& change) {
+  AGENTMEM_RETURN_IF_ERROR(CheckName(change.name));
+  if (change.value.size() > kValueBytesMax) {
+    return InvalidArgument("the value of ref '" + change.name + "' of " +
+                           std::to_string(change.value.size()) +
+                           " bytes: allowed are 0 to " +
+                           std::to_string(kValueBytesMax));
+  }
+  AGENTMEM_ASSIGN_OR_RETURN(Ref ref, Read(change.name));
+  if (ref.fence != change.fence) {
+    return Aborted("ref '" + change.name + "': expected fence " +
+                   std::to_string(change.fence.value()) + ", found fence " +
                    std::to_string(ref.fence.value()) +
                    "; another writer took over: stop writing, or take a new "
                    "fence");
   }
-  if (ref.version != expected_version) {
-    return Aborted("ref '" + name + "': expected version " +
-                   std::to_string(expected_version) + ", found version " +
-                   std::to_string(ref.version) +
+  if (ref.version != change.expected_version) {
+    return Aborted("ref '" + change.name + "': expected version " +
+                   std::to_string(change.expected_version) +
+                   ", found version " + std::to_string(ref.version) +
                    "; read it again and decide anew");
   }
-  ref.version = expected_version + 1;
-  ref.value = value;
-  AGENTMEM_RETURN_IF_ERROR(Write(name, ref));
-  return ref.version;
+  ref.version = change.remove ? 0 : change.expected_version + 1;
+  ref.value = change.remove ? std::string() : change.value;
+  return Named{change.name, std::move(ref)};
 }
 
 absl::StatusOr<std::vector<std::string>> RocksRefStore::List(
@@ -100,14 +126,39 @@ absl::StatusOr<Ref> RocksRefStore::Read(const std::string& name) {
   return DecodeRef(name, value);
 }
 
-absl::Status RocksRefStore::Write(const std::string& name, const Ref& ref) {
+absl::Status RocksRefStore::Write(std::span<const Named> refs,
+                                  std::span<const RefBlock> blocks) {
   rocksdb::WriteBatch batch;
   {
     AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<OpenedRocks> opened,
                               database_->Use());
-    AGENTMEM_RETURN_IF_ERROR(
-        RocksStatus(batch.Put(opened->refs(), name, EncodeRef(ref)),
-                    "making ref '" + name + "'", database_->path()));
+    for (const RefBlock& block : blocks) {
+      const StoreKey key = EncodeStoreKey(block.tenant, block.key);
+      const RecordHeader header = MakeRecordHeader(
+          block.tenant, block.key, BlockClass::kState, block.bytes);
+      const rocksdb::Slice record[] = {
+          {reinterpret_cast<const char*>(&header), sizeof(header)},
+          {block.bytes.data(), block.bytes.size()}};
+      const rocksdb::Slice name(key.data(), key.size());
+      const LocationRecord location = MakeLocation(
+          BlockClass::kState, static_cast<std::uint32_t>(block.bytes.size()));
+      rocksdb::Status status =
+          batch.Put(opened->blocks(), rocksdb::SliceParts(&name, 1),
+                    rocksdb::SliceParts(record, 2));
+      if (status.ok()) {
+        status = batch.Put(
+            opened->locations(), name,
+            {reinterpret_cast<const char*>(&location), sizeof(location)});
+      }
+      AGENTMEM_RETURN_IF_ERROR(
+          RocksStatus(status, "making " + BlockName(block.tenant, block.key),
+                      database_->path()));
+    }
+    for (const Named& named : refs) {
+      AGENTMEM_RETURN_IF_ERROR(RocksStatus(
+          batch.Put(opened->refs(), named.name, EncodeRef(named.ref)),
+          "making ref '" + named.name + "'", database_->path()));
+    }
   }  // Write may have to close the database: no use is held then
   rocksdb::WriteOptions synced;
   synced.sync = true;

@@ -20,17 +20,26 @@ class RocksRefStore final : public RefStore {
   explicit RocksRefStore(RocksDatabase* database) : database_(database) {}
 
   absl::StatusOr<Ref> Get(const std::string& name) override;
+  absl::StatusOr<Ref> Read(const std::string& name) override;
   absl::StatusOr<Fence> AcquireFence(const std::string& name) override;
   absl::StatusOr<std::uint64_t> CompareAndSwap(
       const std::string& name, std::uint64_t expected_version, Fence fence,
       const std::string& value) override;
+  absl::Status Commit(std::span<const RefChange> changes,
+                      std::span<const RefBlock> blocks) override;
   absl::StatusOr<std::vector<std::string>> List(
       const std::string& prefix) override;
 
  private:
-  // The stored ref, or one of version 0 and fence 0.
-  absl::StatusOr<Ref> Read(const std::string& name);
-  absl::Status Write(const std::string& name, const Ref& ref)
+  struct Named {
+    std::string name;
+    Ref ref;
+  };
+  // The ref as `change` makes it.
+  absl::StatusOr<Named> Changed(const RefChange& change)
+      AGENTMEM_REQUIRES(mutex_);
+  absl::Status Write(std::span<const Named> refs,
+                     std::span<const RefBlock> blocks)
       AGENTMEM_REQUIRES(mutex_);
 
   RocksDatabase* const database_;

@@ -101,5 +101,44 @@ TEST_F(RocksRefStoreTest, NamesAndValuesOutOfRangeAreRefused) {
   EXPECT_EQ(refs().Get(name)->value, value);
 }
 
+TEST_F(RocksRefStoreTest, ACommitChangesAllRefsAndBlocksOrNothing) {
+  const Fence a = refs().AcquireFence("a").value();
+  const std::string bytes(70000, 'x');
+  const Key key = {1, {2, 3, 4}};
+  const RefBlock block = {TenantId(7), key, bytes};
+  RefChange changes[] = {{"a", 0, a, "one", false}, {"b", 1, Fence(0), "two"}};
+  // "b" has no version 1: "a" must not move, and the block not be there.
+  EXPECT_EQ(refs().Commit(changes, {&block, 1}).code(),
+            absl::StatusCode::kAborted);
+  EXPECT_EQ(refs().Get("a").status().code(), absl::StatusCode::kNotFound);
+  const auto stored = [this] {
+    std::uint64_t count = 0;
+    EXPECT_TRUE(
+        store_->blocks().Scan([&](const StoredBlock&) { ++count; }).ok());
+    return count;
+  };
+  EXPECT_EQ(stored(), 0u);
+  changes[1].expected_version = 0;
+  ASSERT_TRUE(refs().Commit(changes, {&block, 1}).ok());
+  store_.reset();
+  store_ = OpenStore(directory_.path());
+  EXPECT_EQ(refs().Get("a")->value, "one");
+  EXPECT_EQ(refs().Get("b")->value, "two");
+  EXPECT_EQ(stored(), 1u);
+}
+
+TEST_F(RocksRefStoreTest, ARemovedRefHasNoValueAndKeepsItsFence) {
+  const Fence fence = refs().AcquireFence("head").value();
+  ASSERT_TRUE(refs().CompareAndSwap("head", 0, fence, "a").ok());
+  const RefChange gone = {"head", 1, fence, "", true};
+  ASSERT_TRUE(refs().Commit({&gone, 1}, {}).ok());
+  EXPECT_EQ(refs().Get("head").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(refs().List("").value(), Names());
+  EXPECT_EQ(refs().Read("head")->fence, fence);
+  EXPECT_EQ(refs().AcquireFence("head").value(), Fence(2));
+  EXPECT_EQ(refs().CompareAndSwap("head", 0, fence, "b").status().code(),
+            absl::StatusCode::kAborted);
+}
+
 }  // namespace
 }  // namespace agentmem
