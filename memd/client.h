@@ -33,6 +33,7 @@ struct ClientIdentity {
   std::int32_t pid = 0;
   std::uint32_t uid = 0;
   std::uint64_t start_time = 0;
+  bool is_port = false;  // a thread of memd: no quotas, and ops of its own
 };
 
 class Client {

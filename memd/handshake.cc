@@ -75,11 +75,12 @@ absl::StatusOr<HelloRequest> ParseHello(const void* packet, std::size_t bytes) {
   AGENTMEM_ASSIGN_OR_RETURN(
       request.client_name,
       Field(hello.client_name, sizeof(hello.client_name), "client name"));
-  if ((hello.flags & ~kHelloConfined) != 0) {
+  if ((hello.flags & ~(kHelloConfined | kHelloAgents)) != 0) {
     return InvalidArgument("hello: unknown flags " +
                            std::to_string(hello.flags));
   }
   request.confined = hello.flags & kHelloConfined;
+  request.agents = hello.flags & kHelloAgents;
   return request;
 }
 

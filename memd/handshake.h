@@ -16,6 +16,7 @@ struct HelloRequest {
   std::string tenant;
   std::string client_name;
   bool confined = false;
+  bool agents = false;
 };
 
 // `bytes` of a packet from a stranger.

@@ -119,7 +119,11 @@ void Reactor::Run() {
   TouchAhead();
   for (std::uint64_t turn = 0;; ++turn) {
     const TimeNs now = clock_->Now();
-    if (stop_.load(std::memory_order_relaxed) && !draining_) {
+    // First the agents, which need their blocks written, then the blocks.
+    if (stop_.load(std::memory_order_relaxed) && stop_until_ == 0) {
+      stop_until_ = now + options_.drain_ns_max;
+    }
+    if (stop_until_ != 0 && !draining_ && AgentsStopped(now)) {
       draining_ = true;
       drain_until_ = now + options_.drain_ns_max;
       node_->BeginDrain();
@@ -140,6 +144,15 @@ void Reactor::Run() {
     ended_ = true;
   }
   RunPosted();
+}
+
+bool Reactor::AgentsStopped(TimeNs now) {
+  if (options_.agents == nullptr || options_.agents->Stopped()) return true;
+  if (now < stop_until_) return false;
+  LogError(
+      "agents did not end in time: what they acknowledged as visible "
+      "only may be lost");
+  return true;
 }
 
 std::size_t Reactor::Turn(TimeNs now) {
@@ -177,6 +190,13 @@ void Reactor::Tell() {
       auto found = tenant->clients().find(id);
       if (found == tenant->clients().end()) continue;
       if (!found->second->TakeSignal()) continue;
+      if (found->second->identity().is_port) {
+        const std::uint64_t one = 1;
+        [[maybe_unused]] const ssize_t put =
+            ::write(connections_.find(id.value())->second->wake.get(), &one,
+                    sizeof(one));
+        continue;
+      }
       syscall(SYS_futex, &found->second->file().header().completion_signal,
               FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
     }
@@ -184,10 +204,10 @@ void Reactor::Tell() {
 }
 
 int Reactor::TimeoutMs(TimeNs now) const {
-  if (connections_.empty() && !draining_ && !node_->restless()) return -1;
+  if (connections_.empty() && stop_until_ == 0 && !node_->restless()) return -1;
   const DurationNs until =
-      draining_ ? std::min<DurationNs>(next_tick_ - now, kTickSoonNs)
-                : next_tick_ - now;
+      stop_until_ != 0 ? std::min<DurationNs>(next_tick_ - now, kTickSoonNs)
+                       : next_tick_ - now;
   return static_cast<int>(
       std::max<DurationNs>(0, (until + kMillisecondNs - 1) / kMillisecondNs));
 }

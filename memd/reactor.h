@@ -26,6 +26,8 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/unique_fd.h"
+#include "memd/agents/agent_door.h"
+#include "memd/agents/port_source.h"
 #include "memd/dram/shared_memory.h"
 #include "memd/handshake.h"
 #include "memd/node.h"
@@ -53,9 +55,14 @@ struct ReactorOptions {
   std::uint64_t instance = 0;
   std::function<std::uint64_t()> disk_bytes;
   Populator* populator = nullptr;  // may be missing: first writers touch
+  AgentDoor* agents = nullptr;     // may be missing: agents are refused
 };
 
-class Reactor final : public AdminBackend {
+// The process at the other end, by a descriptor that no reuse of its pid can
+// turn into another; invalid when there is none.
+UniqueFd ProcessOf(int socket, std::int32_t pid);
+
+class Reactor final : public AdminBackend, public PortSource {
  public:
   Reactor(const ReactorOptions& options, const Clock* clock, Node* node,
           BlockStore* store, std::vector<TenantDoor> doors);
@@ -75,14 +82,20 @@ class Reactor final : public AdminBackend {
   absl::StatusOr<NodeSnapshot> Snapshot() override;
   absl::StatusOr<BlockSnapshot> ShowBlock(const std::string& tenant,
                                           const Key& key) override;
+  absl::StatusOr<PortHandle> OpenPort(const std::string& tenant,
+                                      const std::string& name,
+                                      std::int32_t pid) override;
+  void SetAgents(AgentDoor* agents) { options_.agents = agents; }  // before Run
 
  private:
-  static constexpr std::size_t kPostedMax = 64;  // gRPC threads: far fewer
+  // gRPC threads are far fewer; a thread for each client with agents.
+  static constexpr std::size_t kPostedMax = 8192;
 
   struct Connection {
     UniqueFd socket;
     UniqueFd process;   // pidfd
     UniqueFd doorbell;  // eventfd
+    UniqueFd wake;      // eventfd; ports only, in place of a futex
     SharedMemory file;
     Tenant* tenant = nullptr;
     Client* client = nullptr;  // nullptr: has not said hello
@@ -99,6 +112,7 @@ class Reactor final : public AdminBackend {
   void Tell();
   void RunPosted();
   void TouchAhead();
+  bool AgentsStopped(TimeNs now);
   int TimeoutMs(TimeNs now) const;
   void Watch(int fd, std::uint64_t tag, std::uint32_t events);
   void Activate(std::uint64_t id);
@@ -113,7 +127,13 @@ class Reactor final : public AdminBackend {
   void End(std::uint64_t id, TimeNs now);
   void DropStrangers(TimeNs now);
 
-  const ReactorOptions options_;
+  // reactor_ports.cc
+  absl::StatusOr<PortHandle> AttachPort(const std::string& tenant,
+                                        const std::string& name,
+                                        std::int32_t pid);
+  absl::Status HandOver(std::uint64_t id, const HelloRequest& hello);
+
+  ReactorOptions options_;
   const Clock* const clock_;
   Node* const node_;
   BlockStore* const store_;
@@ -127,8 +147,10 @@ class Reactor final : public AdminBackend {
   absl::flat_hash_map<std::uint64_t, std::unique_ptr<Connection>> connections_;
   std::uint64_t next_id_ = 16;  // below: tags of the fixed descriptors
   std::vector<std::uint64_t> active_;
+  std::size_t ports_ = 0;
   std::size_t strangers_ = 0;  // connections that have not said hello
   bool draining_ = false;
+  TimeNs stop_until_ = 0;  // 0: nobody said Stop
   TimeNs drain_until_ = 0;
   TimeNs last_work_ = 0;
   TimeNs next_tick_ = 0;

@@ -27,18 +27,6 @@ constexpr DurationNs kHelloNs = 5 * kSecondNs;
 // Strangers at a time: each may cost a descriptor for kHelloNs.
 constexpr std::size_t kStrangersMax = 256;
 
-// The process at the other end, by a descriptor that no reuse of its pid can
-// turn into another. From the socket itself where the kernel can (6.5).
-UniqueFd ProcessOf(int socket, std::int32_t pid) {
-  int fd = -1;
-  socklen_t bytes = sizeof(fd);
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &bytes) == 0) {
-    return UniqueFd(fd);
-  }
-  if (errno != ENOPROTOOPT) return UniqueFd();
-  return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-}
-
 // Field 22 of /proc/PID/stat; 0 when it cannot be read.
 std::uint64_t StartTimeOf(std::int32_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
@@ -78,6 +66,16 @@ bool SendWithDescriptors(int socket, const void* message, std::size_t bytes,
 
 }  // namespace
 
+UniqueFd ProcessOf(int socket, std::int32_t pid) {
+  int fd = -1;
+  socklen_t bytes = sizeof(fd);
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &bytes) == 0) {
+    return UniqueFd(fd);
+  }
+  if (errno != ENOPROTOOPT) return UniqueFd();
+  return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+}
+
 void Reactor::Accept(TimeNs now) {
   for (;;) {
     UniqueFd socket(accept4(listener_.get(), nullptr, nullptr,
@@ -105,11 +103,12 @@ void Reactor::Accept(TimeNs now) {
     } else if (draining_) {
       Refuse(id, Unavailable("memd is shutting down; try again"));
     } else if (strangers_ > kStrangersMax ||
-               connections_.size() > options_.clients_max) {
-      Refuse(id, ResourceExhausted("memd has " +
-                                   std::to_string(connections_.size() - 1) +
-                                   " connections; clients_max is " +
-                                   std::to_string(options_.clients_max)));
+               connections_.size() - ports_ > options_.clients_max) {
+      Refuse(id, ResourceExhausted(
+                     "memd has " +
+                     std::to_string(connections_.size() - ports_ - 1) +
+                     " connections; clients_max is " +
+                     std::to_string(options_.clients_max)));
     } else {
       Watch(fd, id * 4, EPOLLIN);
     }
@@ -141,8 +140,9 @@ void Reactor::OnSocket(std::uint64_t id, TimeNs now) {
     return;
   }
   const auto hello = ParseHello(packet, static_cast<std::size_t>(got));
-  const absl::Status status =
-      hello.ok() ? Attach(id, *hello, now) : hello.status();
+  const absl::Status status = !hello.ok()     ? hello.status()
+                              : hello->agents ? HandOver(id, *hello)
+                                              : Attach(id, *hello, now);
   if (!status.ok()) Refuse(id, status);
 }
 
@@ -236,6 +236,7 @@ void Reactor::Refuse(std::uint64_t id, const absl::Status& status) {
 
 void Reactor::End(std::uint64_t id, TimeNs now) {
   auto found = connections_.find(id);
+  if (found->second->wake.valid()) --ports_;
   if (found->second->client != nullptr) {
     found->second->tenant->RemoveClient(ClientId(id), now);
   } else {

@@ -94,6 +94,7 @@ void Tenant::Tick(TimeNs now) {
   }
   ApplyDecisions(now);
   PumpStore(now);
+  if (!demotes_.empty()) DemoteWanted(now);
   RetryRoomWaiters(now);
   ExpireWaiters(now);
 }
@@ -102,7 +103,7 @@ bool Tenant::restless() const {
   return !limbo_.empty() || !room_waiters_.empty() || !loads_.empty() ||
          !load_queue_.empty() || !urgent_writes_.empty() ||
          !lazy_writes_.empty() || !delete_queue_.empty() ||
-         !failed_writes_.empty();
+         !failed_writes_.empty() || !demotes_.empty();
 }
 
 void Tenant::BeginDrain() {

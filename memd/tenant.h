@@ -200,6 +200,7 @@ class Tenant {
   void Release(Client* client, const SubmissionEntry& entry);
   void WantGrants(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Abandon(Client* client, const SubmissionEntry& entry);
+  void MakeDurable(Client* client, const SubmissionEntry& entry, TimeNs now);
   bool GiveGrants(Client* client, std::uint32_t length, std::uint32_t count,
                   Need need, TimeNs now);
   bool OverGrantQuota(const Client& client, std::uint8_t size_class) const;
@@ -219,6 +220,12 @@ class Tenant {
   };
   PoolUse FindPoolUse();
   void FailForRoom(const OpRef& op, const PoolUse& use);
+
+  // tenant_ports.cc: what memd's own ports ask.
+  void HandlePort(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void NoteStored(const Key& key, std::uint32_t length, BlockClass block_class);
+  void Drop(const OpRef& op, const Key& key, TimeNs now);
+  void DemoteWanted(TimeNs now);
 
   // tenant_dram.cc: slots, eviction, limbo.
   std::uint32_t Allocate(std::uint8_t size_class, Need need, TimeNs now);
@@ -319,6 +326,9 @@ class Tenant {
   absl::flat_hash_map<std::uint64_t, Inflight> inflight_;
   std::uint64_t next_ticket_ = 0;
   std::uint64_t next_copy_ = 0;
+  // kMakeDurable of blocks that are only below: written again when loaded.
+  absl::flat_hash_map<Key, std::vector<OpRef>> durable_loads_;
+  std::deque<QueuedWrite> demotes_;    // to leave DRAM once they are below
   std::deque<Key> stored_cache_fifo_;  // oldest first, for the store's quota
 
   std::vector<ClientId> signalled_;

@@ -22,6 +22,7 @@ std::size_t Tenant::Drain(Client* client, std::size_t count_max, TimeNs now) {
   if (count != 0) {
     ApplyDecisions(now);
     PumpStore(now);
+    if (!demotes_.empty()) DemoteWanted(now);
   }
   if (retry_wanted_) RetryRoomWaiters(now);
   return count;
@@ -49,6 +50,13 @@ void Tenant::Handle(Client* client, const SubmissionEntry& entry, TimeNs now) {
       client->Dismiss();
       client->closed = true;  // the reactor removes it
       return;
+    case Op::kMakeDurable:
+      return MakeDurable(client, entry, now);
+    case Op::kAddStored:
+    case Op::kDrop:
+    case Op::kDemote:
+      if (client->identity().is_port) return HandlePort(client, entry, now);
+      break;
     case Op::kNone:
       break;
   }
@@ -113,6 +121,9 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
     GiveGrants(client, SizeClassBytes(size_class), 1, Need::kAhead, now);
     return;
   } else {
+    if (client->identity().is_port && (entry.flags & kPublishStored) != 0) {
+      NoteStored(entry.key, entry.length, entry.block_class);
+    }
     PublishSlot(slot, entry.key, entry.length, entry.block_class,
                 tiering::InsertCause::kPut, now);
   }
@@ -255,6 +266,13 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
     ++promotions_;
     PublishSlot(op.slot, op.key, op.length, record->second.block_class,
                 tiering::InsertCause::kPromoted, now);
+    if (auto wanted = durable_loads_.find(op.key);
+        wanted != durable_loads_.end()) {
+      durable_waiters_[op.slot] = std::move(wanted->second);
+      durable_loads_.erase(wanted);
+      slots_[op.slot].awaited = true;
+      QueueWrite(op.slot, true);
+    }
   } else {
     FreeSlot(op.slot);  // put meanwhile, failed, or dropped for quota
   }
@@ -279,6 +297,14 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
 
 void Tenant::AnswerLoad(const std::vector<OpRef>& waiters, const Inflight& op,
                         Code code, bool lost, TimeNs now) {
+  if (auto wanted = durable_loads_.find(op.key);
+      wanted != durable_loads_.end()) {
+    for (const OpRef& waiter : wanted->second) {
+      Fail(waiter, lost ? Code::kDataLoss : Code::kUnavailable,
+           lost ? Reason::kCorrupt : Reason::kStoreFailed);
+    }
+    durable_loads_.erase(wanted);
+  }
   const auto record = directory_.find(op.key);
   const bool here =
       record != directory_.end() && record->second.slot != kNoSlot;
@@ -325,7 +351,7 @@ bool Tenant::AddHold(Client* client, std::uint32_t slot, TimeNs now) {
     return true;
   }
   // One block is always allowed: a quota below it would mean "never".
-  if (client->held_bytes != 0 &&
+  if (client->held_bytes != 0 && !client->identity().is_port &&
       client->held_bytes + bytes > options_.hold_quota_bytes) {
     return false;
   }
@@ -393,7 +419,7 @@ void Tenant::WantGrants(Client* client, const SubmissionEntry& entry,
 
 bool Tenant::OverGrantQuota(const Client& client,
                             std::uint8_t size_class) const {
-  return client.granted_bytes != 0 &&
+  return client.granted_bytes != 0 && !client.identity().is_port &&
          client.granted_bytes + SizeClassBytes(size_class) >
              options_.grant_quota_bytes;
 }
@@ -434,6 +460,32 @@ void Tenant::Abandon(Client* client, const SubmissionEntry& entry) {
   client->Dismiss();
   const std::uint32_t slot = client->Settle(entry.grant, entry.sequence);
   if (slot != kNoSlot) FreeSlot(slot);
+}
+
+void Tenant::MakeDurable(Client* client, const SubmissionEntry& entry,
+                         TimeNs now) {
+  const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
+  auto found = directory_.find(entry.key);
+  if (found == directory_.end()) {
+    return Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
+  }
+  const BlockRecord& record = found->second;
+  if (record.corrupt) return Fail(op, Code::kDataLoss, Reason::kCorrupt);
+  if (record.stored == Stored::kDurable) return Answer(op);
+  if (record.slot != kNoSlot) {
+    durable_waiters_[record.slot].push_back(op);
+    slots_[record.slot].awaited = true;
+    QueueWrite(record.slot, true);
+    return;
+  }
+  durable_loads_[entry.key].push_back(op);
+  if (loads_.try_emplace(entry.key).second) {
+    StartLoad(entry.key, now);
+  }
+  if (!loads_.contains(entry.key)) {  // a load ahead found no room
+    durable_loads_.erase(entry.key);
+    Fail(op, Code::kUnavailable, Reason::kStoreFailed);
+  }
 }
 
 }  // namespace agentmem

@@ -158,6 +158,7 @@ void Tenant::OnStoreCompletion(const StoreCompletion& completion, TimeNs now) {
 void Tenant::AfterCompletions(TimeNs now) {
   ApplyDecisions(now);
   PumpStore(now);
+  if (!demotes_.empty()) DemoteWanted(now);
   if (retry_wanted_) RetryRoomWaiters(now);
 }
 

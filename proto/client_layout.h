@@ -103,14 +103,24 @@ enum class Op : std::uint8_t {
   kExtentReleased = 8,  // token of an extent-retire message; not answered
   kClose = 9,           // the client ends: pins, holds and grants are void from
                         // here on; not answered. (Socket EOF means nothing.)
+  kMakeDurable = 10,    // key: answered when the block is on stable storage
+
+  // Of memd's own ports (regions); from others: INVALID_ARGUMENT.
+  kAddStored = 32,  // key, length, class: the store has this block
+  kDrop = 33,       // key: gone from every tier. UNAVAILABLE: in use now
+  kDemote = 34,     // key: out of DRAM as soon as a copy is below; answered at
+                    // once
 };
+
+// SubmissionEntry.flags of a port's kPublish: the store has the block already.
+inline constexpr std::uint8_t kPublishStored = 1;
 
 struct SubmissionEntry {
   std::uint64_t op_id;  // the client's; comes back in the completion
   Op op;
   BlockClass block_class;
   Ack ack;
-  std::uint8_t flags;  // 0
+  std::uint8_t flags;  // kPublish...; 0 of clients
   std::uint32_t grant;
   std::uint64_t sequence;  // grant sequence, or slot generation, or token
   Key key;

@@ -1,0 +1,38 @@
+// The reactor's way to the agents: it hands over connections that said
+// kHelloAgents, once it has found their tenant and their process.
+//
+// Ownership: Adopt takes the descriptors. Threads: Adopt from the reactor's,
+// and never waits. Errors: answered on the socket by who adopted it.
+#ifndef AGENTMEM_MEMD_AGENTS_AGENT_DOOR_H_
+#define AGENTMEM_MEMD_AGENTS_AGENT_DOOR_H_
+
+#include <cstdint>
+#include <string>
+
+#include "base/unique_fd.h"
+#include "proto/types.h"
+
+namespace agentmem {
+
+struct AgentPeer {
+  UniqueFd socket;
+  UniqueFd process;  // pidfd
+  std::string tenant;
+  TenantId tenant_id;
+  std::string client_name;
+  std::int32_t pid = 0;
+  std::uint32_t uid = 0;
+};
+
+class AgentDoor {
+ public:
+  virtual ~AgentDoor() = default;
+  virtual void Adopt(AgentPeer peer) = 0;
+  // No new peers; every agent writes down what it acknowledged. Asked again
+  // until it says true.
+  virtual bool Stopped() = 0;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_AGENTS_AGENT_DOOR_H_
