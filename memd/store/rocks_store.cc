@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "memd/store/direct_segment_io.h"
 #include "memd/store/rocks_block_store.h"
 #include "memd/store/rocks_database.h"
 #include "memd/store/rocks_ref_store.h"
@@ -23,18 +24,23 @@ absl::Status CheckRange(const char* field, std::uint32_t value,
 
 class OpenedRocksStore final : public RocksStore {
  public:
-  OpenedRocksStore(std::unique_ptr<RocksDatabase> database,
+  OpenedRocksStore(std::unique_ptr<DirectSegmentIo> io,
+                   std::unique_ptr<RocksDatabase> database,
                    std::unique_ptr<RocksBlockStore> blocks)
-      : database_(std::move(database)),
+      : io_(std::move(io)),
+        database_(std::move(database)),
         refs_(database_.get()),
         blocks_(std::move(blocks)) {}
 
   BlockStore& blocks() override { return *blocks_; }
   RefStore& refs() override { return refs_; }
-  std::uint64_t disk_bytes() override { return database_->DiskBytes(); }
+  std::uint64_t disk_bytes() override {
+    return database_->DiskBytes() + blocks_->segment_bytes();
+  }
 
  private:
   // In this order: the threads of blocks_ end before the database closes.
+  std::unique_ptr<DirectSegmentIo> io_;
   std::unique_ptr<RocksDatabase> database_;
   RocksRefStore refs_;
   std::unique_ptr<RocksBlockStore> blocks_;
@@ -52,12 +58,15 @@ absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(
       CheckRange("queue_ops_max", options.queue_ops_max, kQueueOpsMax));
   AGENTMEM_ASSIGN_OR_RETURN(std::unique_ptr<RocksDatabase> database,
                             RocksDatabase::Open(options.path));
+  auto disk = std::make_unique<DirectSegmentIo>();
+  SegmentIo* const io =
+      options.segment_io == nullptr ? disk.get() : options.segment_io;
   AGENTMEM_ASSIGN_OR_RETURN(
       std::unique_ptr<RocksBlockStore> blocks,
-      RocksBlockStore::Start(database.get(), options.read_threads,
+      RocksBlockStore::Start(database.get(), io, options.read_threads,
                              options.write_threads, options.queue_ops_max));
   return std::unique_ptr<RocksStore>(std::make_unique<OpenedRocksStore>(
-      std::move(database), std::move(blocks)));
+      std::move(disk), std::move(database), std::move(blocks)));
 }
 
 }  // namespace agentmem
