@@ -60,16 +60,12 @@ RocksBlockStore::RocksBlockStore(RocksDatabase* database,
 absl::Status RocksBlockStore::OpenSegments(SegmentIo* io) {
   AGENTMEM_ASSIGN_OR_RETURN(
       segments_, SegmentSet::Open(database_->path() + "/segments", io));
-  AGENTMEM_RETURN_IF_ERROR(
-      ScanLocations(database_, [this](const BlockLocation& location) {
-        if (!location.place.in_segment()) return;
-        segments_->AddLive(location.place, location.block.length);
-      }));
+  AGENTMEM_RETURN_IF_ERROR(ScanLocations(
+      database_,
+      [this](const BlockLocation& location) { segments_->AddLive(location); }));
   AGENTMEM_RETURN_IF_ERROR(segments_->SweepOrphans(
-      [this](const std::function<void(const SegmentPlace&)>& visit) {
-        return ScanLocations(database_, [&](const BlockLocation& location) {
-          if (location.place.in_segment()) visit(location.place);
-        });
+      [this](const std::function<void(const BlockLocation&)>& visit) {
+        return ScanLocations(database_, visit);
       }));
   reclaimer_ = std::make_unique<SpaceReclaimer>(database_, segments_.get());
   return absl::OkStatus();

@@ -1,5 +1,6 @@
 #include "memd/store/rocks_store.h"
 
+#include <filesystem>
 #include <utility>
 
 #include "base/status.h"
@@ -7,6 +8,7 @@
 #include "memd/store/rocks_block_store.h"
 #include "memd/store/rocks_database.h"
 #include "memd/store/rocks_ref_store.h"
+#include "memd/store/segment_set.h"
 
 namespace agentmem {
 namespace {
@@ -46,6 +48,21 @@ class OpenedRocksStore final : public RocksStore {
   std::unique_ptr<RocksBlockStore> blocks_;
 };
 
+// Segments whose database is gone are not this store's to sweep away. Before
+// the database is made, or the next start would find one.
+absl::Status CheckNoSegmentsAlone(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::exists(path + "/CURRENT", error)) {
+    return absl::OkStatus();
+  }
+  const auto segments = ListSegments(path + "/segments");
+  if (!segments.ok() || segments->empty()) return absl::OkStatus();
+  return FailedPrecondition(
+      "the store in " + path + " has " + std::to_string(segments->size()) +
+      " segments and no database: restore its other files, or name another "
+      "directory");
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(
@@ -56,6 +73,7 @@ absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(
       CheckRange("write_threads", options.write_threads, kThreadsMax));
   AGENTMEM_RETURN_IF_ERROR(
       CheckRange("queue_ops_max", options.queue_ops_max, kQueueOpsMax));
+  AGENTMEM_RETURN_IF_ERROR(CheckNoSegmentsAlone(options.path));
   AGENTMEM_ASSIGN_OR_RETURN(std::unique_ptr<RocksDatabase> database,
                             RocksDatabase::Open(options.path));
   auto disk = std::make_unique<DirectSegmentIo>();

@@ -42,8 +42,9 @@ struct RocksStoreOptions {
 class RocksStore {
  public:
   virtual ~RocksStore() = default;
-  // Opens or makes the database. FAILED_PRECONDITION: the format is of another
-  // version (both named), or another process holds the lock.
+  // Opens or makes the store. FAILED_PRECONDITION: the format is of another
+  // version (both named), another process holds the lock, or there are segments
+  // without a database.
   static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
       const RocksStoreOptions& options);
 

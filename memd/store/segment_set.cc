@@ -77,14 +77,16 @@ std::string SegmentSet::PathOf(std::uint64_t segment) const {
   return directory_ + "/" + SegmentFileName(segment);
 }
 
-void SegmentSet::AddLive(const SegmentPlace& place, std::uint32_t length) {
+void SegmentSet::AddLive(const BlockLocation& location) {
+  const SegmentPlace& place = location.place;
+  if (!place.in_segment()) return;
   MutexLock lock(&mutex_);
   // A number that a location names is never given again.
   next_segment_ = std::max(next_segment_, place.segment + 1);
   const auto found = segments_.find(place.segment);
   if (found == segments_.end()) return;  // reading it says so
   ++found->second.live_records;
-  found->second.live_bytes += SegmentAlignUp(length);
+  found->second.live_bytes += SegmentAlignUp(location.block.length);
 }
 
 std::set<std::uint64_t> SegmentSet::Suspects() {
@@ -112,11 +114,12 @@ absl::Status SegmentSet::SweepOrphans(const VisitLive& visit_live) {
   }
   const std::set<std::uint64_t> suspects = Suspects();
   if (suspects.empty()) return absl::OkStatus();
-  std::map<std::uint64_t, std::set<std::uint64_t>> live;
-  AGENTMEM_RETURN_IF_ERROR(visit_live([&](const SegmentPlace& place) {
-    if (suspects.count(place.segment) != 0) {
-      live[place.segment].insert(place.offset);
-    }
+  std::map<std::uint64_t, std::map<std::uint64_t, std::uint64_t>> live;
+  AGENTMEM_RETURN_IF_ERROR(visit_live([&](const BlockLocation& location) {
+    const SegmentPlace& place = location.place;
+    if (suspects.count(place.segment) == 0) return;
+    live[place.segment][place.offset] =
+        place.offset + SegmentAlignUp(location.block.length);
   }));
   for (const std::uint64_t number : suspects) {
     AGENTMEM_RETURN_IF_ERROR(SweepSegment(number, live[number]));
@@ -125,7 +128,7 @@ absl::Status SegmentSet::SweepOrphans(const VisitLive& visit_live) {
 }
 
 absl::Status SegmentSet::SweepSegment(
-    std::uint64_t segment, const std::set<std::uint64_t>& live_offsets) {
+    std::uint64_t segment, const std::map<std::uint64_t, std::uint64_t>& live) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<SegmentFile> file,
                             Get(segment));
   std::vector<SegmentRange> dead;
@@ -134,16 +137,14 @@ absl::Status SegmentSet::SweepSegment(
       WalkSegment(io_, *file, [&](const SegmentHeaderSector& sector) {
         for (std::uint32_t i = 0; i < sector.group.records; ++i) {
           const SegmentRecord& record = sector.records[i];
-          if (live_offsets.count(record.offset) != 0) continue;
+          if (live.count(record.offset) != 0) continue;
           dead.push_back(
               {segment, record.offset, SegmentAlignUp(record.length), 0});
         }
       }));
   // A header may be lost where its records are not (the power failed): behind
   // the last one of those nothing is.
-  if (!live_offsets.empty()) {
-    end = std::max(end, *live_offsets.rbegin() + kMaxBlockBytes);
-  }
+  if (!live.empty()) end = std::max(end, live.rbegin()->second);
   struct stat info;
   if (::fstat(file->fd.get(), &info) == 0 &&
       static_cast<std::uint64_t>(info.st_size) > end) {

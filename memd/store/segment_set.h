@@ -50,9 +50,9 @@ absl::StatusOr<std::set<std::uint64_t>> ListSegments(
 
 class SegmentSet {
  public:
-  // Calls its argument for the place of every live record.
+  // Calls its argument for the location of every live record.
   using VisitLive = std::function<absl::Status(
-      const std::function<void(const SegmentPlace&)>&)>;
+      const std::function<void(const BlockLocation&)>&)>;
 
   static constexpr std::size_t kOpenFilesMax = 128;
 
@@ -61,7 +61,7 @@ class SegmentSet {
       const std::string& directory, SegmentIo* io);
 
   // A record that a location names.
-  void AddLive(const SegmentPlace& place, std::uint32_t length);
+  void AddLive(const BlockLocation& location);
 
   // After all AddLive: gives back what a crash left: segments without a live
   // record, and the space of records without a location.
@@ -109,8 +109,9 @@ class SegmentSet {
   std::string PathOf(std::uint64_t segment) const;
   // What may hold space that nothing names.
   std::set<std::uint64_t> Suspects();
+  // `live`: the offsets of the records that live, and their ends.
   absl::Status SweepSegment(std::uint64_t segment,
-                            const std::set<std::uint64_t>& live_offsets);
+                            const std::map<std::uint64_t, std::uint64_t>& live);
   // Unlinks the segment if it can go.
   absl::Status RemoveIfEmpty(std::uint64_t segment);
   void KeepOpen(std::uint64_t segment, std::shared_ptr<SegmentFile> file)

@@ -277,9 +277,11 @@ struct Acknowledged {
   }
 };
 
-// Runs a child until the `count`-th notice of `moment`, or its end.
+// Runs a child until the `count`-th notice of `moment`, or its end. `moments`:
+// all those of which notices came.
 void RunAndKill(const std::string& path, std::uint32_t round, Moment moment,
-                int count, Acknowledged* acknowledged) {
+                int count, Acknowledged* acknowledged,
+                std::set<Moment>* moments) {
   int pipe_ends[2];
   ASSERT_EQ(::pipe(pipe_ends), 0);
   const std::string number = std::to_string(round);
@@ -298,6 +300,7 @@ void RunAndKill(const std::string& path, std::uint32_t round, Moment moment,
   bool killed = false;
   while (::read(pipe_ends[0], &notice, sizeof(notice)) == sizeof(notice)) {
     acknowledged->Add(notice);
+    moments->insert(notice.moment);
     if (!killed && notice.moment == moment && --count == 0) {
       ::kill(child, SIGKILL);
       killed = true;
@@ -418,6 +421,7 @@ TEST(StoreCrash, WhatWasAcknowledgedSurvivesSigkillAtEveryNamedMoment) {
   // One seed, one run. Each moment comes twice: early and anywhere in a round.
   std::mt19937_64 random(20260101);
   Acknowledged acknowledged;
+  std::set<Moment> moments;
   std::uint32_t round = 0;
   for (const bool early : {true, false}) {
     for (std::uint32_t m = 0; m < std::size(kMomentNames); ++m) {
@@ -438,12 +442,13 @@ TEST(StoreCrash, WhatWasAcknowledgedSurvivesSigkillAtEveryNamedMoment) {
       const int count = 1 + static_cast<int>(random() % most);
       SCOPED_TRACE("round " + std::to_string(round) + ", killed at '" +
                    kMomentNames[m] + "' number " + std::to_string(count));
-      RunAndKill(path, round, moment, count, &acknowledged);
+      RunAndKill(path, round, moment, count, &acknowledged, &moments);
       Verify(path, acknowledged);
       if (HasFailure()) return;  // the directory is kept for a look
       ++round;
     }
   }
+  EXPECT_EQ(moments.size(), std::size(kMomentNames)) << "some never came";
   EXPECT_GT(acknowledged.put.size(), 500u) << "too little was at risk";
   EXPECT_GT(acknowledged.deleted.size(), 20u);
   std::filesystem::remove_all(path);
