@@ -14,7 +14,7 @@
 // is behind, and while the database is opened again.
 //
 // Memory, beside the operating system's page cache:
-//   blocks     3 write buffers x 8 MiB    =  24 MiB
+//   blocks     2 write buffers x 16 MiB   =  32 MiB
 //   locations  2 x 4 MiB                  =   8 MiB
 //   refs       2 x 4 MiB                  =   8 MiB
 //   default    2 x 1 MiB                  =   2 MiB
@@ -22,7 +22,7 @@
 //   a write batch per writer thread             2 MiB  (64 blocks of 32 KiB)
 //   sectors per writer and per reader thread    1 MiB  (segment_writer.h)
 //   table and blob readers, 512 files          ~8 MiB
-// In all about 69 MiB with one thread of each, and nothing for the bytes of
+// In all about 77 MiB with one thread of each, and nothing for the bytes of
 // larger blocks; a write buffer may be passed by one batch before it is
 // switched.
 #ifndef AGENTMEM_MEMD_STORE_ROCKS_DATABASE_H_

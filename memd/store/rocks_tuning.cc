@@ -11,10 +11,10 @@ namespace agentmem {
 namespace {
 
 void TuneBlocks(rocksdb::ColumnFamilyOptions* options) {
-  // Blocks of at most 32 KiB: one buffer fills while another is written, and
-  // a third lets a slow disk lag.
-  options->write_buffer_size = 8 << 20;
-  options->max_write_buffer_number = 3;
+  // Blocks of at most 32 KiB: one buffer fills while another is written. Each
+  // becomes a blob file, and of those there should not be too many.
+  options->write_buffer_size = 16 << 20;
+  options->max_write_buffer_number = 2;
   options->enable_blob_files = true;
   options->min_blob_size = 4 << 10;
   options->blob_compression_type = rocksdb::kNoCompression;

@@ -1,6 +1,8 @@
 #include "memd/store/segment_set.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -26,6 +28,18 @@ constexpr std::uint64_t kDeadHeaderBytesMax =
 // what exceeds kDeadHeaderBytesMax is found.
 constexpr std::size_t kLastSegments = 4;
 
+absl::Status MakeDirectory(const std::string& directory) {
+  const std::string what =
+      "the segments' directory " + directory + " cannot be made";
+  if (::mkdir(directory.c_str(), 0700) != 0) {
+    return errno == EEXIST ? absl::OkStatus() : ErrnoStatus(what);
+  }
+  const std::string parent = directory.substr(0, directory.rfind('/'));
+  const UniqueFd fd(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || ::fsync(fd.get()) != 0) return ErrnoStatus(what);
+  return absl::OkStatus();
+}
+
 std::uint64_t AllocatedBytes(int fd) {
   struct stat info;
   if (::fstat(fd, &info) != 0) return 0;
@@ -49,10 +63,7 @@ absl::StatusOr<std::set<std::uint64_t>> ListSegments(
 
 absl::StatusOr<std::unique_ptr<SegmentSet>> SegmentSet::Open(
     const std::string& directory, SegmentIo* io) {
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return ErrnoStatus("the segments' directory " + directory +
-                       " cannot be made");
-  }
+  AGENTMEM_RETURN_IF_ERROR(MakeDirectory(directory));
   std::unique_ptr<SegmentSet> set(new SegmentSet(directory, io));
   AGENTMEM_RETURN_IF_ERROR(set->List());
   return set;
