@@ -16,7 +16,8 @@ SegmentRange RangeOf(const BlockLocation& location) {
           SegmentAlignUp(location.block.length), 1};
 }
 
-// Sorts the ranges and joins those that touch.
+// Sorts the ranges, leaves out what comes twice (a record may be freed again
+// when the database was opened anew in between) and joins those that touch.
 void Join(std::vector<SegmentRange>* ranges) {
   std::sort(ranges->begin(), ranges->end(),
             [](const SegmentRange& a, const SegmentRange& b) {
@@ -26,8 +27,9 @@ void Join(std::vector<SegmentRange>* ranges) {
   std::size_t count = 0;
   for (const SegmentRange& range : *ranges) {
     SegmentRange* const last = count > 0 ? &(*ranges)[count - 1] : nullptr;
-    if (last != nullptr && last->segment == range.segment &&
-        last->offset + last->bytes == range.offset) {
+    const bool same_segment = last != nullptr && last->segment == range.segment;
+    if (same_segment && range.offset < last->offset + last->bytes) continue;
+    if (same_segment && last->offset + last->bytes == range.offset) {
       last->bytes += range.bytes;
       last->records += range.records;
     } else {
