@@ -37,7 +37,7 @@ class ScriptedSegmentIo final : public SegmentIo {
       (void)disk_.Write(fd, parts.first(parts.size() / 2), offset);
       return fault;
     }
-    return disk_.Write(fd, parts, offset);
+    return discard_writes ? absl::OkStatus() : disk_.Write(fd, parts, offset);
   }
   absl::Status Read(int fd, std::span<iovec> parts,
                     std::uint64_t offset) override {
@@ -85,6 +85,7 @@ class ScriptedSegmentIo final : public SegmentIo {
   std::atomic<int> misaligned = 0;
   std::atomic<std::uint64_t> punched_bytes = 0;
   std::atomic<std::uint64_t> allocate_bytes_max = ~std::uint64_t{0};
+  std::atomic<bool> discard_writes = false;  // and say that they were done
   std::function<void()> before_read;  // set it while nothing is under way
 
  private:

@@ -257,6 +257,10 @@ TEST_F(SegmentStoreTest, ADurablePutIsSyncedAndAnotherOneIsNot) {
   // It may have been acknowledged as durable: what replaces it is as safe.
   PutGroup(2, 1);
   EXPECT_EQ(io_.syncs, 2);
+  // The first one too is safe after a flush.
+  const int before = io_.syncs;
+  Flush();
+  EXPECT_GT(io_.syncs, before);
 }
 
 TEST_F(SegmentStoreTest, APutWithoutSpaceFailsAloneAndPutsGoOnWithSpace) {
