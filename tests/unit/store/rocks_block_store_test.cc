@@ -145,15 +145,17 @@ TEST_F(RocksBlockStoreTest, ScanListsExactlyWhatIsThere) {
 }
 
 TEST_F(RocksBlockStoreTest, AGetWithTheWrongRoomIsRefusedAndToldTheLength) {
-  const std::string bytes = BytesOf(5000, 1);
-  Execute(blocks(), PutOp(1, bytes));
-  for (const std::size_t wrong : {4999, 5001}) {
-    std::string room(wrong, 'x');
-    const auto done = Execute(blocks(), std::vector{GetOp(1, &room)});
-    ASSERT_EQ(done.size(), 1u);
-    EXPECT_EQ(done[0].code, Code::kInvalidArgument);
-    EXPECT_EQ(done[0].length, 5000u);
-    EXPECT_EQ(room, std::string(wrong, 'x')) << "the room was written";
+  // In "blocks", and in a segment; asked for as one or the other.
+  for (const std::size_t length : {5000, 50'000}) {
+    Execute(blocks(), PutOp(length, BytesOf(length, 1)));
+    for (const std::size_t wrong : {4999, 5001, 49'999, 50'001}) {
+      std::string room(wrong, 'x');
+      const auto done = Execute(blocks(), std::vector{GetOp(length, &room)});
+      ASSERT_EQ(done.size(), 1u);
+      EXPECT_EQ(done[0].code, Code::kInvalidArgument);
+      EXPECT_EQ(done[0].length, length);
+      EXPECT_EQ(room, std::string(wrong, 'x')) << "the room was written";
+    }
   }
 }
 
