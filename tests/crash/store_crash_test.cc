@@ -360,21 +360,46 @@ Database ReadDatabase(const std::string& path) {
   return found;
 }
 
-// The bytes that a location of version 2 names.
-std::string ReadSegment(const std::string& path, const std::string& location) {
+std::string SegmentPath(const std::string& path, const std::string& location) {
   char name[32];
   std::snprintf(
       name, sizeof(name), "/segments/%016llx.seg",
       static_cast<unsigned long long>(At<std::uint64_t>(location, 16)));
-  std::ifstream file(path + name, std::ios::binary);
+  return path + name;
+}
+
+// The bytes that a location of version 2 names.
+std::string ReadSegment(const std::string& path, const std::string& location) {
+  std::ifstream file(SegmentPath(path, location), std::ios::binary);
   std::string bytes(At<std::uint32_t>(location, 4), '\0');
   file.seekg(static_cast<std::streamoff>(At<std::uint64_t>(location, 24)));
   file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   return bytes;
 }
 
+// What the groups of a segment say is in it: offset to key.
+std::map<std::uint64_t, std::uint64_t> DescribedIn(const std::string& segment) {
+  std::map<std::uint64_t, std::uint64_t> described;
+  std::ifstream file(segment, std::ios::binary);
+  std::string sector(4096, '\0');
+  for (std::uint64_t at = 0;; at += At<std::uint64_t>(sector, 32)) {
+    file.seekg(static_cast<std::streamoff>(at));
+    if (!file.read(sector.data(), 4096)) return described;
+    if (sector.substr(0, 8) != "AGEMSEG1") return described;
+    EXPECT_EQ(At<std::uint64_t>(sector, 24), at);
+    for (std::uint32_t i = 0; i < At<std::uint32_t>(sector, 12); ++i) {
+      const std::string record = sector.substr(64 + 48 * i, 48);
+      EXPECT_EQ(At<std::uint32_t>(record, 0), 3u) << "tenant";
+      const std::uint64_t key = At<std::uint64_t>(record, 8);
+      EXPECT_EQ(At<std::uint32_t>(record, 4), LengthOf(key));
+      described[At<std::uint64_t>(record, 24)] = key;
+    }
+  }
+}
+
 void Verify(const std::string& path, const Acknowledged& acknowledged) {
   const Database found = ReadDatabase(path);
+  std::map<std::string, std::map<std::uint64_t, std::uint64_t>> described;
   std::set<std::uint64_t> keys;
   std::size_t in_blocks = 0;
   for (const auto& [store_key, location] : found.locations) {
@@ -388,6 +413,12 @@ void Verify(const std::string& path, const Acknowledged& acknowledged) {
       ASSERT_EQ(location.size(), 48u);
       ASSERT_GT(LengthOf(key), 32768u);
       EXPECT_TRUE(ReadSegment(path, location) == ContentOf(key)) << key;
+      const std::string segment = SegmentPath(path, location);
+      if (!described.count(segment)) described[segment] = DescribedIn(segment);
+      const auto& records = described[segment];
+      const auto record = records.find(At<std::uint64_t>(location, 24));
+      ASSERT_NE(record, records.end()) << key << " is in no group";
+      EXPECT_EQ(record->second, key);
     } else {
       ASSERT_EQ(location.size(), 16u);
       const auto record = found.blocks.find(store_key);

@@ -350,6 +350,28 @@ TEST_F(SegmentStoreTest, DeletedAndReplacedBlocksGiveTheirSpaceBack) {
   EXPECT_LT(store_->disk_bytes(), AllocatedBytes(path_) + (1 << 20));
 }
 
+TEST_F(SegmentStoreTest, OfOneKeyInOneGroupTheLastOneAloneKeepsItsSpace) {
+  const std::string first = BytesOf(kPage, 1);
+  const std::string second = BytesOf(kPage, 2);
+  const std::string small = BytesOf(512, 3);
+  for (const StoreCompletion& done :
+       Execute(blocks(),
+               {PutOp(1, first), PutOp(1, second), PutOp(2, first), DeleteOp(2),
+                PutOp(3, first), PutOp(3, small, BlockClass::kState),
+                PutOp(4, small, BlockClass::kState), PutOp(4, second)})) {
+    EXPECT_EQ(done.code, Code::kOk);
+  }
+  EXPECT_EQ(io_.writes, 1);
+  Flush();
+  EXPECT_EQ(io_.punched_bytes, 3 * kPage);
+  EXPECT_EQ(Get(blocks(), 1, kPage).bytes, second);
+  EXPECT_EQ(Get(blocks(), 2, kPage).code, Code::kNotFound);
+  EXPECT_EQ(Get(blocks(), 3, 512).bytes, small);
+  EXPECT_EQ(Get(blocks(), 4, kPage).bytes, second);
+  EXPECT_EQ(Get(blocks(), 4, 512).code, Code::kInvalidArgument)
+      << "a record of it is left in RocksDB";
+}
+
 TEST_F(SegmentStoreTest, ManyDeletionsGiveSpaceBackWithoutBeingAsked) {
   // One more than a round.
   constexpr std::uint64_t kBlocks = SpaceReclaimer::kRoundBytes / (4 << 20) + 1;
