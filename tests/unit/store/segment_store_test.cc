@@ -246,6 +246,7 @@ TEST_F(SegmentStoreTest, ASegmentThatIsGoneOrShortIsDataLossNotAMiss) {
   EXPECT_EQ(Get(blocks(), 0, kPage).code, Code::kDataLoss);
   // Its number is not given again while a location names it.
   PutGroup(5, 1);
+  EXPECT_NE(SegmentPaths(path_).at(0), segment);
   EXPECT_EQ(Get(blocks(), 0, kPage).code, Code::kDataLoss);
 }
 
