@@ -264,6 +264,16 @@ TEST_F(SegmentStoreTest, ADurablePutIsSyncedAndAnotherOneIsNot) {
   EXPECT_GT(io_.syncs, before);
 }
 
+TEST_F(SegmentStoreTest, ACrashOfTheProcessAloneLosesNoBlockOfASegment) {
+  const std::string bytes = BytesOf(kPage, 1);
+  ASSERT_EQ(Execute(blocks(), PutOp(1, bytes, BlockClass::kCache)), Code::kOk);
+  ASSERT_EQ(Execute(blocks(), PutOp(2, bytes, BlockClass::kState)), Code::kOk);
+  const auto after = Open(CopyAsCrashed());
+  ASSERT_NE(after, nullptr);
+  EXPECT_EQ(Get(&after->blocks(), 1, kPage).bytes, bytes);
+  EXPECT_EQ(Get(&after->blocks(), 2, kPage).bytes, bytes);
+}
+
 TEST_F(SegmentStoreTest, APutWithoutSpaceFailsAloneAndPutsGoOnWithSpace) {
   io_.FailAllocate(ResourceExhausted("no space"));
   const std::string large = BytesOf(kPage, 1);
