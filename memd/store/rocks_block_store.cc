@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "memd/store/block_locations.h"
 #include "memd/store/block_reader.h"
@@ -63,10 +64,15 @@ absl::Status RocksBlockStore::OpenSegments(SegmentIo* io) {
   AGENTMEM_RETURN_IF_ERROR(ScanLocations(
       database_,
       [this](const BlockLocation& location) { segments_->AddLive(location); }));
-  AGENTMEM_RETURN_IF_ERROR(segments_->SweepOrphans(
+  const absl::Status swept = segments_->SweepOrphans(
       [this](const std::function<void(const BlockLocation&)>& visit) {
         return ScanLocations(database_, visit);
-      }));
+      });
+  // Space alone is at stake: a filesystem may know no holes, for one.
+  if (!swept.ok()) {
+    LogWarning("space that a crash left in " + database_->path() +
+               " is not given back: " + StatusMessage(swept));
+  }
   reclaimer_ = std::make_unique<SpaceReclaimer>(database_, segments_.get());
   return absl::OkStatus();
 }

@@ -54,6 +54,7 @@ class ScriptedSegmentIo final : public SegmentIo {
   }
   absl::Status Punch(int fd, std::uint64_t offset,
                      std::uint64_t length) override {
+    if (const absl::Status fault = Fault(punch_); !fault.ok()) return fault;
     ++punches;
     punched_bytes += length;
     return disk_.Punch(fd, offset, length);
@@ -75,6 +76,8 @@ class ScriptedSegmentIo final : public SegmentIo {
   void FailWrite(absl::Status status) { Set(&write_, status); }
   void FailRead(absl::Status status) { Set(&read_, status); }
   void FailSync(absl::Status status) { Set(&sync_, status); }
+
+  void FailPunch(absl::Status status) { Set(&punch_, status); }
 
   std::atomic<int> opens = 0;  // of files that were there
   std::atomic<int> writes = 0;
@@ -113,6 +116,7 @@ class ScriptedSegmentIo final : public SegmentIo {
   absl::Status write_;
   absl::Status read_;
   absl::Status sync_;
+  absl::Status punch_;
 };
 
 }  // namespace agentmem

@@ -295,6 +295,36 @@ TEST_F(SegmentStoreTest, APutWithoutSpaceFailsAloneAndPutsGoOnWithSpace) {
   EXPECT_EQ(Get(blocks(), 1, kPage).bytes, large);
 }
 
+TEST_F(SegmentStoreTest, APutWithoutSpaceFirstTakesThatOfDeletedBlocks) {
+  PutGroup(1, 2);
+  Reopen();
+  ASSERT_EQ(Execute(blocks(), DeleteOp(1)), Code::kOk);
+  ASSERT_EQ(io_.punches, 0);
+  io_.FailAllocate(ResourceExhausted("no space"));
+  EXPECT_EQ(Execute(blocks(), PutOp(3, BytesOf(kPage, 3))),
+            Code::kResourceExhausted);
+  EXPECT_EQ(io_.punches, 1);
+}
+
+TEST_F(SegmentStoreTest, AFilesystemWithoutHolesKeepsTheSpaceAndNothingFails) {
+  PutGroup(0, 40, 256 << 10);
+  for (std::uint64_t key = 0; key < 20; ++key) {
+    ASSERT_EQ(Execute(blocks(), DeleteOp(key)), Code::kOk);
+  }
+  io_.FailPunch(Unavailable("no holes here"));
+  const std::string copy = CopyAsCrashed();
+  EXPECT_TRUE(blocks()->Flush().ok());
+  const auto after = Open(copy);
+  ASSERT_NE(after, nullptr);
+  EXPECT_EQ(ScanAll(&after->blocks()).size(), 20u);
+  // A segment that goes as a whole needs no holes.
+  for (std::uint64_t key = 20; key < 40; ++key) {
+    ASSERT_EQ(Execute(&after->blocks(), DeleteOp(key)), Code::kOk);
+  }
+  EXPECT_TRUE(after->blocks().Flush().ok());
+  EXPECT_EQ(SegmentPaths(copy).size(), 0u);
+}
+
 TEST_F(SegmentStoreTest, TheLastSpaceOfADiskIsUsed) {
   io_.FailAllocateBeyond(1 << 20, ResourceExhausted("no space"));
   PutGroup(1, 1);
