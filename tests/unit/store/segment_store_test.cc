@@ -1,45 +1,13 @@
-// Blocks that lie in segments, through the store that memd opens.
-#include <gtest/gtest.h>
-#include <sys/stat.h>
-
+// Puts and gets of blocks that lie in segments, and the disk's faults.
 #include <fstream>
-#include <map>
 #include <semaphore>
-#include <set>
 
 #include "base/status.h"
 #include "memd/store/aligned_buffer.h"
-#include "memd/store/block_locations.h"
-#include "memd/store/segment_scan.h"
-#include "memd/store/space_reclaimer.h"
-#include "tests/unit/store/scripted_segment_io.h"
-#include "tests/unit/store/store_harness.h"
+#include "tests/unit/store/segment_store_fixture.h"
 
 namespace agentmem {
 namespace {
-
-constexpr std::size_t kPage = 64 << 10;
-
-std::vector<std::string> SegmentPaths(const std::string& store) {
-  std::vector<std::string> paths;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(store + "/segments")) {
-    paths.push_back(entry.path());
-  }
-  std::sort(paths.begin(), paths.end());
-  return paths;
-}
-
-std::uint64_t AllocatedBytes(const std::string& store) {
-  std::uint64_t bytes = 0;
-  for (const std::string& path : SegmentPaths(store)) {
-    struct stat info;
-    if (::stat(path.c_str(), &info) == 0) {
-      bytes += static_cast<std::uint64_t>(info.st_blocks) * 512;
-    }
-  }
-  return bytes;
-}
 
 // Flips a bit in the middle of `needle`, which lies in one segment.
 bool Corrupt(const std::string& store, const std::string& needle) {
@@ -57,78 +25,6 @@ bool Corrupt(const std::string& store, const std::string& needle) {
   }
   return false;
 }
-
-class SegmentStoreTest : public testing::Test {
- protected:
-  ~SegmentStoreTest() override { EXPECT_EQ(io_.misaligned, 0); }
-
-  std::unique_ptr<RocksStore> Open(const std::string& path) {
-    RocksStoreOptions options;
-    options.path = path;
-    options.segment_io = &io_;
-    auto store = RocksStore::Open(options);
-    EXPECT_TRUE(store.ok()) << store.status().ToString();
-    return store.ok() ? std::move(store).value() : nullptr;
-  }
-  void Reopen() {
-    store_.reset();
-    store_ = Open(path_);
-  }
-  BlockStore* blocks() { return &store_->blocks(); }
-  void Flush() { ASSERT_TRUE(blocks()->Flush().ok()); }
-
-  // What a crash of the process leaves, in another directory.
-  std::string CopyAsCrashed() {
-    const std::string copy = directory_.path() + "/copy";
-    std::filesystem::copy(path_, copy,
-                          std::filesystem::copy_options::recursive);
-    return copy;
-  }
-
-  // Puts `count` blocks in one group, from key `first` on.
-  std::vector<std::string> PutGroup(std::uint64_t first, std::size_t count,
-                                    std::size_t length = kPage,
-                                    bool durable = false) {
-    std::vector<std::string> bytes;
-    std::vector<StoreOp> ops;
-    for (std::size_t i = 0; i < count; ++i) {
-      bytes.push_back(BytesOf(length, first + i));
-    }
-    for (std::size_t i = 0; i < count; ++i) {
-      ops.push_back(PutOp(first + i, bytes[i], BlockClass::kState, durable));
-    }
-    for (const StoreCompletion& done : Execute(blocks(), ops)) {
-      EXPECT_EQ(done.code, Code::kOk);
-    }
-    return bytes;
-  }
-
-  std::map<std::uint64_t, SegmentPlace> Rebuilt(const std::string& path) {
-    std::map<std::uint64_t, SegmentPlace> places;
-    EXPECT_TRUE(RebuildLocations(&io_, path + "/segments",
-                                 [&](const BlockLocation& found) {
-                                   EXPECT_EQ(found.block.tenant, TenantId(1));
-                                   places[found.block.key.low()] = found.place;
-                                 })
-                    .ok());
-    return places;
-  }
-  std::map<std::uint64_t, SegmentPlace> Located(const std::string& path) {
-    std::map<std::uint64_t, SegmentPlace> places;
-    auto database = RocksDatabase::Open(path);
-    EXPECT_TRUE(database.ok());
-    EXPECT_TRUE(ScanLocations(database->get(), [&](const BlockLocation& found) {
-                  if (!found.place.in_segment()) return;
-                  places[found.block.key.low()] = found.place;
-                }).ok());
-    return places;
-  }
-
-  const TempDirectory directory_;
-  const std::string path_ = directory_.path() + "/store";
-  ScriptedSegmentIo io_;
-  std::unique_ptr<RocksStore> store_ = Open(path_);
-};
 
 TEST_F(SegmentStoreTest, OnlyBlocksOfMoreThan32KibibytesGoToSegments) {
   PutGroup(1, 1, 32 << 10);
@@ -295,36 +191,6 @@ TEST_F(SegmentStoreTest, APutWithoutSpaceFailsAloneAndPutsGoOnWithSpace) {
   EXPECT_EQ(Get(blocks(), 1, kPage).bytes, large);
 }
 
-TEST_F(SegmentStoreTest, APutWithoutSpaceFirstTakesThatOfDeletedBlocks) {
-  PutGroup(1, 2);
-  Reopen();
-  ASSERT_EQ(Execute(blocks(), DeleteOp(1)), Code::kOk);
-  ASSERT_EQ(io_.punches, 0);
-  io_.FailAllocate(ResourceExhausted("no space"));
-  EXPECT_EQ(Execute(blocks(), PutOp(3, BytesOf(kPage, 3))),
-            Code::kResourceExhausted);
-  EXPECT_EQ(io_.punches, 1);
-}
-
-TEST_F(SegmentStoreTest, AFilesystemWithoutHolesKeepsTheSpaceAndNothingFails) {
-  PutGroup(0, 40, 256 << 10);
-  for (std::uint64_t key = 0; key < 20; ++key) {
-    ASSERT_EQ(Execute(blocks(), DeleteOp(key)), Code::kOk);
-  }
-  io_.FailPunch(Unavailable("no holes here"));
-  const std::string copy = CopyAsCrashed();
-  EXPECT_TRUE(blocks()->Flush().ok());
-  const auto after = Open(copy);
-  ASSERT_NE(after, nullptr);
-  EXPECT_EQ(ScanAll(&after->blocks()).size(), 20u);
-  // A segment that goes as a whole needs no holes.
-  for (std::uint64_t key = 20; key < 40; ++key) {
-    ASSERT_EQ(Execute(&after->blocks(), DeleteOp(key)), Code::kOk);
-  }
-  EXPECT_TRUE(after->blocks().Flush().ok());
-  EXPECT_EQ(SegmentPaths(copy).size(), 0u);
-}
-
 TEST_F(SegmentStoreTest, TheLastSpaceOfADiskIsUsed) {
   io_.FailAllocateBeyond(1 << 20, ResourceExhausted("no space"));
   PutGroup(1, 1);
@@ -360,151 +226,6 @@ TEST_F(SegmentStoreTest, AReadThatFailsIsUnavailableAndNotALoss) {
   EXPECT_EQ(Get(blocks(), 1, kPage).code, Code::kUnavailable);
   io_.FailRead(absl::OkStatus());
   EXPECT_EQ(Get(blocks(), 1, kPage).code, Code::kOk);
-}
-
-TEST_F(SegmentStoreTest, DeletedAndReplacedBlocksGiveTheirSpaceBack) {
-  const auto bytes = PutGroup(0, 40, 256 << 10);
-  PutGroup(100, 1);  // keeps the segment
-  const std::uint64_t full = AllocatedBytes(path_);
-  for (std::uint64_t key = 0; key < 20; ++key) {
-    ASSERT_EQ(Execute(blocks(), DeleteOp(key)), Code::kOk);
-  }
-  EXPECT_EQ(io_.punches, 0) << "a crash could bring them back";
-  Flush();
-  EXPECT_EQ(io_.punches, 1) << "neighbours go together";
-  EXPECT_EQ(io_.punched_bytes, 20u * (256 << 10));
-  EXPECT_EQ(full - AllocatedBytes(path_), 20u * (256 << 10));
-  // By a small one, and by a large one.
-  const std::string small = BytesOf(512, 1);
-  ASSERT_EQ(Execute(blocks(), PutOp(20, small)), Code::kOk);
-  PutGroup(21, 1, 256 << 10);
-  Flush();
-  EXPECT_EQ(io_.punched_bytes, 22u * (256 << 10));
-  for (std::uint64_t key = 0; key < 40; ++key) {
-    const std::size_t length = key == 20 ? 512 : 256 << 10;
-    const GetAnswer answer = Get(blocks(), key, length);
-    EXPECT_EQ(answer.code, key < 20 ? Code::kNotFound : Code::kOk) << key;
-    if (key <= 20) continue;
-    EXPECT_TRUE(answer.bytes ==
-                (key == 21 ? BytesOf(256 << 10, 21) : bytes[key]))
-        << key;
-  }
-  EXPECT_EQ(store_->disk_bytes() >= AllocatedBytes(path_), true);
-  EXPECT_LT(store_->disk_bytes(), AllocatedBytes(path_) + (1 << 20));
-}
-
-TEST_F(SegmentStoreTest, OfOneKeyInOneGroupTheLastOneAloneKeepsItsSpace) {
-  const std::string first = BytesOf(kPage, 1);
-  const std::string second = BytesOf(kPage, 2);
-  const std::string small = BytesOf(512, 3);
-  for (const StoreCompletion& done :
-       Execute(blocks(),
-               {PutOp(1, first), PutOp(1, second), PutOp(2, first), DeleteOp(2),
-                PutOp(3, first), PutOp(3, small, BlockClass::kState),
-                PutOp(4, small, BlockClass::kState), PutOp(4, second)})) {
-    EXPECT_EQ(done.code, Code::kOk);
-  }
-  EXPECT_EQ(io_.writes, 1);
-  Flush();
-  EXPECT_EQ(io_.punched_bytes, 3 * kPage);
-  EXPECT_EQ(Get(blocks(), 1, kPage).bytes, second);
-  EXPECT_EQ(Get(blocks(), 2, kPage).code, Code::kNotFound);
-  EXPECT_EQ(Get(blocks(), 3, 512).bytes, small);
-  EXPECT_EQ(Get(blocks(), 4, kPage).bytes, second);
-  EXPECT_EQ(Get(blocks(), 4, 512).code, Code::kInvalidArgument)
-      << "a record of it is left in RocksDB";
-}
-
-TEST_F(SegmentStoreTest, ManyDeletionsGiveSpaceBackWithoutBeingAsked) {
-  // One more than a round.
-  constexpr std::uint64_t kBlocks = SpaceReclaimer::kRoundBytes / (4 << 20) + 1;
-  for (std::uint64_t key = 0; key < kBlocks; ++key) PutGroup(key, 1, 4 << 20);
-  PutGroup(100, 1);
-  for (std::uint64_t key = 0; key < kBlocks; ++key) {
-    ASSERT_EQ(Execute(blocks(), DeleteOp(key)), Code::kOk);
-  }
-  // Its thread may take its time; the end of the store waits for it.
-  store_.reset();
-  EXPECT_GE(io_.punches, 1);
-  EXPECT_LT(AllocatedBytes(path_), 1u << 20);
-}
-
-TEST_F(SegmentStoreTest, ASegmentWithoutLiveBlocksIsRemoved) {
-  PutGroup(0, 4);
-  Reopen();
-  PutGroup(10, 4);
-  ASSERT_EQ(SegmentPaths(path_).size(), 2u);
-  for (const std::uint64_t key : {0, 1, 2, 3}) {
-    ASSERT_EQ(Execute(blocks(), DeleteOp(key)), Code::kOk);
-  }
-  Flush();
-  EXPECT_EQ(SegmentPaths(path_).size(), 1u);
-  EXPECT_EQ(io_.punches, 0) << "all of it went at once";
-  for (const std::uint64_t key : {10, 11, 12, 13}) {
-    EXPECT_EQ(Get(blocks(), key, kPage).code, Code::kOk);
-    ASSERT_EQ(Execute(blocks(), DeleteOp(key)), Code::kOk);
-  }
-  Flush();
-  Reopen();
-  EXPECT_EQ(SegmentPaths(path_).size(), 0u);
-  EXPECT_EQ(ScanAll(blocks()).size(), 0u);
-}
-
-TEST_F(SegmentStoreTest, SpaceThatACrashLeftIsGivenBackByTheNextStart) {
-  PutGroup(0, 40, 256 << 10);
-  for (std::uint64_t key = 0; key < 39; ++key) {
-    ASSERT_EQ(Execute(blocks(), DeleteOp(key)), Code::kOk);
-  }
-  const std::string copy = CopyAsCrashed();
-  ASSERT_GT(AllocatedBytes(copy), 9u << 20);
-  {
-    const auto after = Open(copy);
-    ASSERT_NE(after, nullptr);
-    EXPECT_LT(AllocatedBytes(copy), 1u << 20);
-    EXPECT_EQ(ScanAll(&after->blocks()).size(), 1u);
-    EXPECT_EQ(Get(&after->blocks(), 39, 256 << 10).code, Code::kOk);
-    EXPECT_EQ(Get(&after->blocks(), 38, 256 << 10).code, Code::kNotFound);
-  }
-  EXPECT_EQ(Rebuilt(copy).size(), 1u);
-}
-
-TEST_F(SegmentStoreTest, LocationsRebuiltFromSegmentsAloneAreTheLocations) {
-  PutGroup(0, 20);
-  PutGroup(5, 3, 100'000);  // replaced
-  for (const std::uint64_t key : {1, 6, 19}) {
-    ASSERT_EQ(Execute(blocks(), DeleteOp(key)), Code::kOk);
-  }
-  Flush();
-  Reopen();
-  PutGroup(2, 1, kPage + 1);  // replaced, in another segment
-  PutGroup(30, 5);
-  Flush();
-  store_.reset();
-  const auto rebuilt = Rebuilt(path_);
-  EXPECT_EQ(rebuilt.size(), 22u);
-  EXPECT_EQ(rebuilt, Located(path_));
-}
-
-TEST_F(SegmentStoreTest, ATornLastGroupEndsItsSegmentAndHarmsNothingElse) {
-  PutGroup(0, 2);
-  PutGroup(10, 2);
-  const std::string copy = CopyAsCrashed();
-  const std::string segment = SegmentPaths(copy).at(0);
-  {
-    // The header's sector of the second group never reached the disk.
-    std::fstream file(segment, std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(4096 + 2 * kPage);
-    file.write(std::string(4096, '\0').data(), 4096);
-  }
-  EXPECT_EQ(Rebuilt(copy).size(), 2u);
-  const auto after = Open(copy);
-  ASSERT_NE(after, nullptr);
-  EXPECT_EQ(Get(&after->blocks(), 0, kPage).code, Code::kOk);
-  EXPECT_EQ(Get(&after->blocks(), 11, kPage).code, Code::kOk)
-      << "its location and its bytes are there";
-  // New blocks go elsewhere.
-  EXPECT_EQ(Execute(&after->blocks(), PutOp(20, BytesOf(kPage, 1))), Code::kOk);
-  EXPECT_EQ(SegmentPaths(copy).size(), 2u);
 }
 
 // Holds the first read until the test lets it go on.
