@@ -23,6 +23,7 @@ constexpr Suite kSuites[] = {
     {"block", "hits, lookups and prefix matches in DRAM", RunBlockSuite},
     {"tiers", "put and get by tier and size, beside memcpy and RocksDB",
      RunTiersSuite},
+    {"store", "the durable store alone, beside the bare disk", RunStoreSuite},
 };
 
 std::string ProgramDirectory() {

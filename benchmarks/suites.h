@@ -1,7 +1,8 @@
 // The suites, each a function from options to a table.
 //
 // Ownership: none. Threads: one. Errors: what could not be set up or measured.
-// Cost: `block` at most 1.5 minutes, `tiers` 3; quick: seconds, smaller sets.
+// Cost: `block` at most 1.5 minutes, `tiers` 3, `store` 1; quick: seconds,
+// smaller sets.
 #ifndef AGENTMEM_BENCHMARKS_SUITES_H_
 #define AGENTMEM_BENCHMARKS_SUITES_H_
 
@@ -22,6 +23,8 @@ struct SuiteOptions {
 absl::StatusOr<SuiteResult> RunBlockSuite(const SuiteOptions& options);
 // Put and get by tier and size.
 absl::StatusOr<SuiteResult> RunTiersSuite(const SuiteOptions& options);
+// The durable store without a daemon, beside the bare disk.
+absl::StatusOr<SuiteResult> RunStoreSuite(const SuiteOptions& options);
 // The parts of RunTiersSuite: they add cases and notes.
 absl::Status AddDramCases(const SuiteOptions& options, SuiteResult* result);
 absl::Status AddStoreCases(const SuiteOptions& options, SuiteResult* result);

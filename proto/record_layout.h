@@ -1,8 +1,10 @@
-// What the durable store writes: keys, records and locations. Version 1.
+// What the durable store writes: keys, records and locations. Version 2.
 //
 // The database's format is kStoreFormatVersion, in decimal, under
-// kStoreFormatName in the column family "default". A store of another version
-// is refused, and both are named. Integers are little-endian unless said.
+// kStoreFormatName in the column family "default". A store of version 1, which
+// has no segments, becomes one of version 2 when it is opened; one of any other
+// version is refused, and both are named. Integers are little-endian unless
+// said. Segment files: segment_layout.h.
 //
 // Store key (20 B): of "blocks" and of "locations". Big-endian tenant, so that
 // a tenant's blocks lie together.
@@ -31,12 +33,17 @@
 //   header_checksum   XXH3-64, seed 0, of the header's first 56 bytes
 //   key_id            of the key that encrypts the bytes; 0: not encrypted
 //
-// Location, the value in "locations" (16 B): a block without its bytes.
+// Location, the value in "locations": a block without its bytes. Version 1
+// (16 B): the bytes are in "blocks". Version 2 (48 B): they are in a segment.
 //
 //    0        4        8       9              16
 //   +--------+--------+-------+--------------+
 //   | version| length | class | 0 (7 B)      |
 //   +--------+--------+-------+--------------+
+//   16                24                32               40       44
+//   +-----------------+-----------------+----------------+--------+------+
+//   | segment         | offset          | bytes_checksum | key_id | 0    |
+//   +-----------------+-----------------+----------------+--------+------+
 //
 // Ref, the value in "refs" (its key is the ref's name): RefHeader (24 B), then
 // `value_bytes` bytes. version 0: a fence was taken, no value was ever set.
@@ -64,7 +71,9 @@ static_assert(std::endian::native == std::endian::little,
               "the formats are written as they lie in memory");
 
 inline constexpr char kStoreFormatName[] = "agentmem/format";
-inline constexpr std::uint32_t kStoreFormatVersion = 1;
+inline constexpr std::uint32_t kStoreFormatVersion = 2;
+// The oldest one that is opened, and made a store of the present version.
+inline constexpr std::uint32_t kStoreFormatVersionOldest = 1;
 
 inline constexpr std::size_t kStoreKeyBytes = 4 + sizeof(Key);
 static_assert(kStoreKeyBytes == 20);
@@ -94,7 +103,8 @@ static_assert(offsetof(RecordHeader, key) == 24);
 static_assert(offsetof(RecordHeader, bytes_checksum) == 40);
 static_assert(offsetof(RecordHeader, header_checksum) == 56);
 
-inline constexpr std::uint32_t kLocationVersion = 1;
+inline constexpr std::uint32_t kLocationInBlocks = 1;
+inline constexpr std::uint32_t kLocationInSegment = 2;
 
 struct LocationRecord {
   std::uint32_t version;
@@ -105,6 +115,19 @@ struct LocationRecord {
 static_assert(sizeof(LocationRecord) == 16);
 static_assert(std::is_trivially_copyable_v<LocationRecord>);
 static_assert(offsetof(LocationRecord, block_class) == 8);
+
+struct SegmentLocationRecord {
+  LocationRecord block;
+  std::uint64_t segment;
+  std::uint64_t offset;
+  std::uint64_t bytes_checksum;
+  std::uint32_t key_id;
+  std::uint32_t reserved;
+};
+static_assert(sizeof(SegmentLocationRecord) == 48);
+static_assert(std::is_trivially_copyable_v<SegmentLocationRecord>);
+static_assert(offsetof(SegmentLocationRecord, segment) == 16);
+static_assert(offsetof(SegmentLocationRecord, bytes_checksum) == 32);
 
 inline constexpr std::uint32_t kRefFormat = 1;
 

@@ -5,14 +5,14 @@
 //
 // Ownership: iovecs must stay valid and unchanged until the operation's
 // completion has been taken. The store owns nothing of the caller's.
-// Threads: one caller thread (the reactor); the implementation's own threads
-// only touch the iovecs. Callbacks: none.
-// Errors: in the completion; codes NOT_FOUND (no such block), DATA_LOSS (its
-// record is corrupt; the store logs why, once a block), RESOURCE_EXHAUSTED
-// (disk full), UNAVAILABLE (the device failed), INVALID_ARGUMENT (the operation
-// itself is wrong; of a get whose room is not the stored length, the completion
-// holds that length). A failed put leaves nothing that Get or Scan shows.
-// Cost: Submit never blocks: it returns how many were taken; the rest is to be
+// Threads: one caller thread (the reactor) but for ScanPrefix; the
+// implementation's own threads only touch the iovecs. Callbacks: none. Errors:
+// in the completion; codes NOT_FOUND (no such block), DATA_LOSS (its record is
+// corrupt; the store logs why, once a block), RESOURCE_EXHAUSTED (disk full),
+// UNAVAILABLE (the device failed), INVALID_ARGUMENT (the operation itself is
+// wrong; of a get whose room is not the stored length, the completion holds
+// that length). A failed put leaves nothing that Get or Scan shows. Cost:
+// Submit never blocks: it returns how many were taken; the rest is to be
 // submitted again after a completion.
 #ifndef AGENTMEM_MEMD_STORE_BLOCK_STORE_H_
 #define AGENTMEM_MEMD_STORE_BLOCK_STORE_H_
@@ -75,6 +75,15 @@ class BlockStore {
 
   // Calls `visit` for every stored block, in no order; at start only, blocking.
   virtual absl::Status Scan(
+      const std::function<void(const StoredBlock&)>& visit) = 0;
+
+  // Calls `visit` for the stored blocks of `tenant` whose Key::low() is
+  // `key_low`, in the order of Key::high() or none. Thread-safe, unlike the
+  // rest; blocks; its cost is that of the blocks it visits. A block that is put
+  // or deleted meanwhile may be visited or not. `visit` must not call the
+  // store.
+  virtual absl::Status ScanPrefix(
+      TenantId tenant, std::uint64_t key_low,
       const std::function<void(const StoredBlock&)>& visit) = 0;
 
   // Makes everything accepted stable, blocking; for shutdown.

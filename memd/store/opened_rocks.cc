@@ -13,7 +13,7 @@
 namespace agentmem {
 namespace {
 
-constexpr std::size_t kBlockCacheBytes = 32 << 20;
+constexpr std::size_t kBlockCacheBytes = 16 << 20;
 
 bool IsLockHeld(const rocksdb::Status& status) {
   const std::string text = status.ToString();
@@ -100,9 +100,17 @@ absl::Status OpenedRocks::CheckFormat() {
       db_->Get(rocksdb::ReadOptions(), kStoreFormatName, &found);
   if (status.ok()) {
     if (found == ours) return absl::OkStatus();
+    if (found == std::to_string(kStoreFormatVersionOldest)) {
+      // All that it has is read as it is; what is written from now on may not
+      // be read by an older memd.
+      LogInfo("the store in " + path_ + " is now one of format version " +
+              ours + "; it was of version " + found);
+      return WriteFormat();
+    }
     return FailedPrecondition("the store in " + path_ + " has format version " +
-                              found + ", this memd reads and writes version " +
-                              ours +
+                              found + ", this memd reads versions " +
+                              std::to_string(kStoreFormatVersionOldest) +
+                              " and " + ours +
                               "; run the memd that wrote it, or name another "
                               "directory");
   }
@@ -116,10 +124,15 @@ absl::Status OpenedRocks::CheckFormat() {
                               "reads and writes version " +
                               ours + "; name another directory");
   }
+  return WriteFormat();
+}
+
+absl::Status OpenedRocks::WriteFormat() {
   rocksdb::WriteOptions synced;
   synced.sync = true;
-  return RocksStatus(db_->Put(synced, kStoreFormatName, ours),
-                     "writing the store's format version", path_);
+  return RocksStatus(
+      db_->Put(synced, kStoreFormatName, std::to_string(kStoreFormatVersion)),
+      "writing the store's format version", path_);
 }
 
 absl::StatusOr<bool> OpenedRocks::IsEmpty() {

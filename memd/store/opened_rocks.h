@@ -5,7 +5,7 @@
 // Threads: thread-safe. Errors: RocksStatus makes canonical codes of RocksDB's:
 // NOT_FOUND, RESOURCE_EXHAUSTED (no space), DATA_LOSS (corruption), UNAVAILABLE
 // (the rest); each message names the directory.
-// Cost: Open replays the log, at most 512 MiB of it (rocks_tuning.cc).
+// Cost: Open replays the log, at most 128 MiB of it (rocks_tuning.cc).
 #ifndef AGENTMEM_MEMD_STORE_OPENED_ROCKS_H_
 #define AGENTMEM_MEMD_STORE_OPENED_ROCKS_H_
 
@@ -34,6 +34,7 @@ class OpenedRocks {
   OpenedRocks(const OpenedRocks&) = delete;
   OpenedRocks& operator=(const OpenedRocks&) = delete;
 
+  const std::string& path() const { return path_; }
   rocksdb::DB* db() { return db_.get(); }
   rocksdb::ColumnFamilyHandle* blocks() { return blocks_; }
   rocksdb::ColumnFamilyHandle* locations() { return locations_; }
@@ -46,6 +47,7 @@ class OpenedRocks {
   explicit OpenedRocks(std::string path) : path_(std::move(path)) {}
   absl::Status OpenFamilies();
   absl::Status CheckFormat();
+  absl::Status WriteFormat();
   absl::StatusOr<bool> IsEmpty();
 
   // All constant after Open.

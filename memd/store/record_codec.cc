@@ -1,8 +1,10 @@
 #include "memd/store/record_codec.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/status.h"
+#include "proto/segment_layout.h"
 
 // Inlined here and nowhere else, so that no other version of it is linked.
 #define XXH_INLINE_ALL
@@ -18,6 +20,11 @@ std::uint64_t HeaderChecksum(const RecordHeader& header) {
 absl::Status BadRecord(TenantId tenant, const Key& key,
                        const std::string& what) {
   return DataLoss("record of " + BlockName(tenant, key) + ": " + what);
+}
+
+std::size_t LocationBytes(std::uint32_t version) {
+  return version == kLocationInSegment ? sizeof(SegmentLocationRecord)
+                                       : sizeof(LocationRecord);
 }
 
 std::string ReadAndExpected(std::uint64_t read, std::uint64_t expected) {
@@ -106,21 +113,32 @@ absl::StatusOr<std::span<const char>> CheckRecord(
   return bytes;
 }
 
-LocationRecord MakeLocation(BlockClass block_class, std::uint32_t length) {
-  LocationRecord location = {};
-  location.version = kLocationVersion;
-  location.length = length;
-  location.block_class = static_cast<std::uint8_t>(block_class);
-  return location;
+std::uint64_t BytesChecksum(const void* bytes, std::size_t length) {
+  return XXH3_64bits(bytes, length);
 }
 
-absl::StatusOr<StoredBlock> DecodeLocation(std::string_view store_key,
-                                           std::string_view value) {
+std::string EncodeLocation(BlockClass block_class, std::uint32_t length,
+                           const SegmentPlace& place) {
+  SegmentLocationRecord location = {};
+  location.block.version =
+      place.in_segment() ? kLocationInSegment : kLocationInBlocks;
+  location.block.length = length;
+  location.block.block_class = static_cast<std::uint8_t>(block_class);
+  location.segment = place.segment;
+  location.offset = place.offset;
+  location.bytes_checksum = place.checksum;
+  return std::string(reinterpret_cast<const char*>(&location),
+                     LocationBytes(location.block.version));
+}
+
+absl::StatusOr<BlockLocation> DecodeLocation(std::string_view store_key,
+                                             std::string_view value) {
   if (store_key.size() != kStoreKeyBytes) {
     return DataLoss("location: bytes of its key " +
                     ReadAndExpected(store_key.size(), kStoreKeyBytes));
   }
-  StoredBlock block;
+  BlockLocation found;
+  StoredBlock& block = found.block;
   std::uint32_t tenant = 0;
   for (int i = 0; i < 4; ++i) {
     tenant = tenant << 8 | static_cast<unsigned char>(store_key[i]);
@@ -129,26 +147,39 @@ absl::StatusOr<StoredBlock> DecodeLocation(std::string_view store_key,
   std::memcpy(&block.key, store_key.data() + 4, sizeof(block.key));
   const std::string name =
       "location of " + BlockName(block.tenant, block.key) + ": ";
-  LocationRecord location;
-  if (value.size() != sizeof(location)) {
-    return DataLoss(name + "bytes " +
-                    ReadAndExpected(value.size(), sizeof(location)));
-  }
-  std::memcpy(&location, value.data(), sizeof(location));
-  if (location.version != kLocationVersion) {
+  SegmentLocationRecord location = {};
+  std::memcpy(&location, value.data(),
+              std::min(value.size(), sizeof(location)));
+  const std::uint32_t version = location.block.version;
+  if (value.size() >= sizeof(version) && version != kLocationInBlocks &&
+      version != kLocationInSegment) {
     return DataLoss(name + "version " +
-                    ReadAndExpected(location.version, kLocationVersion));
+                    ReadAndExpected(version, kLocationInSegment));
   }
-  block.block_class = static_cast<BlockClass>(location.block_class);
-  block.length = location.length;
+  if (value.size() != LocationBytes(version)) {
+    return DataLoss(name + "bytes " +
+                    ReadAndExpected(value.size(), LocationBytes(version)));
+  }
+  block.block_class = static_cast<BlockClass>(location.block.block_class);
+  block.length = location.block.length;
   if (!IsValid(block.block_class) || block.length == 0 ||
       block.length > kMaxBlockBytes) {
-    return DataLoss(name + "class " + std::to_string(location.block_class) +
-                    ", length " + std::to_string(location.length) +
+    return DataLoss(name + "class " +
+                    std::to_string(location.block.block_class) + ", length " +
+                    std::to_string(block.length) +
                     ": allowed are classes 1 and 2, lengths 1 to " +
                     std::to_string(kMaxBlockBytes));
   }
-  return block;
+  if (version == kLocationInBlocks) return found;
+  found.place = {location.segment, location.offset, location.bytes_checksum};
+  if (location.segment == 0 || location.offset % kSegmentAlign != 0 ||
+      location.offset > kSegmentBytes - block.length || location.key_id != 0) {
+    return DataLoss(name + "segment " + std::to_string(location.segment) +
+                    ", offset " + std::to_string(location.offset) +
+                    ", key id " + std::to_string(location.key_id) +
+                    ", which is no place in a segment");
+  }
+  return found;
 }
 
 std::string EncodeRef(const Ref& ref) {

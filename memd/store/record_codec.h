@@ -22,6 +22,21 @@ namespace agentmem {
 
 using StoreKey = std::array<char, kStoreKeyBytes>;
 
+// Where a block's bytes lie in the segment files.
+struct SegmentPlace {
+  std::uint64_t segment = 0;  // 0: in no segment, but in "blocks"
+  std::uint64_t offset = 0;
+  std::uint64_t checksum = 0;  // of the bytes
+
+  bool in_segment() const { return segment != 0; }
+  friend bool operator==(const SegmentPlace&, const SegmentPlace&) = default;
+};
+
+struct BlockLocation {
+  StoredBlock block;
+  SegmentPlace place;
+};
+
 StoreKey EncodeStoreKey(TenantId tenant, const Key& key);
 
 // "tenant 3 key 00112233445566778899aabbccddeeff", for people.
@@ -36,10 +51,14 @@ absl::StatusOr<std::span<const char>> CheckRecord(TenantId tenant,
                                                   const Key& key,
                                                   std::span<const char> record);
 
-LocationRecord MakeLocation(BlockClass block_class, std::uint32_t length);
+std::uint64_t BytesChecksum(const void* bytes, std::size_t length);
 
-absl::StatusOr<StoredBlock> DecodeLocation(std::string_view store_key,
-                                           std::string_view value);
+// Of a location for bytes in "blocks", or, with a place, in a segment.
+std::string EncodeLocation(BlockClass block_class, std::uint32_t length,
+                           const SegmentPlace& place);
+
+absl::StatusOr<BlockLocation> DecodeLocation(std::string_view store_key,
+                                             std::string_view value);
 
 std::string EncodeRef(const Ref& ref);
 

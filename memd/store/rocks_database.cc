@@ -105,6 +105,13 @@ absl::Status RocksDatabase::Write(const rocksdb::WriteOptions& options,
                    options.disableWAL ? kMemory : kLog);
 }
 
+absl::Status RocksDatabase::SyncLog() {
+  AGENTMEM_RETURN_IF_ERROR(RecoverAfterFailure());
+  AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<OpenedRocks> opened, Use());
+  return NoteWrite(opened->db()->FlushWAL(/*sync=*/true), "syncing the log",
+                   kLog);
+}
+
 absl::Status RocksDatabase::Flush() {
   AGENTMEM_RETURN_IF_ERROR(RecoverAfterFailure());
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<OpenedRocks> opened, Use());

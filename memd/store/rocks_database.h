@@ -14,16 +14,17 @@
 // is behind, and while the database is opened again.
 //
 // Memory, beside the operating system's page cache:
-//   blocks     4 write buffers x 64 MiB   = 256 MiB
-//   locations  2 x 8 MiB                  =  16 MiB
+//   blocks     2 write buffers x 16 MiB   =  32 MiB
+//   locations  2 x 4 MiB                  =   8 MiB
 //   refs       2 x 4 MiB                  =   8 MiB
 //   default    2 x 1 MiB                  =   2 MiB
-//   the block cache, with indexes and filters  32 MiB
-//   a write batch per writer thread            20 MiB  (16 and one block)
-//   a block per reader thread                   4 MiB
+//   the block cache, with indexes and filters  16 MiB
+//   a write batch per writer thread             2 MiB  (64 blocks of 32 KiB)
+//   sectors per writer and per reader thread    1 MiB  (segment_writer.h)
 //   table and blob readers, 512 files          ~8 MiB
-// In all about 346 MiB with one thread of each; a write buffer may be passed by
-// one batch before it is switched.
+// In all about 77 MiB with one thread of each, and nothing for the bytes of
+// larger blocks; a write buffer may be passed by one batch before it is
+// switched.
 #ifndef AGENTMEM_MEMD_STORE_ROCKS_DATABASE_H_
 #define AGENTMEM_MEMD_STORE_ROCKS_DATABASE_H_
 
@@ -56,7 +57,10 @@ class RocksDatabase {
   absl::Status Write(const rocksdb::WriteOptions& options,
                      rocksdb::WriteBatch* batch);
 
-  // Everything written is on stable storage when this returned OK.
+  // Everything written into the log is on stable storage when this returned OK.
+  absl::Status SyncLog();
+
+  // Everything written is, too.
   absl::Status Flush();
 
   // Logs `message` if it was not logged before. At most kLoggedMax messages

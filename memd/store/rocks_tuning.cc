@@ -11,8 +11,10 @@ namespace agentmem {
 namespace {
 
 void TuneBlocks(rocksdb::ColumnFamilyOptions* options) {
-  options->write_buffer_size = 64 << 20;
-  options->max_write_buffer_number = 4;
+  // Blocks of at most 32 KiB: one buffer fills while another is written. Each
+  // becomes a blob file, and of those there should not be too many.
+  options->write_buffer_size = 16 << 20;
+  options->max_write_buffer_number = 2;
   options->enable_blob_files = true;
   options->min_blob_size = 4 << 10;
   options->blob_compression_type = rocksdb::kNoCompression;
@@ -39,7 +41,7 @@ rocksdb::DBOptions DatabaseTuning() {
   // shared memory of clients need too.
   options.max_open_files = 512;
   // Bounds the replay after a crash.
-  options.max_total_wal_size = 512 << 20;
+  options.max_total_wal_size = 128 << 20;
   // Writeback begins early and evenly instead of in one stall at the sync.
   options.bytes_per_sync = 1 << 20;
   options.wal_bytes_per_sync = 1 << 20;
@@ -58,7 +60,7 @@ rocksdb::ColumnFamilyOptions FamilyTuning(
   options.max_write_buffer_number = 2;
   options.write_buffer_size = 1 << 20;
   if (name == "blocks") TuneBlocks(&options);
-  if (name == "locations") options.write_buffer_size = 8 << 20;
+  if (name == "locations") options.write_buffer_size = 4 << 20;
   if (name == "refs") options.write_buffer_size = 4 << 20;
 
   rocksdb::BlockBasedTableOptions table;

@@ -7,9 +7,13 @@
 //     SIGKILL at the n-th Notice of a moment chosen by the seed
 //     reads what else came before the end, then the database itself
 //
-// The verifier reads the database with RocksDB alone and takes its records
-// apart by the offsets in docs/formats.md: it shares no code with the store, so
-// that a mistake in the format cannot hide in both.
+// The moments of the segments' files come from a SegmentIo around the real one:
+// before and after what it does to the disk.
+//
+// The verifier reads the database with RocksDB and the segments as files, and
+// takes records and locations apart by the offsets in docs/formats.md: it
+// shares no code with the store, so that a mistake in the format cannot hide in
+// both.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <rocksdb/db.h>
@@ -21,6 +25,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <random>
@@ -28,6 +33,7 @@
 #include <string>
 #include <vector>
 
+#include "memd/store/direct_segment_io.h"
 #include "memd/store/rocks_store.h"
 
 namespace agentmem {
@@ -42,10 +48,19 @@ enum class Moment : std::uint32_t {
   kFlushing,    // before Flush
   kFlushed,     // key: every key below it, deleted ones aside, is stable
   kClosing,     // before the store is closed
+  // Of the segments:
+  kAllocated,  // space was taken
+  kWriting,    // before a group's write
+  kWritten,    // a group was written and not synced
+  kSynced,     // a group was synced and has no location
+  kPunched,    // a deleted record's space was given back
+  kRemoved,    // an empty segment was removed
 };
-constexpr const char* kMomentNames[] = {"opening", "submitted",   "put",
-                                        "deleted", "ref changed", "flushing",
-                                        "flushed", "closing"};
+constexpr const char* kMomentNames[] = {
+    "opening",         "submitted",       "put",           "deleted",
+    "ref changed",     "flushing",        "flushed",       "closing",
+    "space allocated", "writing a group", "group written", "group synced",
+    "space punched",   "segment removed"};
 
 struct Notice {
   Moment moment;
@@ -58,7 +73,7 @@ constexpr std::size_t kGroup = 12;
 
 // A key's length, class and bytes follow from its number.
 std::uint32_t LengthOf(std::uint64_t key) {
-  constexpr std::uint32_t kLengths[] = {100,     4096,    5000,   65536,
+  constexpr std::uint32_t kLengths[] = {100,     32'768,  5000,   65536,
                                         200'000, 262'144, 300'001};
   return kLengths[key % 7];
 }
@@ -78,15 +93,76 @@ std::string ContentOf(std::uint64_t key) {
 
 // The child ------------------------------------------------------------------
 
+void Tell(Moment moment, std::uint32_t round, std::uint64_t key) {
+  const Notice notice = {moment, round, key};
+  if (::write(STDOUT_FILENO, &notice, sizeof(notice)) != sizeof(notice)) {
+    ::_exit(1);
+  }
+}
+
+// The machine's disk, telling what it does.
+class TellingIo final : public SegmentIo {
+ public:
+  explicit TellingIo(std::uint32_t round) : round_(round) {}
+
+  absl::StatusOr<UniqueFd> Open(const std::string& path, bool create) override {
+    return disk_.Open(path, create);
+  }
+  absl::Status Allocate(int fd, std::uint64_t offset,
+                        std::uint64_t length) override {
+    return After(disk_.Allocate(fd, offset, length), Moment::kAllocated);
+  }
+  absl::Status Write(int fd, std::span<iovec> parts,
+                     std::uint64_t offset) override {
+    Tell(Moment::kWriting, round_, 0);
+    // In two writes, so that a group can be torn.
+    const std::size_t half = parts.size() / 2;
+    std::uint64_t first = 0;
+    for (const iovec& part : parts.first(half)) first += part.iov_len;
+    absl::Status status = disk_.Write(fd, parts.first(half), offset);
+    if (status.ok()) {
+      status = disk_.Write(fd, parts.subspan(half), offset + first);
+    }
+    return After(status, Moment::kWritten);
+  }
+  absl::Status Read(int fd, std::span<iovec> parts,
+                    std::uint64_t offset) override {
+    return disk_.Read(fd, parts, offset);
+  }
+  absl::Status Sync(int fd) override {
+    return After(disk_.Sync(fd), Moment::kSynced);
+  }
+  absl::Status Punch(int fd, std::uint64_t offset,
+                     std::uint64_t length) override {
+    return After(disk_.Punch(fd, offset, length), Moment::kPunched);
+  }
+  absl::Status Truncate(int fd, std::uint64_t bytes) override {
+    return disk_.Truncate(fd, bytes);
+  }
+  absl::Status Remove(const std::string& path) override {
+    return After(disk_.Remove(path), Moment::kRemoved);
+  }
+
+ private:
+  absl::Status After(absl::Status status, Moment moment) {
+    Tell(moment, round_, 0);
+    return status;
+  }
+
+  const std::uint32_t round_;
+  DirectSegmentIo disk_;
+};
+
 class Writer {
  public:
   Writer(const std::string& path, std::uint32_t round)
-      : path_(path), round_(round) {}
+      : path_(path), round_(round), io_(round) {}
 
   int Run() {
     Tell(Moment::kOpening, 0);
     RocksStoreOptions options;
     options.path = path_;
+    options.segment_io = &io_;
     auto store = RocksStore::Open(options);
     if (!store.ok()) {
       std::fprintf(stderr, "%s\n", store.status().ToString().c_str());
@@ -109,10 +185,7 @@ class Writer {
 
  private:
   void Tell(Moment moment, std::uint64_t key) {
-    const Notice notice = {moment, round_, key};
-    if (::write(STDOUT_FILENO, &notice, sizeof(notice)) != sizeof(notice)) {
-      ::_exit(1);
-    }
+    agentmem::Tell(moment, round_, key);
   }
 
   bool WriteGroup(std::uint64_t first) {
@@ -169,6 +242,7 @@ class Writer {
 
   const std::string path_;
   const std::uint32_t round_;
+  TellingIo io_;
   std::unique_ptr<RocksStore> store_;
 };
 
@@ -203,9 +277,11 @@ struct Acknowledged {
   }
 };
 
-// Runs a child until the `count`-th notice of `moment`, or its end.
+// Runs a child until the `count`-th notice of `moment`, or its end. `moments`:
+// all those of which notices came.
 void RunAndKill(const std::string& path, std::uint32_t round, Moment moment,
-                int count, Acknowledged* acknowledged) {
+                int count, Acknowledged* acknowledged,
+                std::set<Moment>* moments) {
   int pipe_ends[2];
   ASSERT_EQ(::pipe(pipe_ends), 0);
   const std::string number = std::to_string(round);
@@ -224,6 +300,7 @@ void RunAndKill(const std::string& path, std::uint32_t round, Moment moment,
   bool killed = false;
   while (::read(pipe_ends[0], &notice, sizeof(notice)) == sizeof(notice)) {
     acknowledged->Add(notice);
+    moments->insert(notice.moment);
     if (!killed && notice.moment == moment && --count == 0) {
       ::kill(child, SIGKILL);
       killed = true;
@@ -283,25 +360,78 @@ Database ReadDatabase(const std::string& path) {
   return found;
 }
 
+std::string SegmentPath(const std::string& path, const std::string& location) {
+  char name[32];
+  std::snprintf(
+      name, sizeof(name), "/segments/%016llx.seg",
+      static_cast<unsigned long long>(At<std::uint64_t>(location, 16)));
+  return path + name;
+}
+
+// The bytes that a location of version 2 names.
+std::string ReadSegment(const std::string& path, const std::string& location) {
+  std::ifstream file(SegmentPath(path, location), std::ios::binary);
+  std::string bytes(At<std::uint32_t>(location, 4), '\0');
+  file.seekg(static_cast<std::streamoff>(At<std::uint64_t>(location, 24)));
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  return bytes;
+}
+
+// What the groups of a segment say is in it: offset to key.
+std::map<std::uint64_t, std::uint64_t> DescribedIn(const std::string& segment) {
+  std::map<std::uint64_t, std::uint64_t> described;
+  std::ifstream file(segment, std::ios::binary);
+  std::string sector(4096, '\0');
+  for (std::uint64_t at = 0;; at += At<std::uint64_t>(sector, 32)) {
+    file.seekg(static_cast<std::streamoff>(at));
+    if (!file.read(sector.data(), 4096)) return described;
+    if (sector.substr(0, 8) != "AGEMSEG1") return described;
+    EXPECT_EQ(At<std::uint64_t>(sector, 24), at);
+    for (std::uint32_t i = 0; i < At<std::uint32_t>(sector, 12); ++i) {
+      const std::string record = sector.substr(64 + 48 * i, 48);
+      EXPECT_EQ(At<std::uint32_t>(record, 0), 3u) << "tenant";
+      const std::uint64_t key = At<std::uint64_t>(record, 8);
+      EXPECT_EQ(At<std::uint32_t>(record, 4), LengthOf(key));
+      described[At<std::uint64_t>(record, 24)] = key;
+    }
+  }
+}
+
 void Verify(const std::string& path, const Acknowledged& acknowledged) {
   const Database found = ReadDatabase(path);
+  std::map<std::string, std::map<std::uint64_t, std::uint64_t>> described;
   std::set<std::uint64_t> keys;
-  for (const auto& [store_key, record] : found.blocks) {
+  std::size_t in_blocks = 0;
+  for (const auto& [store_key, location] : found.locations) {
     const std::uint64_t key = At<std::uint64_t>(store_key, 4);
     ASSERT_EQ(store_key.size(), 20u);
     ASSERT_EQ(store_key.substr(0, 4), std::string("\0\0\0\3", 4));
     ASSERT_EQ(At<std::uint64_t>(store_key, 12), 77u);
-    EXPECT_EQ(At<std::uint32_t>(record, 16), LengthOf(key)) << key;
+    EXPECT_EQ(At<std::uint32_t>(location, 4), LengthOf(key)) << key;
     // Nothing half-written, acknowledged or not.
-    ASSERT_GE(record.size(), 64u);
-    EXPECT_TRUE(record.substr(64) == ContentOf(key)) << key;
-    const auto location = found.locations.find(store_key);
-    ASSERT_NE(location, found.locations.end()) << key << " has no location";
-    EXPECT_EQ(At<std::uint32_t>(location->second, 4), LengthOf(key)) << key;
+    if (At<std::uint32_t>(location, 0) == 2) {
+      ASSERT_EQ(location.size(), 48u);
+      ASSERT_GT(LengthOf(key), 32768u);
+      EXPECT_TRUE(ReadSegment(path, location) == ContentOf(key)) << key;
+      const std::string segment = SegmentPath(path, location);
+      if (!described.count(segment)) described[segment] = DescribedIn(segment);
+      const auto& records = described[segment];
+      const auto record = records.find(At<std::uint64_t>(location, 24));
+      ASSERT_NE(record, records.end()) << key << " is in no group";
+      EXPECT_EQ(record->second, key);
+    } else {
+      ASSERT_EQ(location.size(), 16u);
+      const auto record = found.blocks.find(store_key);
+      ASSERT_NE(record, found.blocks.end()) << key << " has no record";
+      ASSERT_GE(record->second.size(), 64u);
+      EXPECT_EQ(At<std::uint32_t>(record->second, 16), LengthOf(key)) << key;
+      EXPECT_TRUE(record->second.substr(64) == ContentOf(key)) << key;
+      ++in_blocks;
+    }
     keys.insert(key);
   }
-  EXPECT_EQ(found.locations.size(), found.blocks.size())
-      << "locations of blocks that are not there";
+  EXPECT_EQ(in_blocks, found.blocks.size())
+      << "records of blocks that have no location";
   for (const std::uint64_t key : acknowledged.put) {
     EXPECT_TRUE(keys.count(key)) << "acknowledged key " << key << " is gone";
   }
@@ -322,6 +452,7 @@ TEST(StoreCrash, WhatWasAcknowledgedSurvivesSigkillAtEveryNamedMoment) {
   // One seed, one run. Each moment comes twice: early and anywhere in a round.
   std::mt19937_64 random(20260101);
   Acknowledged acknowledged;
+  std::set<Moment> moments;
   std::uint32_t round = 0;
   for (const bool early : {true, false}) {
     for (std::uint32_t m = 0; m < std::size(kMomentNames); ++m) {
@@ -331,16 +462,24 @@ TEST(StoreCrash, WhatWasAcknowledgedSurvivesSigkillAtEveryNamedMoment) {
           moment == Moment::kDeleted || moment == Moment::kRefChanged;
       const bool is_some =
           moment == Moment::kFlushing || moment == Moment::kFlushed;
-      const int most = early ? 1 : is_many ? 48 : is_some ? 3 : 1;
+      const bool is_of_segment =
+          moment == Moment::kWriting || moment == Moment::kWritten ||
+          moment == Moment::kSynced || moment == Moment::kPunched;
+      const int most = early           ? 1
+                       : is_many       ? 48
+                       : is_of_segment ? 12
+                       : is_some       ? 3
+                                       : 1;
       const int count = 1 + static_cast<int>(random() % most);
       SCOPED_TRACE("round " + std::to_string(round) + ", killed at '" +
                    kMomentNames[m] + "' number " + std::to_string(count));
-      RunAndKill(path, round, moment, count, &acknowledged);
+      RunAndKill(path, round, moment, count, &acknowledged, &moments);
       Verify(path, acknowledged);
       if (HasFailure()) return;  // the directory is kept for a look
       ++round;
     }
   }
+  EXPECT_EQ(moments.size(), std::size(kMomentNames)) << "some never came";
   EXPECT_GT(acknowledged.put.size(), 500u) << "too little was at risk";
   EXPECT_GT(acknowledged.deleted.size(), 20u);
   std::filesystem::remove_all(path);

@@ -53,6 +53,14 @@ class FakeStore final : public BlockStore {
     return absl::OkStatus();
   }
 
+  absl::Status ScanPrefix(
+      TenantId tenant, std::uint64_t key_low,
+      const std::function<void(const StoredBlock&)>& visit) override {
+    return Scan([&](const StoredBlock& block) {
+      if (block.tenant == tenant && block.key.low() == key_low) visit(block);
+    });
+  }
+
   absl::Status Flush() override { return absl::OkStatus(); }
 
   // Carries out the oldest operation; false when there is none.

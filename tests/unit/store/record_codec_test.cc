@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/status.h"
+#include "proto/segment_layout.h"
 
 namespace agentmem {
 namespace {
@@ -79,27 +80,46 @@ TEST(RecordCodec, StoreKeysSortByTenant) {
 
 TEST(RecordCodec, ALocationIsReadBackAndOtherBytesAreDataLoss) {
   const StoreKey key = EncodeStoreKey(kTenant, kKey);
-  const LocationRecord location = MakeLocation(BlockClass::kState, 4096);
-  const std::string value(reinterpret_cast<const char*>(&location),
-                          sizeof(location));
   const std::string_view store_key(key.data(), key.size());
-  const auto block = DecodeLocation(store_key, value);
-  ASSERT_TRUE(block.ok()) << block.status().ToString();
-  EXPECT_EQ(block->tenant, kTenant);
-  EXPECT_EQ(block->key, kKey);
-  EXPECT_EQ(block->block_class, BlockClass::kState);
-  EXPECT_EQ(block->length, 4096u);
-
   const auto is_loss = [&](std::string_view k, const std::string& v) {
     return DecodeLocation(k, v).status().code() == absl::StatusCode::kDataLoss;
   };
-  EXPECT_TRUE(is_loss(store_key, value.substr(1)));
-  EXPECT_TRUE(is_loss(store_key.substr(1), value));
-  for (const std::size_t at : {0, 7, 8}) {  // version, length, class
-    std::string bad = value;
-    bad[at] = 9;
-    EXPECT_TRUE(is_loss(store_key, bad)) << at;
+  const SegmentPlace in_blocks;
+  const SegmentPlace in_segment = {7, 5 * 4096, 0x1122334455667788};
+  for (const SegmentPlace& place : {in_blocks, in_segment}) {
+    const std::string value = EncodeLocation(BlockClass::kState, 4096, place);
+    EXPECT_EQ(value.size(), place.in_segment() ? 48u : 16u);
+    const auto found = DecodeLocation(store_key, value);
+    ASSERT_TRUE(found.ok()) << found.status().ToString();
+    EXPECT_EQ(found->block.tenant, kTenant);
+    EXPECT_EQ(found->block.key, kKey);
+    EXPECT_EQ(found->block.block_class, BlockClass::kState);
+    EXPECT_EQ(found->block.length, 4096u);
+    EXPECT_EQ(found->place, place);
+    EXPECT_TRUE(is_loss(store_key, value.substr(1)));
+    EXPECT_TRUE(is_loss(store_key, value + "x"));
+    EXPECT_TRUE(is_loss(store_key, ""));
+    EXPECT_TRUE(is_loss(store_key.substr(1), value));
+    for (const std::size_t at : {0, 7, 8}) {  // version, length, class
+      std::string bad = value;
+      bad[at] = 9;
+      EXPECT_TRUE(is_loss(store_key, bad)) << at;
+    }
   }
+}
+
+TEST(RecordCodec, ALocationOutsideOfAnySegmentIsDataLoss) {
+  const StoreKey key = EncodeStoreKey(kTenant, kKey);
+  const auto decoded = [&](std::uint64_t offset, std::uint32_t length) {
+    return DecodeLocation(
+               {key.data(), key.size()},
+               EncodeLocation(BlockClass::kCache, length, {1, offset, 0}))
+        .ok();
+  };
+  EXPECT_TRUE(decoded(kSegmentBytes - 65536, 65536));
+  EXPECT_FALSE(decoded(kSegmentBytes - 65536, 65537));
+  EXPECT_FALSE(decoded(4097, 65536));
+  EXPECT_FALSE(decoded(~std::uint64_t{4095}, 65536));
 }
 
 TEST(RecordCodec, ARefIsReadBackAndOtherBytesAreDataLoss) {

@@ -13,6 +13,9 @@
 namespace agentmem {
 namespace {
 
+// Small enough for "blocks", large enough for a blob file.
+constexpr std::size_t kBlobBytes = 32 << 10;
+
 class RocksBlockStoreTest : public testing::Test {
  protected:
   BlockStore* blocks() { return &store_->blocks(); }
@@ -55,7 +58,8 @@ TEST_F(RocksBlockStoreTest, BlocksOfEverySizeComeBackBeforeAndAfterAReopen) {
   std::map<std::uint64_t, std::string> expected;
   std::uint64_t key = 0;
   for (const std::size_t length :
-       {1, 511, 4095, 4096, 65536, 1 << 20, 4 << 20}) {
+       {1, 511, 4095, 4096, 32767, 32768, 32769, 36863, 36865, 65536, 1 << 20,
+        (4 << 20) - 1, 4 << 20}) {
     for (const BlockClass c : {BlockClass::kCache, BlockClass::kState}) {
       for (const bool durable : {false, true}) {
         std::string& bytes = expected[++key];
@@ -141,15 +145,17 @@ TEST_F(RocksBlockStoreTest, ScanListsExactlyWhatIsThere) {
 }
 
 TEST_F(RocksBlockStoreTest, AGetWithTheWrongRoomIsRefusedAndToldTheLength) {
-  const std::string bytes = BytesOf(5000, 1);
-  Execute(blocks(), PutOp(1, bytes));
-  for (const std::size_t wrong : {4999, 5001}) {
-    std::string room(wrong, 'x');
-    const auto done = Execute(blocks(), std::vector{GetOp(1, &room)});
-    ASSERT_EQ(done.size(), 1u);
-    EXPECT_EQ(done[0].code, Code::kInvalidArgument);
-    EXPECT_EQ(done[0].length, 5000u);
-    EXPECT_EQ(room, std::string(wrong, 'x')) << "the room was written";
+  // In "blocks", and in a segment; asked for as one or the other.
+  for (const std::size_t length : {5000, 50'000}) {
+    Execute(blocks(), PutOp(length, BytesOf(length, 1)));
+    for (const std::size_t wrong : {4999, 5001, 49'999, 50'001}) {
+      std::string room(wrong, 'x');
+      const auto done = Execute(blocks(), std::vector{GetOp(length, &room)});
+      ASSERT_EQ(done.size(), 1u);
+      EXPECT_EQ(done[0].code, Code::kInvalidArgument);
+      EXPECT_EQ(done[0].length, length);
+      EXPECT_EQ(room, std::string(wrong, 'x')) << "the room was written";
+    }
   }
 }
 
@@ -212,19 +218,19 @@ TEST_F(RocksBlockStoreTest, TheDescriptorIsReadableExactlyWhilePollHasSome) {
 }
 
 TEST_F(RocksBlockStoreTest, AWrongBitOnDiskIsDataLossOfThatBlockAlone) {
-  const std::string bad = BytesOf(65536, 1);
-  const std::string good = BytesOf(65536, 2);
+  const std::string bad = BytesOf(kBlobBytes, 1);
+  const std::string good = BytesOf(kBlobBytes, 2);
   Execute(blocks(), {PutOp(1, bad), PutOp(2, good)});
   store_.reset();  // closing writes the blob files
   ASSERT_EQ(CorruptInBlobFiles(directory_.path(), bad), 1);
   store_ = OpenStore(directory_.path());
-  EXPECT_EQ(Get(blocks(), 1, 65536).code, Code::kDataLoss);
-  const GetAnswer answer = Get(blocks(), 2, 65536);
+  EXPECT_EQ(Get(blocks(), 1, kBlobBytes).code, Code::kDataLoss);
+  const GetAnswer answer = Get(blocks(), 2, kBlobBytes);
   EXPECT_EQ(answer.code, Code::kOk);
   EXPECT_TRUE(answer.bytes == good);
   // What was lost can be put again.
   EXPECT_EQ(Execute(blocks(), PutOp(1, bad)), Code::kOk);
-  EXPECT_TRUE(Get(blocks(), 1, 65536).bytes == bad);
+  EXPECT_TRUE(Get(blocks(), 1, kBlobBytes).bytes == bad);
 }
 
 TEST_F(RocksBlockStoreTest, ABlockWithALocationAndNoRecordIsDataLossNotAMiss) {
@@ -247,13 +253,13 @@ TEST_F(RocksBlockStoreTest, ABlockWithALocationAndNoRecordIsDataLossNotAMiss) {
 }
 
 TEST_F(RocksBlockStoreTest, TheErrorOfABrokenBlockIsLoggedOnce) {
-  const std::string bad = BytesOf(65536, 1);
+  const std::string bad = BytesOf(kBlobBytes, 1);
   Execute(blocks(), PutOp(1, bad));
   store_.reset();
   ASSERT_EQ(CorruptInBlobFiles(directory_.path(), bad), 1);
   store_ = OpenStore(directory_.path());
   testing::internal::CaptureStderr();
-  for (int i = 0; i < 3; ++i) Get(blocks(), 1, 65536);
+  for (int i = 0; i < 3; ++i) Get(blocks(), 1, kBlobBytes);
   const std::string log = testing::internal::GetCapturedStderr();
   const std::string name = "tenant 1 key 0100000000000000feffffffffffffff";
   const std::size_t at = log.find(name);

@@ -1,6 +1,7 @@
 #include "memd/store/rocks_store.h"
 
 #include <gtest/gtest.h>
+#include <rocksdb/write_batch.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -9,7 +10,9 @@
 #include <memory>
 
 #include "base/status.h"
+#include "memd/store/block_locations.h"
 #include "memd/store/rocks_database.h"
+#include "memd/store/segment_set.h"
 #include "proto/record_layout.h"
 #include "tests/unit/store/store_harness.h"
 
@@ -33,8 +36,9 @@ TEST(RocksStore, ADurablePutIsThereAfterACrashRightAfterItsCompletion) {
   const std::string copy = directory.path() + "/copy";
   const std::string bytes = BytesOf(65536, 1);
   const auto store = OpenStore(path);
-  // A cache put before it, so that the log has a gap in its sequence.
-  EXPECT_EQ(Execute(&store->blocks(), PutOp(1, bytes)), Code::kOk);
+  // A small cache put before it, so that the log has a gap in its sequence.
+  const std::string small = BytesOf(8192, 1);
+  EXPECT_EQ(Execute(&store->blocks(), PutOp(1, small)), Code::kOk);
   EXPECT_EQ(Execute(&store->blocks(),
                     PutOp(2, bytes, BlockClass::kState, /*durable=*/true)),
             Code::kOk);
@@ -46,7 +50,7 @@ TEST(RocksStore, ADurablePutIsThereAfterACrashRightAfterItsCompletion) {
   EXPECT_TRUE(Get(&after->blocks(), 2, 65536).bytes == bytes);
   EXPECT_TRUE(Get(&after->blocks(), 3, 65536).bytes == bytes);
   // The cache put skipped the log; Scan and Get agree that it is gone.
-  EXPECT_EQ(Get(&after->blocks(), 1, 65536).code, Code::kNotFound);
+  EXPECT_EQ(Get(&after->blocks(), 1, 8192).code, Code::kNotFound);
   EXPECT_EQ(ScanAll(&after->blocks()).size(), 2u);
 }
 
@@ -76,7 +80,7 @@ TEST(RocksStore, AStoreOfAnotherVersionIsRefusedAndBothAreNamed) {
     ASSERT_TRUE(database.ok());
     const auto opened = (*database)->Use().value();
     rocksdb::DB* const db = opened->db();
-    ASSERT_TRUE(db->Put({}, kStoreFormatName, "2").ok());
+    ASSERT_TRUE(db->Put({}, kStoreFormatName, "3").ok());
     // A later version may well have a family that this one does not know.
     rocksdb::ColumnFamilyHandle* later = nullptr;
     ASSERT_TRUE(db->CreateColumnFamily({}, "later", &later).ok());
@@ -85,9 +89,79 @@ TEST(RocksStore, AStoreOfAnotherVersionIsRefusedAndBothAreNamed) {
   const absl::Status status = OpenStatus(directory.path());
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   const std::string message = StatusMessage(status);
-  EXPECT_NE(message.find("has format version 2"), std::string::npos) << message;
-  EXPECT_NE(message.find("version 1"), std::string::npos) << message;
+  EXPECT_NE(message.find("has format version 3"), std::string::npos) << message;
+  EXPECT_NE(message.find("versions 1 and 2"), std::string::npos) << message;
   EXPECT_NE(message.find(directory.path()), std::string::npos) << message;
+}
+
+// As memd made it before there were segments: all bytes in "blocks".
+void MakeStoreOfVersion1(const std::string& path,
+                         const std::vector<StoreOp>& puts) {
+  auto database = RocksDatabase::Open(path);
+  ASSERT_TRUE(database.ok());
+  const auto opened = (*database)->Use().value();
+  rocksdb::WriteBatch batch;
+  for (const StoreOp& put : puts) {
+    ASSERT_TRUE(AddRecord(opened.get(), put, &batch).ok());
+  }
+  ASSERT_TRUE(batch.Put(kStoreFormatName, "1").ok());
+  ASSERT_TRUE(opened->db()->Write({}, &batch).ok());
+}
+
+TEST(RocksStore, AStoreOfVersion1IsReadAndGoesOnAsOneOfVersion2) {
+  const TempDirectory directory;
+  const std::string large = BytesOf(1 << 20, 1);
+  const std::string other = BytesOf((1 << 20) + 1, 2);
+  const std::string small = BytesOf(512, 3);
+  MakeStoreOfVersion1(directory.path(),
+                      {PutOp(1, large, BlockClass::kState), PutOp(2, large),
+                       PutOp(3, large), PutOp(4, small)});
+  for (int pass = 0; pass < 2; ++pass) {
+    const auto store = OpenStore(directory.path());
+    EXPECT_EQ(ScanAll(&store->blocks()).size(), 4u - pass);
+    EXPECT_TRUE(Get(&store->blocks(), 1, large.size()).bytes == large);
+    EXPECT_TRUE(Get(&store->blocks(), 4, small.size()).bytes == small);
+    const std::string& second = pass == 0 ? large : other;
+    EXPECT_TRUE(Get(&store->blocks(), 2, second.size()).bytes == second);
+    EXPECT_EQ(Get(&store->blocks(), 3, large.size()).code,
+              pass == 0 ? Code::kOk : Code::kNotFound);
+    EXPECT_EQ(Execute(&store->blocks(), PutOp(2, other)), Code::kOk);
+    EXPECT_EQ(Execute(&store->blocks(), DeleteOp(3)), Code::kOk);
+  }
+  auto database = RocksDatabase::Open(directory.path());
+  ASSERT_TRUE(database.ok());
+  const auto opened = (*database)->Use().value();
+  std::string format;
+  ASSERT_TRUE(opened->db()->Get({}, kStoreFormatName, &format).ok());
+  EXPECT_EQ(format, "2");
+  // What was replaced or deleted is gone from where it was.
+  for (const std::uint64_t key : {2, 3}) {
+    const StoreKey store_key = EncodeStoreKey(TenantId(1), KeyOf(key));
+    std::string record;
+    EXPECT_TRUE(opened->db()
+                    ->Get({}, opened->blocks(),
+                          {store_key.data(), store_key.size()}, &record)
+                    .IsNotFound())
+        << key;
+  }
+}
+
+TEST(RocksStore, SegmentsWithoutADatabaseAreRefusedAndKept) {
+  const TempDirectory directory;
+  {
+    const auto store = OpenStore(directory.path());
+    const std::string bytes = BytesOf(65536, 1);
+    ASSERT_EQ(Execute(&store->blocks(), PutOp(1, bytes)), Code::kOk);
+  }
+  for (const auto& entry :
+       std::filesystem::directory_iterator(directory.path())) {
+    if (!entry.is_directory()) std::filesystem::remove(entry.path());
+  }
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    EXPECT_EQ(OpenStatus(directory.path()).code(),
+              absl::StatusCode::kFailedPrecondition);
+  }
+  EXPECT_EQ(ListSegments(directory.path() + "/segments")->size(), 1u);
 }
 
 TEST(RocksStore, DataWithoutAVersionIsRefused) {
@@ -170,14 +244,21 @@ TEST(RocksStore, OptionsOutOfRangeAreRefusedByName) {
   EXPECT_TRUE(refused([](auto* o) { o->path.clear(); }, "path"));
 }
 
-TEST(RocksStore, DiskBytesCountBlobs) {
+TEST(RocksStore, DiskBytesCountBlobsAndSegments) {
   const TempDirectory directory;
   const auto store = OpenStore(directory.path());
-  const std::string bytes = BytesOf(4 << 20, 1);
-  ASSERT_EQ(Execute(&store->blocks(), PutOp(1, bytes)), Code::kOk);
-  ASSERT_TRUE(store->blocks().Flush().ok());
-  EXPECT_GE(store->disk_bytes(), bytes.size());
-  EXPECT_LT(store->disk_bytes(), bytes.size() * 2);
+  std::uint64_t written = 0;
+  for (const std::size_t length : {32 << 10, 4 << 20}) {
+    const std::string bytes = BytesOf(length, 1);
+    for (std::uint64_t key = 0; key < (8U << 20) / length; ++key) {
+      written += length;
+      ASSERT_EQ(Execute(&store->blocks(), PutOp(written, bytes)), Code::kOk);
+    }
+    ASSERT_TRUE(store->blocks().Flush().ok());
+    EXPECT_GE(store->disk_bytes(), written);
+    // A step of space is taken ahead.
+    EXPECT_LT(store->disk_bytes(), written * 2 + (16 << 20));
+  }
 }
 
 // A tmpfs of 64 MiB, or nothing where that is not allowed.
@@ -208,10 +289,10 @@ TEST(RocksStore, AFullDiskFailsPutsAndTheyGoOnWhenSpaceReturns) {
                    PutOp(key, bytes, BlockClass::kState, /*durable=*/true));
   };
   ASSERT_EQ(put(0), Code::kOk);
-  // 40 of the 64 MiB are taken by something else.
+  // 24 of the 64 MiB are taken by something else.
   FILE* const file = ::fopen(ballast.c_str(), "w");
   ASSERT_NE(file, nullptr);
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 24; ++i) {
     ASSERT_EQ(::fwrite(bytes.data(), bytes.size(), 1, file), 1u);
   }
   ASSERT_EQ(::fclose(file), 0);

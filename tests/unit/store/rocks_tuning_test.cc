@@ -19,7 +19,7 @@ TEST(RocksTuning, TheMemoryOfAllWriteBuffersIsTheDocumentedSum) {
     bytes += options.write_buffer_size *
              static_cast<std::size_t>(options.max_write_buffer_number);
   }
-  EXPECT_EQ(bytes, std::size_t{282} << 20);  // rocks_database.h
+  EXPECT_EQ(bytes, std::size_t{50} << 20);  // rocks_database.h
 }
 
 TEST(RocksTuning, BlocksFromFourKibibytesOnLieInBlobFiles) {
