@@ -93,7 +93,7 @@ inline std::uint64_t RegionCounterOf(const Key& key) {
 inline constexpr std::uint32_t kPieceBase = 1;
 inline constexpr std::uint32_t kPieceSelf = 2;       // in this version block
 inline constexpr std::uint32_t kPieceSameBlock = 4;  // as the piece before
-inline constexpr std::uint32_t kPieceNext = 8;  // begins where that one ended
+inline constexpr std::uint32_t kPieceNext = 8;    // begins where that one ended
 inline constexpr std::uint32_t kPieceZeros = 16;  // no block: zeros
 inline constexpr std::uint32_t kPieceLineageShift = 5;
 
@@ -112,11 +112,12 @@ inline constexpr std::uint32_t kLabelsMax = 32;
 inline constexpr std::uint32_t kLabelsBytesMax = 4 << 10;  // as encoded
 inline constexpr std::size_t kTraceIdBytes = 16;
 
-// A fold rewrites at most one leaf an entry of the overlay, and an entry is at
-// least 14 bytes (2 and a piece of 12) unless its pieces lie side by side: 4
-// KiB keep the longest fold near 290 leaves of 3 KiB, 0.9 MiB, a millisecond of
-// disk; and a small commit, header and payload included, within two 4 KiB
-// sectors. When a fold pays earlier: memd/agents/manifest_builder.h.
+// A fold rewrites at most one leaf an entry of the overlay. An entry of a page
+// that is no neighbour takes 8 bytes and more (2 for the page, 1, and a piece
+// of 4 or more): 4 KiB keep the longest fold below 512 leaves of 3 KiB, 1.5
+// MiB, a millisecond of disk; and a small commit, header and payload included,
+// within two 4 KiB sectors. When a fold pays earlier:
+// memd/agents/manifest_builder.h.
 inline constexpr std::uint32_t kOverlayBytesMax = 4 << 10;
 
 struct VersionHeader {
@@ -167,8 +168,8 @@ inline constexpr std::uint32_t kNodeFormat = 1;
 inline constexpr std::uint32_t kNodeFanOutLog2 = 8;
 inline constexpr std::uint32_t kNodeFanOut = 1 << kNodeFanOutLog2;
 inline constexpr std::uint32_t kNodeLevelMax = 2;
-static_assert(kRegionPagesMax == 1ULL << (kNodeFanOutLog2 *
-                                          (kNodeLevelMax + 1)));
+static_assert(kRegionPagesMax ==
+              1ULL << (kNodeFanOutLog2 * (kNodeLevelMax + 1)));
 
 // Pages below a node of `level`.
 inline constexpr std::uint64_t NodeSpan(std::uint32_t level) {
@@ -188,8 +189,8 @@ static_assert(sizeof(NodeHeader) == 32);
 static_assert(std::is_trivially_copyable_v<NodeHeader>);
 static_assert(offsetof(NodeHeader, first_page) == 16);
 
-// The largest leaf: 256 pages of 9 pieces of at most 26 bytes, each of a lineage
-// of its own (8 bytes), and 3 bytes a page: 78 KiB.
+// The largest leaf: 256 pages of 9 pieces of at most 26 bytes, each of a
+// lineage of its own (8 bytes), and 3 bytes a page: 78 KiB.
 inline constexpr std::uint32_t kNodeBytesMax = 128 << 10;
 
 }  // namespace agentmem

@@ -99,18 +99,17 @@ absl::StatusOr<PageContent> FindInTree(const TreeRef& root, std::uint64_t page,
 
 absl::StatusOr<Manifest> Manifest::Open(std::string_view bytes,
                                         const Key& key) {
-  AGENTMEM_ASSIGN_OR_RETURN(VersionBlock block,
-                            DecodeVersionBlock(key, bytes));
+  AGENTMEM_ASSIGN_OR_RETURN(VersionBlock block, DecodeVersionBlock(key, bytes));
   return Manifest(key, static_cast<std::uint32_t>(bytes.size()),
                   std::make_shared<const VersionBlock>(std::move(block)));
 }
 
 const OverlayPage* Manifest::FindInOverlay(std::uint64_t page) const {
-  const auto found = std::lower_bound(
-      overlay().begin(), overlay().end(), page,
-      [](const OverlayPage& entry, std::uint64_t wanted) {
-        return entry.page < wanted;
-      });
+  const auto found =
+      std::lower_bound(overlay().begin(), overlay().end(), page,
+                       [](const OverlayPage& entry, std::uint64_t wanted) {
+                         return entry.page < wanted;
+                       });
   return found != overlay().end() && found->page == page ? &*found : nullptr;
 }
 

@@ -40,7 +40,8 @@ class Manifest {
   std::uint64_t page_count() const { return PagesOf(info().region_bytes); }
 
   // No pieces: zeros.
-  absl::StatusOr<PageContent> Find(std::uint64_t page, NodeLoader* loader) const;
+  absl::StatusOr<PageContent> Find(std::uint64_t page,
+                                   NodeLoader* loader) const;
 
   // The pages of [first, last) that have content, ascending.
   absl::Status ForEachPage(std::uint64_t first, std::uint64_t last,

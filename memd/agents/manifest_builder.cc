@@ -15,10 +15,10 @@ absl::Status CheckChange(const VersionChange& change) {
   const std::string name = VersionName(change.info) + ": ";
   if (change.base != nullptr &&
       change.base->info().region_bytes > change.info.region_bytes) {
-    return InvalidArgument(
-        name + std::to_string(change.info.region_bytes) +
-        " bytes, and " + std::to_string(change.base->info().region_bytes) +
-        " before: a region does not shrink");
+    return InvalidArgument(name + std::to_string(change.info.region_bytes) +
+                           " bytes, and " +
+                           std::to_string(change.base->info().region_bytes) +
+                           " before: a region does not shrink");
   }
   const std::uint64_t page_count = PagesOf(change.info.region_bytes);
   for (std::size_t i = 0; i < change.pages.size(); ++i) {
@@ -147,8 +147,7 @@ absl::Status FoldOverlay(const VersionChange& change, NodeLoader* loader,
   TreeFold fold(loader, make_key, &made->nodes);
   auto root = fold.Run(block->root, block->overlay);
   if (!root.ok()) {
-    return WithContext(VersionName(change.info) + ", its base",
-                       root.status());
+    return WithContext(VersionName(change.info) + ", its base", root.status());
   }
   block->root = *root;
   block->overlay.clear();
@@ -179,9 +178,9 @@ absl::StatusOr<NewVersion> BuildVersion(const VersionChange& change,
       change.info, std::uint64_t{payload_offset} + change.payload.size()));
 
   EncodedOverlay overlay = EncodeOverlay(block.overlay, payload_offset);
-  const std::uint64_t block_bytes =
-      std::uint64_t{payload_offset} + change.payload.size() +
-      overlay.bytes.size();
+  const std::uint64_t block_bytes = std::uint64_t{payload_offset} +
+                                    change.payload.size() +
+                                    overlay.bytes.size();
   const std::uint64_t spent =
       std::uint64_t{block.overlay_spent} + overlay.bytes.size();
   NewVersion made;

@@ -24,14 +24,15 @@ absl::Status CheckHeader(const Key& key, const NodeHeader& header,
     return BadNode(key, "does not begin with a node's magic");
   }
   if (header.format != kNodeFormat) {
-    return BadNode(key, "format " + ReadAndExpected(header.format, kNodeFormat));
+    return BadNode(key,
+                   "format " + ReadAndExpected(header.format, kNodeFormat));
   }
   if (header.level != level) {
     return BadNode(key, "level " + ReadAndExpected(header.level, level));
   }
   if (header.first_page != first_page) {
-    return BadNode(key, "first page " +
-                            ReadAndExpected(header.first_page, first_page));
+    return BadNode(
+        key, "first page " + ReadAndExpected(header.first_page, first_page));
   }
   if (header.entries == 0 || header.entries > kNodeFanOut) {
     return BadNode(key, std::to_string(header.entries) +
@@ -46,8 +47,8 @@ absl::Status ReadLeafPage(const Key& key, std::uint64_t page, PieceReader* in,
   const std::string where = "page " + std::to_string(page) + ": ";
   const std::uint64_t count = in->VarintAtMost(kPiecesMax);
   if (!in->ok() || count == 0) {
-    return BadNode(key, where + "not 1 to " + std::to_string(kPiecesMax) +
-                            " pieces");
+    return BadNode(
+        key, where + "not 1 to " + std::to_string(kPiecesMax) + " pieces");
   }
   Piece pieces[kPiecesMax];
   for (std::uint64_t i = 0; i < count; ++i) pieces[i] = in->Piece();
@@ -65,8 +66,8 @@ absl::Status ReadChild(const Key& key, std::uint32_t slot, PieceReader* in,
   NodeRef child;
   child.key = in->Key();
   child.bytes = static_cast<std::uint32_t>(in->VarintAtMost(kNodeBytesMax));
-  child.pages = static_cast<std::uint32_t>(
-      in->VarintAtMost(NodeSpan(node->level() - 1)));
+  child.pages =
+      static_cast<std::uint32_t>(in->VarintAtMost(NodeSpan(node->level() - 1)));
   if (!in->ok() || child.bytes <= sizeof(NodeHeader) || child.pages == 0) {
     return BadNode(key, "child " + std::to_string(slot) +
                             " has no valid key, length or count of pages");
@@ -151,8 +152,8 @@ std::string EncodeNode(const Node& node) {
   header.format = kNodeFormat;
   header.level = static_cast<std::uint8_t>(node.level());
   header.first_page = node.first_page();
-  header.entries = static_cast<std::uint32_t>(node.pages().size() +
-                                              node.children().size());
+  header.entries =
+      static_cast<std::uint32_t>(node.pages().size() + node.children().size());
   header.lineages = out.lineages();
   std::string bytes;
   AppendFixed(header, &bytes);
@@ -162,12 +163,10 @@ std::string EncodeNode(const Node& node) {
 }
 
 absl::StatusOr<Node> DecodeNode(const Key& key, std::string_view bytes,
-                                std::uint32_t level,
-                                std::uint64_t first_page) {
+                                std::uint32_t level, std::uint64_t first_page) {
   NodeHeader header;
   if (bytes.size() < sizeof(header) || bytes.size() > kNodeBytesMax) {
-    return BadNode(key, std::to_string(bytes.size()) +
-                            " bytes, allowed are " +
+    return BadNode(key, std::to_string(bytes.size()) + " bytes, allowed are " +
                             std::to_string(sizeof(header)) + " to " +
                             std::to_string(kNodeBytesMax));
   }
@@ -190,8 +189,8 @@ absl::StatusOr<Node> DecodeNode(const Key& key, std::string_view bytes,
     next_slot = place + 1;
   }
   if (!in.AtEnd()) {
-    return BadNode(key, std::to_string(in.remaining()) +
-                            " bytes behind its last entry");
+    return BadNode(
+        key, std::to_string(in.remaining()) + " bytes behind its last entry");
   }
   return node;
 }

@@ -13,9 +13,9 @@ absl::StatusOr<std::shared_ptr<const Node>> NodeLoader::Load(
     if (node->level() != level || node->first_page() != first_page) {
       return DataLoss("node of " + KeyText(ref.key) + ": level " +
                       std::to_string(node->level()) + " from page " +
-                      std::to_string(node->first_page()) +
-                      ", expected level " + std::to_string(level) +
-                      " from page " + std::to_string(first_page));
+                      std::to_string(node->first_page()) + ", expected level " +
+                      std::to_string(level) + " from page " +
+                      std::to_string(first_page));
     }
     kept_.splice(kept_.begin(), kept_, found->second);
     return node;

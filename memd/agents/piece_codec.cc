@@ -102,8 +102,7 @@ Piece PieceReader::Piece() {
   const bool next = (head & kPieceNext) != 0;
   piece.base = (head & kPieceBase) != 0;
   // in_payload of previous_ says whether that one was in this block.
-  const bool follows =
-      previous_.bytes != 0 && previous_.in_payload == self;
+  const bool follows = previous_.bytes != 0 && previous_.in_payload == self;
   if (((self || same_block) && lineage != 0) || (self && same_block) ||
       (self && self_.block_bytes == 0) || (same_block && !follows) ||
       (next && !(follows && (self || same_block)))) {

@@ -28,15 +28,13 @@ absl::Status CheckParts(const Key& key, const VersionHeader& header,
                                  header.labels_bytes + header.payload_bytes +
                                  std::uint64_t{header.overlay_bytes};
   if (block_bytes != expected || lineage_bytes > header.overlay_bytes) {
-    return BadVersion(
-        key, "bytes " + ReadAndExpected(block_bytes, expected));
+    return BadVersion(key, "bytes " + ReadAndExpected(block_bytes, expected));
   }
   if (header.overlay_bytes > kOverlayBytesMax ||
       header.overlay_entries > header.overlay_bytes) {
-    return BadVersion(key, "an overlay of " +
-                               std::to_string(header.overlay_bytes) +
-                               " bytes, at most " +
-                               std::to_string(kOverlayBytesMax));
+    return BadVersion(
+        key, "an overlay of " + std::to_string(header.overlay_bytes) +
+                 " bytes, at most " + std::to_string(kOverlayBytesMax));
   }
   return absl::OkStatus();
 }
@@ -53,8 +51,8 @@ absl::StatusOr<TreeRef> ReadRoot(const Key& key, const VersionHeader& header) {
   if (!valid) {
     return BadVersion(key, "a root of level " + std::to_string(root.level) +
                                ", " + std::to_string(root.node.bytes) +
-                               " bytes and " +
-                               std::to_string(root.node.pages) + " pages");
+                               " bytes and " + std::to_string(root.node.pages) +
+                               " pages");
   }
   return root;
 }
@@ -67,9 +65,10 @@ absl::StatusOr<OverlayPage> ReadOverlayPage(const Key& key,
   entry.page = page_min + in->VarintAtMost(kRegionPagesMax);
   const std::uint64_t head = in->VarintAtMost(2 * kPiecesMax + 1);
   if (!in->ok() || entry.page >= page_count) {
-    return BadVersion(key, "an entry of its overlay is missing or lies beyond "
-                           "the region's " +
-                               std::to_string(page_count) + " pages");
+    return BadVersion(key,
+                      "an entry of its overlay is missing or lies beyond "
+                      "the region's " +
+                          std::to_string(page_count) + " pages");
   }
   entry.in_tree = (head & 1) != 0;
   const std::string where = "page " + std::to_string(entry.page) + ": ";
@@ -100,8 +99,8 @@ absl::StatusOr<Overlay> ReadOverlay(const Key& key, const VersionHeader& header,
     overlay.push_back(std::move(entry));
   }
   if (!in.AtEnd()) {
-    return BadVersion(key, std::to_string(in.remaining()) +
-                               " bytes behind its overlay");
+    return BadVersion(
+        key, std::to_string(in.remaining()) + " bytes behind its overlay");
   }
   return overlay;
 }
@@ -179,11 +178,10 @@ absl::StatusOr<VersionHeader> ReadHeader(const Key& key,
   }
   if (header.format != kVersionFormat ||
       header.header_bytes != sizeof(header)) {
-    return BadVersion(key,
-                      "format " + ReadAndExpected(header.format,
-                                                  kVersionFormat) +
-                          ", header of " +
-                          ReadAndExpected(header.header_bytes, sizeof(header)));
+    return BadVersion(
+        key, "format " + ReadAndExpected(header.format, kVersionFormat) +
+                 ", header of " +
+                 ReadAndExpected(header.header_bytes, sizeof(header)));
   }
   AGENTMEM_RETURN_IF_ERROR(CheckParts(key, header, bytes.size()));
   return header;
@@ -228,16 +226,14 @@ absl::Status CheckVersionInfo(const VersionInfo& info) {
                            std::to_string(kRegionBytesMax));
   }
   if (info.message.size() > kMessageBytesMax) {
-    return InvalidArgument(name + "a message of " +
-                           std::to_string(info.message.size()) +
-                           " bytes, at most " +
-                           std::to_string(kMessageBytesMax));
+    return InvalidArgument(
+        name + "a message of " + std::to_string(info.message.size()) +
+        " bytes, at most " + std::to_string(kMessageBytesMax));
   }
   if (!IsValid(info.ack) || (info.flags & ~kVersionFlags) != 0) {
-    return InvalidArgument(
-        name + "acknowledgement " +
-        std::to_string(static_cast<unsigned>(info.ack)) + ", flags " +
-        std::to_string(info.flags));
+    return InvalidArgument(name + "acknowledgement " +
+                           std::to_string(static_cast<unsigned>(info.ack)) +
+                           ", flags " + std::to_string(info.flags));
   }
   const VersionLink& parent = info.parent;
   const bool linked = parent.number != 0;
@@ -316,8 +312,7 @@ std::string EncodeVersionBlock(const VersionBlock& block,
 
 absl::StatusOr<VersionBlock> DecodeVersionBlock(const Key& key,
                                                 std::string_view bytes) {
-  AGENTMEM_ASSIGN_OR_RETURN(const VersionHeader header,
-                            ReadHeader(key, bytes));
+  AGENTMEM_ASSIGN_OR_RETURN(const VersionHeader header, ReadHeader(key, bytes));
   ByteReader in(bytes.substr(sizeof(header)));
   VersionBlock block;
   block.info = InfoOf(header);
