@@ -65,8 +65,9 @@ Overlay MergedOverlay(const VersionChange& change) {
 // share of the path above it.
 std::uint64_t FoldCost(const Overlay& overlay, std::uint32_t mapped_pages,
                        std::uint32_t root_level) {
-  // A block's record, location and place in the index.
-  constexpr std::uint64_t kBlockCost = 256;
+  // What a block costs beyond its bytes: the record's header and location, a
+  // place in the index, the rest of its slot in DRAM.
+  constexpr std::uint64_t kBlockCost = 1024;
   constexpr std::uint64_t kPageCost = 14;
   std::uint64_t leaves = 0;
   std::uint64_t last_leaf = UINT64_MAX;
