@@ -2,6 +2,9 @@
 // that its pieces name. Its parent is not among them: a history is kept or not
 // version by version.
 //
+// What an overlay hides in the tree is among them until a fold: other versions
+// share those nodes.
+//
 // A piece may name another version's block (its payload): that block's bytes
 // are needed then, and not what it reaches.
 //

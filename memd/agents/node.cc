@@ -45,13 +45,13 @@ absl::Status CheckHeader(const Key& key, const NodeHeader& header,
 absl::Status ReadLeafPage(const Key& key, std::uint64_t page, PieceReader* in,
                           Node* node) {
   const std::string where = "page " + std::to_string(page) + ": ";
-  const std::uint64_t count = in->VarintAtMost(kPiecesMax);
+  const std::uint64_t count = in->ReadVarint(kPiecesMax);
   if (!in->ok() || count == 0) {
     return BadNode(
         key, where + "not 1 to " + std::to_string(kPiecesMax) + " pieces");
   }
   Piece pieces[kPiecesMax];
-  for (std::uint64_t i = 0; i < count; ++i) pieces[i] = in->Piece();
+  for (std::uint64_t i = 0; i < count; ++i) pieces[i] = in->ReadPiece();
   if (!in->ok()) return BadNode(key, where + "a piece that cannot be read");
   const std::span<const Piece> read(pieces, count);
   if (const std::string what = CheckPieces(read); !what.empty()) {
@@ -64,10 +64,10 @@ absl::Status ReadLeafPage(const Key& key, std::uint64_t page, PieceReader* in,
 absl::Status ReadChild(const Key& key, std::uint32_t slot, PieceReader* in,
                        Node* node) {
   NodeRef child;
-  child.key = in->Key();
-  child.bytes = static_cast<std::uint32_t>(in->VarintAtMost(kNodeBytesMax));
+  child.key = in->ReadKey();
+  child.bytes = static_cast<std::uint32_t>(in->ReadVarint(kNodeBytesMax));
   child.pages =
-      static_cast<std::uint32_t>(in->VarintAtMost(NodeSpan(node->level() - 1)));
+      static_cast<std::uint32_t>(in->ReadVarint(NodeSpan(node->level() - 1)));
   if (!in->ok() || child.bytes <= sizeof(NodeHeader) || child.pages == 0) {
     return BadNode(key, "child " + std::to_string(slot) +
                             " has no valid key, length or count of pages");
@@ -135,16 +135,16 @@ std::string EncodeNode(const Node& node) {
   std::uint32_t next_slot = 0;
   for (const Node::LeafPage& page : node.pages()) {
     const std::span<const Piece> pieces = node.PiecesOf(page);
-    out.Varint(page.slot - next_slot);
-    out.Varint(pieces.size());
-    for (const Piece& piece : pieces) out.Piece(piece);
+    out.WriteVarint(page.slot - next_slot);
+    out.WriteVarint(pieces.size());
+    for (const Piece& piece : pieces) out.WritePiece(piece);
     next_slot = page.slot + 1;
   }
   for (const Node::Child& child : node.children()) {
-    out.Varint(child.slot - next_slot);
-    out.Key(child.node.key);
-    out.Varint(child.node.bytes);
-    out.Varint(child.node.pages);
+    out.WriteVarint(child.slot - next_slot);
+    out.WriteKey(child.node.key);
+    out.WriteVarint(child.node.bytes);
+    out.WriteVarint(child.node.pages);
     next_slot = child.slot + 1;
   }
   NodeHeader header = {};
@@ -176,7 +176,7 @@ absl::StatusOr<Node> DecodeNode(const Key& key, std::string_view bytes,
   PieceReader in(bytes.substr(sizeof(header)), header.lineages);
   std::uint32_t next_slot = 0;
   for (std::uint32_t i = 0; i < header.entries; ++i) {
-    const std::uint64_t slot = next_slot + in.VarintAtMost(kNodeFanOut);
+    const std::uint64_t slot = next_slot + in.ReadVarint(kNodeFanOut);
     if (!in.ok() || slot >= kNodeFanOut) {
       return BadNode(key, "entry " + std::to_string(i) + " of " +
                               std::to_string(header.entries) +

@@ -1,14 +1,9 @@
 #include "memd/agents/page_content.h"
 
 #include <algorithm>
-#include <bit>
 
 namespace agentmem {
 namespace {
-
-std::uint32_t BytesOfUnits(std::uint16_t units) {
-  return static_cast<std::uint32_t>(std::popcount(units)) * kUnitBytes;
-}
 
 std::string CheckPiece(const Piece& piece, std::uint64_t payload_bytes) {
   if (piece.units == 0) return "covers no unit";

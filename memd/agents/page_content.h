@@ -6,6 +6,7 @@
 #ifndef AGENTMEM_MEMD_AGENTS_PAGE_CONTENT_H_
 #define AGENTMEM_MEMD_AGENTS_PAGE_CONTENT_H_
 
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -49,6 +50,10 @@ struct UnitSource {
 
   friend bool operator==(const UnitSource&, const UnitSource&) = default;
 };
+
+inline std::uint32_t BytesOfUnits(std::uint16_t units) {
+  return static_cast<std::uint32_t>(std::popcount(units)) * kUnitBytes;
+}
 
 // "key 0011..ff" (32 hex digits, as the store's messages have it).
 std::string KeyText(const Key& key);

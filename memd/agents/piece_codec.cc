@@ -1,37 +1,27 @@
 #include "memd/agents/piece_codec.h"
 
-#include <bit>
 #include <cstring>
 
 namespace agentmem {
-namespace {
-
-std::uint32_t BytesOfUnits(std::uint16_t units) {
-  return static_cast<std::uint32_t>(std::popcount(units)) * kUnitBytes;
-}
-
-}  // namespace
-
 std::uint32_t PieceWriter::IndexOf(std::uint64_t lineage) {
   const auto [found, added] = index_.try_emplace(lineage, lineages());
   if (added) lineages_.push_back(lineage);
   return found->second;
 }
 
-void PieceWriter::Key(const agentmem::Key& key) {
-  Varint(IndexOf(LineageOf(key)));
-  Varint(RegionFenceOf(key));
-  Varint(RegionCounterOf(key));
+void PieceWriter::WriteKey(const Key& key) {
+  WriteVarint(IndexOf(LineageOf(key)));
+  WriteVarint(RegionFenceOf(key));
+  WriteVarint(RegionCounterOf(key));
 }
 
-void PieceWriter::Piece(const agentmem::Piece& piece,
-                        std::uint32_t payload_offset) {
+void PieceWriter::WritePiece(const Piece& piece, std::uint32_t payload_offset) {
   if (piece.bytes == 0) {
-    Varint(kPieceZeros);
+    WriteVarint(kPieceZeros);
     AppendFixed(piece.units, &body_);
     return;
   }
-  agentmem::Piece placed = piece;
+  Piece placed = piece;
   std::uint32_t flags = placed.base ? kPieceBase : 0;
   if (placed.in_payload) {
     placed.key = {};
@@ -50,15 +40,15 @@ void PieceWriter::Piece(const agentmem::Piece& piece,
   if (next) flags |= kPieceNext;
   const std::uint64_t lineage =
       names_block ? IndexOf(LineageOf(placed.key)) : 0;
-  Varint(flags | lineage << kPieceLineageShift);
+  WriteVarint(flags | lineage << kPieceLineageShift);
   if (names_block) {
-    Varint(RegionFenceOf(placed.key));
-    Varint(RegionCounterOf(placed.key));
-    Varint(placed.block_bytes);
+    WriteVarint(RegionFenceOf(placed.key));
+    WriteVarint(RegionCounterOf(placed.key));
+    WriteVarint(placed.block_bytes);
   }
-  if (!next) Varint(placed.offset);
+  if (!next) WriteVarint(placed.offset);
   if (!placed.base) AppendFixed(placed.units, &body_);
-  Varint(BytesOfUnits(placed.units) - placed.bytes);
+  WriteVarint(BytesOfUnits(placed.units) - placed.bytes);
   previous_ = placed;
 }
 
@@ -86,12 +76,12 @@ Key PieceReader::KeyOf(std::uint64_t lineage_index) {
   return MakeRegionKey(lineage, fence, counter);
 }
 
-Key PieceReader::Key() { return KeyOf(in_.VarintAtMost(UINT32_MAX)); }
+Key PieceReader::ReadKey() { return KeyOf(in_.VarintAtMost(UINT32_MAX)); }
 
-Piece PieceReader::Piece() {
+Piece PieceReader::ReadPiece() {
   const std::uint64_t head = in_.VarintAtMost(UINT32_MAX);
   const std::uint64_t lineage = head >> kPieceLineageShift;
-  agentmem::Piece piece;
+  Piece piece;
   if ((head & kPieceZeros) != 0) {
     if (head != kPieceZeros) Fail();
     piece.units = in_.Fixed<std::uint16_t>();

@@ -22,10 +22,10 @@ namespace agentmem {
 class PieceWriter {
  public:
   // Varints of the entry around the pieces.
-  void Varint(std::uint64_t value) { AppendVarint(value, &body_); }
-  void Key(const agentmem::Key& key);  // lineage's index, fence, counter
+  void WriteVarint(std::uint64_t value) { AppendVarint(value, &body_); }
+  void WriteKey(const Key& key);  // lineage's index, fence, counter
   // An in_payload piece's payload begins at `payload_offset` of the block.
-  void Piece(const agentmem::Piece& piece, std::uint32_t payload_offset = 0);
+  void WritePiece(const Piece& piece, std::uint32_t payload_offset = 0);
 
   std::uint32_t lineages() const {
     return static_cast<std::uint32_t>(lineages_.size());
@@ -40,7 +40,7 @@ class PieceWriter {
   std::string body_;
   std::vector<std::uint64_t> lineages_;
   absl::flat_hash_map<std::uint64_t, std::uint32_t> index_;
-  agentmem::Piece previous_;
+  Piece previous_;
 };
 
 // Where "self" leads: the block that is read.
@@ -60,20 +60,18 @@ class PieceReader {
   bool ok() const { return in_.ok(); }
   bool AtEnd() const { return in_.AtEnd(); }
   std::size_t remaining() const { return in_.remaining(); }
-  std::uint64_t VarintAtMost(std::uint64_t max) {
-    return in_.VarintAtMost(max);
-  }
-  agentmem::Key Key();
-  agentmem::Piece Piece();
+  std::uint64_t ReadVarint(std::uint64_t max) { return in_.VarintAtMost(max); }
+  Key ReadKey();
+  Piece ReadPiece();
 
  private:
-  agentmem::Key KeyOf(std::uint64_t lineage_index);
+  Key KeyOf(std::uint64_t lineage_index);
   void Fail() { in_.Bytes(UINT64_MAX); }
 
   std::string_view lineages_;
   ByteReader in_;
   const SelfBlock self_;
-  agentmem::Piece previous_;
+  Piece previous_;
 };
 
 }  // namespace agentmem

@@ -14,12 +14,21 @@ std::string ReadAndExpected(std::uint64_t read, std::uint64_t expected) {
   return std::to_string(read) + ", expected " + std::to_string(expected);
 }
 
-absl::Status BadVersion(const Key& key, const std::string& what) {
-  return DataLoss("version block of " + KeyText(key) + ": " + what);
+// `name` is BlockName's.
+absl::Status BadVersion(const std::string& name, const std::string& what) {
+  return DataLoss(name + ": " + what);
+}
+
+std::string BlockName(const Key& key) {
+  return "version block of " + KeyText(key);
+}
+std::string BlockName(const Key& key, const VersionHeader& header) {
+  return BlockName(key) + ", version " + std::to_string(header.number) +
+         " of region " + std::to_string(header.region_id);
 }
 
 // The lengths of the parts, and that they are all that there is.
-absl::Status CheckParts(const Key& key, const VersionHeader& header,
+absl::Status CheckParts(const std::string& name, const VersionHeader& header,
                         std::uint64_t block_bytes) {
   const std::uint64_t lineage_bytes =
       std::uint64_t{header.lineages} * sizeof(std::uint64_t);
@@ -28,18 +37,19 @@ absl::Status CheckParts(const Key& key, const VersionHeader& header,
                                  header.labels_bytes + header.payload_bytes +
                                  std::uint64_t{header.overlay_bytes};
   if (block_bytes != expected || lineage_bytes > header.overlay_bytes) {
-    return BadVersion(key, "bytes " + ReadAndExpected(block_bytes, expected));
+    return BadVersion(name, "bytes " + ReadAndExpected(block_bytes, expected));
   }
   if (header.overlay_bytes > kOverlayBytesMax ||
       header.overlay_entries > header.overlay_bytes) {
     return BadVersion(
-        key, "an overlay of " + std::to_string(header.overlay_bytes) +
-                 " bytes, at most " + std::to_string(kOverlayBytesMax));
+        name, "an overlay of " + std::to_string(header.overlay_bytes) +
+                  " bytes, at most " + std::to_string(kOverlayBytesMax));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<TreeRef> ReadRoot(const Key& key, const VersionHeader& header) {
+absl::StatusOr<TreeRef> ReadRoot(const std::string& name,
+                                 const VersionHeader& header) {
   TreeRef root;
   root.level = header.root_level;
   root.node = {header.root_key, header.root_bytes, header.tree_pages};
@@ -49,23 +59,23 @@ absl::StatusOr<TreeRef> ReadRoot(const Key& key, const VersionHeader& header) {
                 root.node.pages != 0 && root.node.pages <= NodeSpan(root.level)
           : root.level == 0 && root.node.pages == 0 && root.node.key == Key();
   if (!valid) {
-    return BadVersion(key, "a root of level " + std::to_string(root.level) +
-                               ", " + std::to_string(root.node.bytes) +
-                               " bytes and " + std::to_string(root.node.pages) +
-                               " pages");
+    return BadVersion(name, "a root of level " + std::to_string(root.level) +
+                                ", " + std::to_string(root.node.bytes) +
+                                " bytes and " +
+                                std::to_string(root.node.pages) + " pages");
   }
   return root;
 }
 
-absl::StatusOr<OverlayPage> ReadOverlayPage(const Key& key,
+absl::StatusOr<OverlayPage> ReadOverlayPage(const std::string& name,
                                             std::uint64_t page_min,
                                             std::uint64_t page_count,
                                             PieceReader* in) {
   OverlayPage entry;
-  entry.page = page_min + in->VarintAtMost(kRegionPagesMax);
-  const std::uint64_t head = in->VarintAtMost(2 * kPiecesMax + 1);
+  entry.page = page_min + in->ReadVarint(kRegionPagesMax);
+  const std::uint64_t head = in->ReadVarint(2 * kPiecesMax + 1);
   if (!in->ok() || entry.page >= page_count) {
-    return BadVersion(key,
+    return BadVersion(name,
                       "an entry of its overlay is missing or lies beyond "
                       "the region's " +
                           std::to_string(page_count) + " pages");
@@ -73,19 +83,20 @@ absl::StatusOr<OverlayPage> ReadOverlayPage(const Key& key,
   entry.in_tree = (head & 1) != 0;
   const std::string where = "page " + std::to_string(entry.page) + ": ";
   for (std::uint64_t i = 0; i < head >> 1; ++i) {
-    entry.content.pieces.push_back(in->Piece());
+    entry.content.pieces.push_back(in->ReadPiece());
   }
   if (!in->ok()) {
-    return BadVersion(key, where + "a piece that cannot be read");
+    return BadVersion(name, where + "a piece that cannot be read");
   }
   if (const std::string what = CheckPieces(entry.content.pieces);
       !what.empty()) {
-    return BadVersion(key, where + what);
+    return BadVersion(name, where + what);
   }
   return entry;
 }
 
-absl::StatusOr<Overlay> ReadOverlay(const Key& key, const VersionHeader& header,
+absl::StatusOr<Overlay> ReadOverlay(const std::string& name,
+                                    const VersionHeader& header,
                                     std::string_view bytes,
                                     const SelfBlock& self) {
   Overlay overlay;
@@ -94,26 +105,27 @@ absl::StatusOr<Overlay> ReadOverlay(const Key& key, const VersionHeader& header,
   for (std::uint32_t i = 0; i < header.overlay_entries; ++i) {
     AGENTMEM_ASSIGN_OR_RETURN(
         OverlayPage entry,
-        ReadOverlayPage(key, page_min, PagesOf(header.region_bytes), &in));
+        ReadOverlayPage(name, page_min, PagesOf(header.region_bytes), &in));
     page_min = entry.page + 1;
     overlay.push_back(std::move(entry));
   }
   if (!in.AtEnd()) {
     return BadVersion(
-        key, std::to_string(in.remaining()) + " bytes behind its overlay");
+        name, std::to_string(in.remaining()) + " bytes behind its overlay");
   }
   return overlay;
 }
 
-absl::Status CheckMappedPages(const Key& key, const VersionBlock& block) {
+absl::Status CheckMappedPages(const std::string& name,
+                              const VersionBlock& block) {
   std::int64_t mapped = block.root.node.pages;
   for (const OverlayPage& entry : block.overlay) {
     mapped += (entry.content.pieces.empty() ? 0 : 1) - (entry.in_tree ? 1 : 0);
   }
   if (mapped == block.info.mapped_pages) return absl::OkStatus();
-  return BadVersion(key, "mapped pages " + std::to_string(mapped) +
-                             ", expected " +
-                             std::to_string(block.info.mapped_pages));
+  return BadVersion(name, "mapped pages " + std::to_string(mapped) +
+                              ", expected " +
+                              std::to_string(block.info.mapped_pages));
 }
 
 VersionInfo InfoOf(const VersionHeader& header) {
@@ -167,23 +179,25 @@ absl::StatusOr<VersionHeader> ReadHeader(const Key& key,
                                          std::string_view bytes) {
   VersionHeader header;
   if (bytes.size() < sizeof(header) || bytes.size() > kMaxBlockBytes) {
-    return BadVersion(key, std::to_string(bytes.size()) +
-                               " bytes, allowed are " +
-                               std::to_string(sizeof(header)) + " to " +
-                               std::to_string(kMaxBlockBytes));
+    return BadVersion(BlockName(key),
+                      std::to_string(bytes.size()) + " bytes, allowed are " +
+                          std::to_string(sizeof(header)) + " to " +
+                          std::to_string(kMaxBlockBytes));
   }
   std::memcpy(&header, bytes.data(), sizeof(header));
   if (header.magic != kVersionMagic) {
-    return BadVersion(key, "does not begin with a version's magic");
+    return BadVersion(BlockName(key), "does not begin with a version's magic");
   }
   if (header.format != kVersionFormat ||
       header.header_bytes != sizeof(header)) {
-    return BadVersion(
-        key, "format " + ReadAndExpected(header.format, kVersionFormat) +
-                 ", header of " +
-                 ReadAndExpected(header.header_bytes, sizeof(header)));
+    return BadVersion(BlockName(key),
+                      "format " +
+                          ReadAndExpected(header.format, kVersionFormat) +
+                          ", header of " +
+                          ReadAndExpected(header.header_bytes, sizeof(header)));
   }
-  AGENTMEM_RETURN_IF_ERROR(CheckParts(key, header, bytes.size()));
+  AGENTMEM_RETURN_IF_ERROR(
+      CheckParts(BlockName(key, header), header, bytes.size()));
   return header;
 }
 
@@ -236,6 +250,12 @@ absl::Status CheckVersionInfo(const VersionInfo& info) {
                            ", flags " + std::to_string(info.flags));
   }
   const VersionLink& parent = info.parent;
+  if (parent.number != 0 && parent.number + 1 != info.number &&
+      (info.flags & kVersionFork) == 0) {
+    return InvalidArgument(name + "its parent is version " +
+                           std::to_string(parent.number) +
+                           ", not the one before");
+  }
   const bool linked = parent.number != 0;
   if (linked ? parent.bytes < sizeof(VersionHeader) ||
                    parent.bytes > kMaxBlockBytes
@@ -277,10 +297,10 @@ EncodedOverlay EncodeOverlay(const Overlay& overlay,
   PieceWriter out;
   std::uint64_t next_page = 0;
   for (const OverlayPage& entry : overlay) {
-    out.Varint(entry.page - next_page);
-    out.Varint(entry.content.pieces.size() << 1 | (entry.in_tree ? 1 : 0));
+    out.WriteVarint(entry.page - next_page);
+    out.WriteVarint(entry.content.pieces.size() << 1 | (entry.in_tree ? 1 : 0));
     for (const Piece& piece : entry.content.pieces) {
-      out.Piece(piece, payload_offset);
+      out.WritePiece(piece, payload_offset);
     }
     next_page = entry.page + 1;
   }
@@ -313,26 +333,27 @@ std::string EncodeVersionBlock(const VersionBlock& block,
 absl::StatusOr<VersionBlock> DecodeVersionBlock(const Key& key,
                                                 std::string_view bytes) {
   AGENTMEM_ASSIGN_OR_RETURN(const VersionHeader header, ReadHeader(key, bytes));
+  const std::string name = BlockName(key, header);
   ByteReader in(bytes.substr(sizeof(header)));
   VersionBlock block;
   block.info = InfoOf(header);
   block.info.message = std::string(in.Bytes(header.message_bytes));
   if (!ReadLabels(in.Bytes(header.labels_bytes), header.label_count,
                   &block.info.labels)) {
-    return BadVersion(key, "its labels cannot be read");
+    return BadVersion(name, "its labels cannot be read");
   }
   if (absl::Status status = CheckVersionInfo(block.info); !status.ok()) {
-    return BadVersion(key, StatusMessage(status));
+    return BadVersion(name, StatusMessage(status));
   }
-  AGENTMEM_ASSIGN_OR_RETURN(block.root, ReadRoot(key, header));
+  AGENTMEM_ASSIGN_OR_RETURN(block.root, ReadRoot(name, header));
   const SelfBlock self = {key, static_cast<std::uint32_t>(bytes.size()),
                           PayloadOffset(block.info), header.payload_bytes};
   in.Bytes(header.payload_bytes);
   AGENTMEM_ASSIGN_OR_RETURN(
       block.overlay,
-      ReadOverlay(key, header, in.Bytes(header.overlay_bytes), self));
+      ReadOverlay(name, header, in.Bytes(header.overlay_bytes), self));
   block.overlay_spent = header.overlay_spent;
-  AGENTMEM_RETURN_IF_ERROR(CheckMappedPages(key, block));
+  AGENTMEM_RETURN_IF_ERROR(CheckMappedPages(name, block));
   return block;
 }
 

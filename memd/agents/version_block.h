@@ -38,8 +38,8 @@ struct VersionLink {
 struct VersionInfo {
   std::uint64_t region_id = 0;
   std::uint64_t number = 0;  // from 1 on
-  VersionLink parent;
-  std::uint32_t flags = 0;           // kVersion*
+  VersionLink parent;        // number - 1, unless it is another region's (fork)
+  std::uint32_t flags = 0;   // kVersion*
   std::uint64_t related_number = 0;  // kVersionRevert: of the version restored
   std::int64_t wall_time_ns = 0;     // since 1970, UTC
   Ack ack = Ack::kDurable;

@@ -1,6 +1,7 @@
 // A version block, a node or an agent's record that the store gave. What is
 // read must be valid in itself, and say the same when it is written and read
-// again. The first byte chooses which.
+// again. The first byte chooses which; headers are made right where the fuzzer
+// would only guess at them.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -85,7 +86,19 @@ void CheckRepairedVersion(std::string_view bytes, std::string_view node) {
   CheckVersion(repaired, node);
 }
 
-void CheckNode(std::string_view bytes, std::uint32_t level) {
+void CheckNode(std::string_view raw, std::uint32_t level) {
+  NodeHeader header = {};
+  if (raw.size() < sizeof(header)) return;
+  std::memcpy(&header, raw.data(), sizeof(header));
+  header.magic = kNodeMagic;
+  header.format = kNodeFormat;
+  header.level = static_cast<std::uint8_t>(level);
+  header.first_page = 0;
+  header.entries = header.entries % kNodeFanOut + 1;
+  header.lineages %= 8;
+  std::string bytes;
+  AppendFixed(header, &bytes);
+  bytes += raw.substr(sizeof(header));
   const auto node = DecodeNode(kKey, bytes, level, 0);
   if (!node.ok()) return;
   const std::string again = EncodeNode(*node);
@@ -96,7 +109,16 @@ void CheckNode(std::string_view bytes, std::uint32_t level) {
   }
 }
 
-void CheckAgent(std::string_view bytes) {
+void CheckAgent(std::string_view raw) {
+  AgentHeader header = {};
+  if (raw.size() < sizeof(header)) return;
+  std::memcpy(&header, raw.data(), sizeof(header));
+  header.magic = kAgentMagic;
+  header.format = kAgentFormat;
+  header.phase = static_cast<std::uint8_t>(header.phase % 5 + 1);
+  std::string bytes;
+  AppendFixed(header, &bytes);
+  bytes += raw.substr(sizeof(header));
   const auto record = DecodeAgentRecord("agents/fuzz", bytes);
   if (!record.ok()) return;
   const auto again = EncodeAgentRecord(*record);

@@ -2,6 +2,7 @@
 // content that is valid in itself; never a crash.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstring>
 #include <functional>
 
@@ -148,6 +149,35 @@ TEST_F(VersionBytes, ANodeThatIsShorterOrMapsOtherPagesIsDataLoss) {
   NodeLoader one(&store_);
   EXPECT_EQ(one.Load(other, root_.level, 0).status().code(),
             absl::StatusCode::kDataLoss);
+}
+
+// Bytes a piece of a leaf: bases of 64 pages a block, and one delta a page in a
+// block of its own.
+TEST(VersionFormat, APieceTakesFourToFourteenBytes) {
+  Node packed(0, 0), apart(0, 0);
+  for (std::uint32_t page = 0; page < kNodeFanOut; ++page) {
+    Piece piece;
+    piece.key = MakeRegionKey(77, 5, 1'000'000 + page / 64);
+    piece.block_bytes = kMaxBlockBytes;
+    piece.offset = page % 64 * kPageBytes;
+    piece.bytes = kPageBytes;
+    piece.units = kAllUnits;
+    piece.base = true;
+    packed.AppendPage(page, std::span(&piece, 1));
+    piece.key = MakeRegionKey(77, 5, 1'000'000 + 1000 * page);
+    piece.block_bytes = 8000 + page;
+    piece.offset = 200 + page;
+    piece.bytes = kUnitBytes;
+    piece.units = 0x0100;
+    piece.base = false;
+    apart.AppendPage(page, std::span(&piece, 1));
+  }
+  const double of_packed = double(EncodeNode(packed).size()) / kNodeFanOut;
+  const double of_apart = double(EncodeNode(apart).size()) / kNodeFanOut;
+  std::printf("a page of a leaf: %.1f B packed, %.1f B in a block of its own\n",
+              of_packed, of_apart);
+  EXPECT_LT(of_packed, 5);
+  EXPECT_LT(of_apart, 15);
 }
 
 TEST(VersionFormat, TheFormatOnDiskIsVersionOneByteForByte) {
