@@ -85,6 +85,15 @@ std::uint32_t Node::MappedPages() const {
   return pages;
 }
 
+void Node::Reserve(std::size_t entries) {
+  if (level_ > 0) {
+    children_.reserve(entries);
+  } else {
+    pages_.reserve(entries);
+    pieces_.reserve(entries);
+  }
+}
+
 std::size_t Node::MemoryBytes() const {
   return sizeof(Node) + pages_.capacity() * sizeof(LeafPage) +
          pieces_.capacity() * sizeof(Piece) +
@@ -173,6 +182,7 @@ absl::StatusOr<Node> DecodeNode(const Key& key, std::string_view bytes,
   std::memcpy(&header, bytes.data(), sizeof(header));
   AGENTMEM_RETURN_IF_ERROR(CheckHeader(key, header, level, first_page));
   Node node(level, first_page);
+  node.Reserve(header.entries);
   PieceReader in(bytes.substr(sizeof(header)), header.lineages);
   std::uint32_t next_slot = 0;
   for (std::uint32_t i = 0; i < header.entries; ++i) {

@@ -3,7 +3,7 @@
 // Ownership: values. Threads: plain data and pure functions; a Node that is
 // shared is not changed any more. Errors: DecodeNode's, DATA_LOSS with the key
 // and what is wrong. Cost: DecodeNode allocates at most 2304 pieces of 32 bytes
-// or 256 children, and not before it has seen them.
+// or 256 children, and no more than 16 KiB before it has seen them.
 #ifndef AGENTMEM_MEMD_AGENTS_NODE_H_
 #define AGENTMEM_MEMD_AGENTS_NODE_H_
 
@@ -55,6 +55,7 @@ class Node {
   std::uint64_t first_page() const { return first_page_; }
   bool empty() const { return pages_.empty() && children_.empty(); }
   std::uint32_t MappedPages() const;
+  void Reserve(std::size_t entries);
   std::size_t MemoryBytes() const;
 
   // A leaf's: mapped pages, ascending.

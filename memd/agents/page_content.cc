@@ -95,12 +95,12 @@ bool AddPiece(const Piece& piece, PageContent* page) {
     if ((older.units & ~covered) != 0) shown.push_back(older);
     covered |= older.units;
   }
+  // Zeros over nothing are nothing.
+  if (piece.bytes != 0 || !shown.empty()) shown.insert(shown.begin(), piece);
+  while (!shown.empty() && shown.back().bytes == 0) shown.pop_back();
   result.pieces.assign(shown.rbegin(), shown.rend());
-  result.pieces.push_back(piece);
-  if (result.pieces.size() == 1 && piece.units == kAllUnits) {
-    // Zeros all over are a page without content.
+  if (result.pieces.size() == 1 && result.pieces[0].units == kAllUnits) {
     result.pieces[0].base = true;
-    if (piece.bytes == 0) result.pieces.clear();
   }
   const std::size_t bases =
       !result.pieces.empty() && result.pieces[0].base ? 1 : 0;

@@ -70,9 +70,10 @@ UnitSource SourceOfUnit(std::span<const Piece> pieces, std::uint32_t unit);
 std::uint16_t UnitsThatDiffer(std::span<const Piece> a,
                               std::span<const Piece> b);
 
-// Writes `piece` over the page: pieces of which nothing shows any more go, and
-// one that covers the page becomes its base. False, and nothing changed, if
-// there would be more than kDeltasMax deltas: the caller writes a base then.
+// Writes `piece` over the page: pieces of which nothing shows any more go, as
+// do zeros with nothing below; one that alone covers the page becomes its base.
+// False, and nothing changed, if there would be more than kDeltasMax deltas:
+// the caller writes a base then.
 [[nodiscard]] bool AddPiece(const Piece& piece, PageContent* page);
 
 }  // namespace agentmem

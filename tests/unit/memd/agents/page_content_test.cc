@@ -64,6 +64,16 @@ TEST(PageContent, APieceThatIsNotSeenAnyMoreGoes) {
   EXPECT_TRUE(page.pieces.empty()) << "zeros are no content";
 }
 
+TEST(PageContent, ZerosOverNothingAreNothing) {
+  PageContent page;
+  ASSERT_TRUE(AddPiece(Delta(0, 0b0110, 0), &page));
+  EXPECT_TRUE(page.pieces.empty());
+  ASSERT_TRUE(AddPiece(Delta(1, 0b0010, kUnitBytes), &page));
+  ASSERT_TRUE(AddPiece(Delta(0, 0b0100, 0), &page));
+  ASSERT_TRUE(AddPiece(Delta(2, 0b0010, kUnitBytes), &page));
+  EXPECT_EQ(page.pieces, std::vector{Delta(2, 0b0010, kUnitBytes)});
+}
+
 TEST(PageContent, TheNinthDeltaIsRefusedAndChangesNothing) {
   PageContent page;
   ASSERT_TRUE(AddPiece(Base(9, kPageBytes), &page));
