@@ -23,18 +23,16 @@ absl::Status CheckChange(const VersionChange& change) {
   const std::uint64_t page_count = PagesOf(change.info.region_bytes);
   for (std::size_t i = 0; i < change.pages.size(); ++i) {
     const PageChange& page = change.pages[i];
-    const std::string where = name + "page " + std::to_string(page.page);
+    std::string what = CheckPieces(page.content.pieces, change.payload.size());
     if (page.page >= page_count) {
-      return InvalidArgument(where + " of " + std::to_string(page_count));
+      what = "the region has " + std::to_string(page_count) + " pages";
     }
     if (i > 0 && change.pages[i - 1].page >= page.page) {
-      return InvalidArgument(where + " does not stand behind a lower one");
+      what = "does not stand behind a lower one";
     }
-    if (const std::string what =
-            CheckPieces(page.content.pieces, change.payload.size());
-        !what.empty()) {
-      return InvalidArgument(where + ": " + what);
-    }
+    if (what.empty()) continue;
+    return InvalidArgument(name + "page " + std::to_string(page.page) + ": " +
+                           what);
   }
   return absl::OkStatus();
 }

@@ -208,6 +208,31 @@ TEST(Manifest, AMissingNodeIsDataLossThatNamesVersionPageAndKey) {
       << message;
 }
 
+TEST(Manifest, ACommitOnATreeThatIsGoneIsDataLossAndSaysWhichPage) {
+  MemoryBlocks store;
+  RegionHarness region(kGiB, &store);
+  Fill(&region, 0, 1000);
+  const Manifest& base = region.versions.back();
+  store.blocks.erase(base.root().node.key);
+  VersionChange change;
+  change.info = region.info;
+  change.info.number = base.info().number + 1;
+  change.info.parent = base.link();
+  change.base = &base;
+  change.pages = {{77, {}}};
+  NodeLoader fresh(&store);
+  const absl::Status status =
+      BuildVersion(change, &fresh, [&] { return region.NextKey(); }).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(StatusMessage(status).find("page 77 of its base"),
+            std::string::npos)
+      << StatusMessage(status);
+  change.info.number += 1;
+  EXPECT_EQ(BuildVersion(change, &fresh, [] { return Key(); }).status().code(),
+            absl::StatusCode::kInvalidArgument)
+      << "a number is left out";
+}
+
 TEST(Manifest, ANodeOfAnotherPlaceIsDataLoss) {
   MemoryBlocks store;
   RegionHarness region(kGiB, &store);
