@@ -259,7 +259,7 @@ def guest_includes(files):
 _BUILT = [re.compile(pattern) for pattern in (
     r"(?:base|cuda|memd|client)/[^/]+\.cc",
     r"tiering/.+\.cc",
-    r"memd/(?:store|dram|service)/[^/]+\.cc",
+    r"memd/(?:agents|store|dram|service)/[^/]+\.cc",
     r"client/memctl/[^/]+\.cc",
     r"tests/unit/(?:base|proto|tiering|cuda|store|memd|service|client|memctl|"
     r"demo|bench)/.+\.cc",

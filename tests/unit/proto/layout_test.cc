@@ -5,9 +5,11 @@
 #include <cstring>
 #include <string>
 
+#include "proto/agent_layout.h"
 #include "proto/client_layout.h"
 #include "proto/handshake.h"
 #include "proto/index_layout.h"
+#include "proto/manifest_layout.h"
 #include "proto/object_layout.h"
 #include "proto/record_layout.h"
 #include "proto/size_class.h"
@@ -27,6 +29,9 @@ TEST(LayoutTest, MagicNumbersReadAsText) {
   EXPECT_EQ(AsText(kClientMagic), "AGEMICL1");
   EXPECT_EQ(AsText(kRecordMagic), "AGEMREC1");
   EXPECT_EQ(AsText(kObjectMagic), "AGEMOBJ1");
+  EXPECT_EQ(AsText(kVersionMagic), "AGEMVER1");
+  EXPECT_EQ(AsText(kNodeMagic), "AGEMNOD1");
+  EXPECT_EQ(AsText(kAgentMagic), "AGEMAGT1");
 }
 
 TEST(LayoutTest, AKeyIsItsGroupAndThenItsName) {
@@ -185,6 +190,53 @@ TEST(LayoutTest, APlaceKeepsOffsetLengthAndClass) {
                 BlockClass::kCache);
     }
   }
+}
+
+TEST(LayoutTest, VersionsOfRegionsAreAsDocumented) {
+  EXPECT_EQ(sizeof(VersionHeader), 176u);
+  EXPECT_EQ(offsetof(VersionHeader, region_id), 16u);
+  EXPECT_EQ(offsetof(VersionHeader, number), 24u);
+  EXPECT_EQ(offsetof(VersionHeader, parent_key), 32u);
+  EXPECT_EQ(offsetof(VersionHeader, parent_number), 48u);
+  EXPECT_EQ(offsetof(VersionHeader, parent_bytes), 56u);
+  EXPECT_EQ(offsetof(VersionHeader, flags), 60u);
+  EXPECT_EQ(offsetof(VersionHeader, related_number), 64u);
+  EXPECT_EQ(offsetof(VersionHeader, wall_time_ns), 72u);
+  EXPECT_EQ(offsetof(VersionHeader, trace_id), 80u);
+  EXPECT_EQ(offsetof(VersionHeader, region_bytes), 96u);
+  EXPECT_EQ(offsetof(VersionHeader, changed_bytes), 104u);
+  EXPECT_EQ(offsetof(VersionHeader, changed_pages), 112u);
+  EXPECT_EQ(offsetof(VersionHeader, mapped_pages), 116u);
+  EXPECT_EQ(offsetof(VersionHeader, root_key), 120u);
+  EXPECT_EQ(offsetof(VersionHeader, root_bytes), 136u);
+  EXPECT_EQ(offsetof(VersionHeader, tree_pages), 140u);
+  EXPECT_EQ(offsetof(VersionHeader, root_level), 144u);
+  EXPECT_EQ(offsetof(VersionHeader, ack), 145u);
+  EXPECT_EQ(offsetof(VersionHeader, message_bytes), 146u);
+  EXPECT_EQ(offsetof(VersionHeader, payload_bytes), 152u);
+  EXPECT_EQ(offsetof(VersionHeader, overlay_bytes), 156u);
+  EXPECT_EQ(offsetof(VersionHeader, lineages), 164u);
+  EXPECT_EQ(offsetof(VersionHeader, overlay_spent), 168u);
+  EXPECT_EQ(sizeof(NodeHeader), 32u);
+  EXPECT_EQ(offsetof(NodeHeader, level), 12u);
+  EXPECT_EQ(offsetof(NodeHeader, first_page), 16u);
+  EXPECT_EQ(offsetof(NodeHeader, entries), 24u);
+  EXPECT_EQ(NodeSpan(0), 256u);
+  EXPECT_EQ(NodeSpan(kNodeLevelMax), kRegionPagesMax);
+  EXPECT_EQ(sizeof(AgentHeader), 40u);
+  EXPECT_EQ(offsetof(AgentHeader, phase), 12u);
+  EXPECT_EQ(offsetof(AgentHeader, lineage), 16u);
+}
+
+TEST(LayoutTest, AKeyOfARegionIsLineageFenceAndCounter) {
+  const Key key = MakeRegionKey(0x1122334455667788, 0xabcdef, 0x0102030405);
+  EXPECT_EQ(key.group, 0x55667788u);
+  EXPECT_EQ(key.name[0], 0x11223344u);
+  EXPECT_EQ(key.name[2], 0xabcdef01u);
+  EXPECT_EQ(key.name[1], 0x02030405u);
+  EXPECT_EQ(LineageOf(key), 0x1122334455667788u);
+  EXPECT_EQ(RegionFenceOf(key), 0xabcdefu);
+  EXPECT_EQ(RegionCounterOf(key), 0x0102030405u);
 }
 
 TEST(LayoutTest, SlotsOfEveryClassLieOnTheUnitOfPlaces) {
