@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -13,8 +14,9 @@
 namespace agentmem::client {
 namespace {
 
-// Between two requests of a client only so many can have been given up on.
-constexpr std::size_t kOrphansMax = 64;
+// Unanswered requests stand in the socket's buffer, which has room for about as
+// many (SOCK_SEQPACKET, 208 KiB, under 1 KiB each).
+constexpr std::size_t kAbandonedMax = 256;
 
 template <typename T>
 std::string_view BytesOf(const T& value) {
@@ -100,7 +102,7 @@ Outcome AgentConnection::Call(Exchange* exchange, const Deadline& deadline) {
   }
   if (!turn_.Lock(deadline)) return NoTurn(socket_path_);
   Outcome outcome = CallInTurn(exchange, deadline);
-  CloseOrphans();
+  SendUndoes();
   turn_.Unlock();
   return outcome;
 }
@@ -148,6 +150,7 @@ Outcome AgentConnection::Receive(Exchange* exchange, const Deadline& deadline) {
       case PacketEnd::kDone:
         break;
       case PacketEnd::kDeadline:
+        Abandon(exchange->request);
         return Fail(
             Code::kDeadlineExceeded,
             "memd at " + socket_path_ + " did not answer before the deadline");
@@ -167,7 +170,7 @@ Outcome AgentConnection::Receive(Exchange* exchange, const Deadline& deadline) {
       return Broken("a reply with a header that is wrong");
     }
     if (reply.id != exchange->request.id) {
-      NoteOrphan(reply);
+      TakeLateReply(reply);
       continue;
     }
     exchange->reply_fd = std::move(fd);
@@ -195,28 +198,42 @@ Outcome AgentConnection::Accept(Exchange* exchange, const AgentReply& reply,
                   : std::string(message));
 }
 
-void AgentConnection::NoteOrphan(const AgentReply& reply) {
-  if (reply.code != static_cast<std::uint32_t>(Code::kOk)) return;
-  if (orphans_.size() >= kOrphansMax) return;
-  AgentRequest request = {};
-  switch (reply.op) {
-    case AgentOp::kAgentOpen:
-      request.op = AgentOp::kAgentClose;
-      request.handle = static_cast<std::uint32_t>(reply.value[0]);
-      break;
-    case AgentOp::kRegionOpen:
-      request.op = AgentOp::kRegionClose;
-      request.region_handle = static_cast<std::uint32_t>(reply.value[0]);
-      break;
-    default:
-      return;
+void AgentConnection::Abandon(const AgentRequest& request) {
+  const bool leaves_something =
+      request.op == AgentOp::kAgentOpen || request.op == AgentOp::kRegionOpen ||
+      (request.op == AgentOp::kPopulate && (request.flags & kPopulatePin) != 0);
+  if (leaves_something && abandoned_.size() < kAbandonedMax) {
+    abandoned_.push_back(request);
   }
-  orphans_.push_back(request);
 }
 
-void AgentConnection::CloseOrphans() {
-  while (!orphans_.empty() && !lost_.load(std::memory_order_acquire)) {
-    AgentRequest request = orphans_.back();
+void AgentConnection::TakeLateReply(const AgentReply& reply) {
+  const auto found = std::find_if(
+      abandoned_.begin(), abandoned_.end(),
+      [&](const AgentRequest& request) { return request.id == reply.id; });
+  if (found == abandoned_.end()) return;
+  const AgentRequest request = *found;
+  abandoned_.erase(found);
+  if (reply.code != static_cast<std::uint32_t>(Code::kOk)) return;
+  AgentRequest undo = {};
+  if (request.op == AgentOp::kAgentOpen) {
+    undo.op = AgentOp::kAgentClose;
+    undo.handle = static_cast<std::uint32_t>(reply.value[0]);
+  } else if (request.op == AgentOp::kRegionOpen) {
+    undo.op = AgentOp::kRegionClose;
+    undo.region_handle = static_cast<std::uint32_t>(reply.value[0]);
+  } else {
+    undo.op = AgentOp::kUnpin;
+    undo.region_handle = request.region_handle;
+    undo.offset = request.offset;
+    undo.length = request.length;
+  }
+  undoes_.push_back(undo);
+}
+
+void AgentConnection::SendUndoes() {
+  while (!undoes_.empty() && !lost_.load(std::memory_order_acquire)) {
+    AgentRequest request = undoes_.back();
     request.magic = kAgentMagic;
     request.version = kAgentVersion;
     request.bytes = sizeof(request);
@@ -226,7 +243,7 @@ void AgentConnection::CloseOrphans() {
                    Deadline::After(0)) != PacketEnd::kDone) {
       return;  // with the next call
     }
-    orphans_.pop_back();
+    undoes_.pop_back();
   }
 }
 

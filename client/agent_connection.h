@@ -1,8 +1,8 @@
 // One connection for agents to one run of memd: requests, the board, faults.
 //
 // One request at a time stands for an answer. A caller that gives up leaves its
-// reply behind: it is recognised by its id and dropped, and what it opened is
-// closed again, by a request that nobody waits for.
+// reply behind: it is recognised by its id and dropped, and what it opened or
+// pinned is undone, by a request that nobody waits for.
 //
 // When memd hangs up the connection is lost for good: every call then answers
 // UNAVAILABLE. Agents and regions keep it alive until they are closed.
@@ -91,8 +91,9 @@ class AgentConnection {
       AGENTMEM_REQUIRES(turn_);
   Outcome Accept(Exchange* exchange, const AgentReply& reply,
                  std::string_view tail);
-  void NoteOrphan(const AgentReply& reply) AGENTMEM_REQUIRES(turn_);
-  void CloseOrphans() AGENTMEM_REQUIRES(turn_);
+  void Abandon(const AgentRequest& request) AGENTMEM_REQUIRES(turn_);
+  void TakeLateReply(const AgentReply& reply) AGENTMEM_REQUIRES(turn_);
+  void SendUndoes() AGENTMEM_REQUIRES(turn_);
   Outcome Negotiate(const Deadline& deadline) AGENTMEM_REQUIRES(faults_turn_);
   Outcome Offer(bool want_async, const Deadline& deadline, UserFault* made,
                 TrackingMode* mode);
@@ -108,8 +109,10 @@ class AgentConnection {
   TimedMutex turn_;
   std::uint64_t last_id_ AGENTMEM_GUARDED_BY(turn_) = 0;
   std::vector<char> room_ AGENTMEM_GUARDED_BY(turn_);
-  // Requests that close what late replies opened.
-  std::vector<AgentRequest> orphans_ AGENTMEM_GUARDED_BY(turn_);
+  // Given up on, not answered yet, and to be undone if they succeed.
+  std::vector<AgentRequest> abandoned_ AGENTMEM_GUARDED_BY(turn_);
+  // Requests that undo what late replies did.
+  std::vector<AgentRequest> undoes_ AGENTMEM_GUARDED_BY(turn_);
 
   TimedMutex faults_turn_;
   bool negotiated_ AGENTMEM_GUARDED_BY(faults_turn_) = false;

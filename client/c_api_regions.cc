@@ -101,8 +101,15 @@ agentmem_code agentmem_region_status(agentmem_region* region,
                                      agentmem_error* error) {
   AGENTMEM_ENTER_HANDLE("region", region, error);
   AGENTMEM_REQUIRE(state != nullptr, "state is NULL", error);
+  agentmem_region_state sized;
+  if (Outcome read =
+          agentmem::client::ReadOptions("agentmem_region_state", state, &sized);
+      !read.ok()) {
+    return Answer(read, error);
+  }
   agentmem::client::AgentConnection& connection = region->region->connection();
   *state = {};
+  state->size = sizeof(*state);
   state->mode = agentmem::client::ModeOf(region->region->mode());
   state->read_only = region->region->read_only() ? 1 : 0;
   state->lost = connection.Lost() ? 1 : 0;

@@ -91,6 +91,7 @@ class Region {
                     const Deadline& deadline);
   Outcome WriteChunk(std::uint64_t offset, const char* buffer,
                      std::uint64_t bytes, const Deadline& deadline);
+  Outcome LetGo(std::uint64_t offset, std::uint64_t bytes, Outcome outcome);
   Outcome AskVersion(const Deadline& deadline, std::uint64_t* version);
 
   const std::shared_ptr<Agent> agent_;

@@ -99,7 +99,13 @@ Outcome Region::ReadChunk(std::uint64_t offset, char* buffer,
     if (got > 0) done += static_cast<std::uint64_t>(got);
     if (got == 0 || (got < 0 && errno != EINTR)) outcome = CopyFailed("pread");
   }
-  Outcome unpinned = Unpin(offset, bytes, deadline);
+  return LetGo(offset, bytes, std::move(outcome));
+}
+
+// Also past the caller's deadline: what is kept would stay so.
+Outcome Region::LetGo(std::uint64_t offset, std::uint64_t bytes,
+                      Outcome outcome) {
+  Outcome unpinned = Unpin(offset, bytes, Deadline::After(kCloseTimeoutNs));
   return outcome.ok() ? unpinned : outcome;
 }
 
@@ -132,8 +138,7 @@ Outcome Region::WriteChunk(std::uint64_t offset, const char* buffer,
         RangeRequest(AgentOp::kMarkDirty, 0, offset, done, deadline);
     if (outcome.ok()) outcome = std::move(marked);
   }
-  Outcome unpinned = Unpin(offset, bytes, deadline);
-  return outcome.ok() ? unpinned : outcome;
+  return LetGo(offset, bytes, std::move(outcome));
 }
 
 }  // namespace agentmem::client

@@ -68,8 +68,11 @@ Outcome RegionMapping::Map(AgentConnection* connection, int fd,
 void RegionMapping::Reset() {
   if (data_ == nullptr) return;
   if (watched_) connection_->watchdog().Remove(&range_);
-  watched_ = false;
   munmap(data_, bytes_);
+  // Whoever still waits for a page of it, because memd is gone, is told by
+  // nobody else; unmapped first, so that it meets SIGSEGV and not zeros.
+  if (watched_) connection_->user_fault().Wake(range_.address, bytes_);
+  watched_ = false;
   data_ = nullptr;
 }
 

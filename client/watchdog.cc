@@ -151,11 +151,15 @@ void Watchdog::AnswerFault(const uffd_msg& message) {
   while (range != nullptr && unit - range->address >= range->bytes) {
     range = range->next;
   }
-  const bool expired = range != nullptr && range->expired;
-  if (expired && faults_->can_poison() && faults_->Poison(unit, kUnitBytes)) {
-    poisoned_.fetch_add(1, std::memory_order_relaxed);
-  } else if (!expired) {
+  if (range == nullptr) return;  // closed meanwhile
+  if (!range->expired || !faults_->can_poison()) {
     waiting_.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  // Counted before its toucher can see it.
+  poisoned_.fetch_add(1, std::memory_order_relaxed);
+  if (!faults_->Poison(unit, kUnitBytes)) {
+    poisoned_.fetch_sub(1, std::memory_order_relaxed);
   }
 }
 

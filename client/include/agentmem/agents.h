@@ -27,7 +27,7 @@
  *   agent again. Memory that is there stays readable and writable until the
  *   close. A touch of what is not there waits for the agent's fault timeout and
  *   then is SIGBUS, in that thread alone (Linux 6.6; before, it waits until the
- *   region is closed). Never zeros.
+ *   region is closed, and then is SIGSEGV). Never zeros.
  * System calls: where a process may only have faults of user mode
  *   (agentmem_region_state.user_mode_only), a read(2) or write(2) of a page
  *   that is not there answers EFAULT: populate it before, or copy.
@@ -243,17 +243,18 @@ enum {
 };
 
 typedef struct agentmem_region_state {
+  uint32_t size; /* sizeof(agentmem_region_state), set by the caller */
   agentmem_region_mode mode;
   uint8_t read_only;
   uint8_t user_mode_only; /* 1: see "System calls" above */
   uint8_t lost;           /* 1: its memd is gone; open the agent again */
   uint8_t poisons;        /* 1: a touch past the fault timeout is SIGBUS;
                              0: this kernel cannot; it waits */
-  uint8_t reserved[3];
+  uint8_t reserved[7];
   uint64_t faults_waiting;  /* touches that met a memd that was gone ... */
   uint64_t faults_poisoned; /* ... and those that were answered by SIGBUS; both
                                of all regions of this client */
-  char reason[256]; /* why it is explicit, and what to set; empty: mapped */
+  char reason[384]; /* why it is explicit, and what to set; empty: mapped */
 } agentmem_region_state;
 
 /* Its memory; NULL: it is explicit (agentmem_region_status says why). */

@@ -72,6 +72,7 @@ class AgentTest : public ClientTest {
   }
   agentmem_region_state State() {
     agentmem_region_state state = {};
+    state.size = sizeof(state);
     EXPECT_EQ(agentmem_region_status(region_, &state, &error_), AGENTMEM_OK);
     return state;
   }
