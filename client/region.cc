@@ -145,14 +145,23 @@ Outcome Region::CheckRange(std::uint64_t offset, std::uint64_t bytes) const {
                                      std::to_string(bytes_));
 }
 
+// memd speaks of whole units: those that the range touches.
+void Region::FillRange(std::uint64_t offset, std::uint64_t bytes,
+                       Exchange* exchange) const {
+  const std::uint64_t begin = offset & ~(kUnitBytes - 1);
+  const std::uint64_t end =
+      (offset + bytes + kUnitBytes - 1) & ~(kUnitBytes - 1);
+  exchange->request.region_handle = handle_;
+  exchange->request.offset = begin;
+  exchange->request.length = end - begin;
+}
+
 Outcome Region::RangeRequest(AgentOp op, std::uint32_t flags,
                              std::uint64_t offset, std::uint64_t bytes,
                              const Deadline& deadline) {
   Exchange exchange(op);
   exchange.request.flags = flags;
-  exchange.request.region_handle = handle_;
-  exchange.request.offset = offset;
-  exchange.request.length = bytes;
+  FillRange(offset, bytes, &exchange);
   return connection().Call(&exchange, deadline);
 }
 
@@ -181,9 +190,7 @@ Outcome Region::Hint(std::uint64_t offset, std::uint64_t bytes,
     return checked;
   }
   Exchange exchange(AgentOp::kHint);
-  exchange.request.region_handle = handle_;
-  exchange.request.offset = offset;
-  exchange.request.length = bytes;
+  FillRange(offset, bytes, &exchange);
   exchange.request.arg[0] = next_use_ns;
   Outcome outcome = connection().Call(&exchange, deadline);
   if (outcome.ok()) {

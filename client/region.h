@@ -85,6 +85,8 @@ class Region {
   Outcome MapOrNot(const Options& options, const Deadline& deadline,
                    UniqueFd memory);
   Outcome CheckRange(std::uint64_t offset, std::uint64_t bytes) const;
+  void FillRange(std::uint64_t offset, std::uint64_t bytes,
+                 Exchange* exchange) const;
   Outcome RangeRequest(AgentOp op, std::uint32_t flags, std::uint64_t offset,
                        std::uint64_t bytes, const Deadline& deadline);
   Outcome ReadChunk(std::uint64_t offset, char* buffer, std::uint64_t bytes,

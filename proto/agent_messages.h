@@ -26,8 +26,8 @@
 // into the memfd and keeps it there until kUnpin; kMarkDirty says what was
 // written.
 //
-// All integers are little-endian, strings NUL-padded, sizes in bytes. Reserved
-// fields are 0.
+// All integers are little-endian, strings NUL-padded, sizes in bytes. Ranges of
+// a region (offset, length) are whole units. Reserved fields are 0.
 #ifndef AGENTMEM_PROTO_AGENT_MESSAGES_H_
 #define AGENTMEM_PROTO_AGENT_MESSAGES_H_
 

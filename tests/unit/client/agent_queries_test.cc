@@ -57,7 +57,7 @@ TEST_F(QueriesTest, ALongListComesInPackets) {
                      FieldWriter fields;
                      AgentEntry entry = {};
                      const bool first = request.fixed.other[0] == '\0';
-                     std::strcpy(entry.name, first ? "w1" : "w2");
+                     SetName(&entry.name, first ? "w1" : "w2");
                      fields.AddStruct(entry);
                      answer->tail = fields.bytes();
                      answer->value[0] = first ? 1 : 0;
@@ -87,7 +87,7 @@ TEST_F(QueriesTest, ShowTellsTheAgentThenItsRegions) {
     std::memset(agent.name, 'x', sizeof(agent.name));  // without an end
     fields.AddStruct(agent);
     RegionEntry region = {};
-    std::strcpy(region.name, "heap");
+    SetName(&region.name, "heap");
     region.version = 3;
     fields.AddStruct(region);
     answer->tail = fields.bytes();

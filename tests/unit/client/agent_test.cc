@@ -1,5 +1,4 @@
 // Agents: what is sent, what is checked, and what memd's answers become.
-#include <cstring>
 #include <string>
 #include <thread>
 #include <vector>
@@ -248,7 +247,7 @@ TEST_F(AgentsTest, AQuestionIsAskedAgainOfTheNextMemd) {
                    [](const FakeAgentd::Request&, FakeAgentd::Answer* answer) {
                      FieldWriter fields;
                      AgentEntry agent = {};
-                     std::strcpy(agent.name, "a");
+                     SetName(&agent.name, "a");
                      fields.AddStruct(agent);
                      answer->tail = fields.bytes();
                    });

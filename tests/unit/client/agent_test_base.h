@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "client/user_fault.h"
@@ -17,6 +18,12 @@
 namespace agentmem {
 
 inline constexpr std::uint64_t kTestRegionBytes = 1 << 20;
+
+// Into a field of a struct that is all zeros.
+template <std::size_t N>
+void SetName(char (*field)[N], std::string_view name) {
+  name.copy(*field, N - 1);
+}
 
 class AgentTest : public ClientTest {
  protected:

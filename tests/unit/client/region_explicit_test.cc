@@ -63,8 +63,8 @@ TEST_F(ExplicitTest, WhatIsWrittenIsReadMarkedAndLetGo) {
   EXPECT_EQ(Read(4000, 13), "hello, region");
   EXPECT_EQ(Read(3999, 2), std::string("\0h", 2));
   const AgentRequest marked = agentd_->Last(AgentOp::kMarkDirty).fixed;
-  EXPECT_EQ(marked.offset, 4000u);
-  EXPECT_EQ(marked.length, 13u);
+  EXPECT_EQ(marked.offset, 0u);  // whole units
+  EXPECT_EQ(marked.length, kUnitBytes);
   EXPECT_EQ(agentd_->pins(), 0u);
   EXPECT_EQ(Commit(), 1u);
   EXPECT_EQ(agentd_->ContentOf("a", "heap", 1).at(0).substr(4000, 13),

@@ -163,7 +163,7 @@ TEST_F(FaultTest, CopiesLoadInOneRequestAndFaultAfterwards) {
                                   kLongNs, &error_),
             AGENTMEM_OK)
       << error_.message;
-  EXPECT_EQ(agentd_->Last(AgentOp::kPopulate).fixed.length, text.size());
+  EXPECT_EQ(agentd_->Last(AgentOp::kPopulate).fixed.length, 4 * kUnitBytes);
   EXPECT_EQ(agentd_->pins(), 0u);
   EXPECT_EQ(
       std::memcmp(const_cast<char*>(data()) + 100, text.data(), text.size()),
