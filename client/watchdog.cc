@@ -83,7 +83,7 @@ void Watchdog::Loop() {
   if (!AwaitHangUp()) return;
   const TimeNs gone_at = MonotonicNowNs();
   gone_.store(true, std::memory_order_release);
-  ReleaseWriters();
+  WakeAll();
   for (;;) {
     pollfd waiting[2] = {{stop_.get(), POLLIN, 0}, {faults_->fd(), POLLIN, 0}};
     poll(waiting, 2, Expire(gone_at));
@@ -102,10 +102,9 @@ bool Watchdog::AwaitHangUp() {
   }
 }
 
-void Watchdog::ReleaseWriters() {
+void Watchdog::WakeAll() {
   MutexLock lock(&mutex_);
   for (WatchedRange* range = ranges_; range != nullptr; range = range->next) {
-    faults_->Unprotect(range->address, range->bytes);
     faults_->Wake(range->address, range->bytes);
   }
 }

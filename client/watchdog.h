@@ -3,11 +3,11 @@
 //
 // While memd lives the thread sleeps; it does not read the userfaultfd, which
 // memd reads. When memd hangs up:
-//   1. all mappings are unprotected: writers go on. Whoever waits for a fault
-//      that memd had read already touches again.
-//   2. a missing page blocks its toucher until the mapping's fault timeout has
+//   1. whoever waits for a fault that memd had read already touches again.
+//   2. a unit that is there and write-protected is unprotected: writers go on.
+//   3. a missing page blocks its toucher until the mapping's fault timeout has
 //      passed since the hang-up.
-//   3. past it, it is poisoned: SIGBUS in that thread alone (Linux 6.6; before,
+//   4. past it, it is poisoned: SIGBUS in that thread alone (Linux 6.6; before,
 //      it stays blocked until the region is closed).
 //
 // The thread holds no lock that a toucher of a region may hold but its own
@@ -71,7 +71,7 @@ class Watchdog {
   static void* Run(void* self);
   void Loop();
   bool AwaitHangUp();
-  void ReleaseWriters() AGENTMEM_EXCLUDES(mutex_);
+  void WakeAll() AGENTMEM_EXCLUDES(mutex_);
   // Wakes what waits in mappings whose time is over, so that it is seen once
   // more; milliseconds until the next one's is, -1: none.
   int Expire(TimeNs gone_at) AGENTMEM_EXCLUDES(mutex_);

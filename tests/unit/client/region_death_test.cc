@@ -98,7 +98,7 @@ TEST_F(RegionDeathTest, MemoryThatIsThereStaysReadableAndWritable) {
 }
 
 TEST_F(RegionDeathTest, AWriterThatWaitedForMemdGoesOn) {
-  OpenAll();
+  OpenAll(AGENTMEM_FOREVER);
   EXPECT_EQ(data()[0], 0);
   agentd_->LeaveFaults();
   std::thread writer([this] { data()[0] = 'w'; });
@@ -134,6 +134,17 @@ TEST_F(RegionDeathTest, AFaultThatMemdHadReadIsSigbusToo) {
   KillAll();
   reader.join();
   EXPECT_FALSE(read);
+}
+
+TEST_F(RegionDeathTest, ATouchThatWaitsIsSigbusWhenItsTimeIsOver) {
+  OpenAll(10 * kShortNs);
+  if (State().poisons == 0) GTEST_SKIP() << "Linux 6.6 or later poisons";
+  const BusHandler handler;
+  KillAll();
+  AwaitLost();
+  char seen;
+  EXPECT_FALSE(BusHandler::Touch(data() + 3 * kUnitBytes, &seen));
+  EXPECT_EQ(State().faults_waiting, 1u);
 }
 
 TEST_F(RegionDeathTest, BeforeTheTimeoutATouchWaits) {
