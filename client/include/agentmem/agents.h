@@ -29,8 +29,10 @@
  *   then is SIGBUS, in that thread alone (Linux 6.6; before, it waits until the
  *   region is closed, and then is SIGSEGV). Never zeros.
  * System calls: where a process may only have faults of user mode
- *   (agentmem_region_state.user_mode_only), a read(2) or write(2) of a page
- *   that is not there answers EFAULT: populate it before, or copy.
+ *   (agentmem_region_state.user_mode_only), a read(2) or write(2) whose buffer
+ *   is a unit that is not there, or a read(2) into one that was not written
+ *   since the last commit (AGENTMEM_REGION_SYNC), answers EFAULT: touch it so
+ *   before, or copy. The functions of this library take any memory.
  * Errors: as agentmem.h. Every string is at most AGENTMEM_AGENT_NAME_MAX or
  *   AGENTMEM_REGION_NAME_MAX bytes; INVALID_ARGUMENT names what is wrong.
  * Times: as agentmem.h; a timeout of 0 is too short for a request to memd, and

@@ -180,16 +180,38 @@ TEST_F(FaultTest, CopiesLoadInOneRequestAndFaultAfterwards) {
 TEST_F(FaultTest, APutMayHaveItsBytesInARegion) {
   OpenAll();
   data()[0] = 'r';
-  EXPECT_EQ(agentmem_put(
-                client_,
-                [] {
-                  static const agentmem_key key = TestKey(9);
-                  return &key;
-                }(),
-                const_cast<char*>(data()), 2 * kUnitBytes, AGENTMEM_CACHE,
-                AGENTMEM_VISIBLE, kLongNs, nullptr, &error_),
+  const agentmem_key key = TestKey(9);
+  EXPECT_EQ(
+      agentmem_put(client_, &key, const_cast<char*>(data()), 2 * kUnitBytes,
+                   AGENTMEM_CACHE, AGENTMEM_VISIBLE, kLongNs, nullptr, &error_),
+      AGENTMEM_OK)
+      << error_.message;
+}
+
+// Where faults are only of user mode, a system call cannot page the buffer in.
+TEST_F(FaultTest, CopiesOfAnExplicitRegionMayHaveTheirBytesInAMappedOne) {
+  OpenAll();
+  agentmem_region_options options = {};
+  options.size = sizeof(options);
+  options.bytes = kTestRegionBytes;
+  options.force_explicit = 1;
+  agentmem_region* other = nullptr;
+  ASSERT_EQ(
+      agentmem_region_open(agent_, "other", &options, kLongNs, &other, &error_),
+      AGENTMEM_OK);
+  char* const missing = const_cast<char*>(data()) + 100;
+  const std::uint64_t bytes = 5 * kPageBytes;
+  EXPECT_EQ(agentmem_region_write(other, 0, "sent", 4, kLongNs, &error_),
+            AGENTMEM_OK);
+  EXPECT_EQ(agentmem_region_read(other, 0, missing, bytes, kLongNs, &error_),
             AGENTMEM_OK)
       << error_.message;
+  EXPECT_EQ(std::memcmp(missing, "sent", 5), 0);
+  EXPECT_EQ(agentmem_region_write(other, kUnitBytes, missing + bytes, bytes,
+                                  kLongNs, &error_),
+            AGENTMEM_OK)
+      << error_.message;
+  agentmem_region_close(other);
 }
 
 TEST_F(FaultTest, AForkedChildHasNoRegionMemory) {
