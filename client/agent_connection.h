@@ -15,6 +15,7 @@
 #ifndef AGENTMEM_CLIENT_AGENT_CONNECTION_H_
 #define AGENTMEM_CLIENT_AGENT_CONNECTION_H_
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -72,6 +73,10 @@ class AgentConnection {
 
   // Null: memd named no word of the board.
   std::atomic<std::uint32_t>* BoardWord(std::uint64_t index) const;
+  // Regions that watch a word (one that BoardWord knows). RemoveWatcher: true:
+  // it was the last.
+  void AddWatcher(std::uint32_t word) { ++watchers_[word]; }
+  bool RemoveWatcher(std::uint32_t word) { return --watchers_[word] == 0; }
 
   // Looks, unless it is known already.
   bool Lost();
@@ -105,6 +110,7 @@ class AgentConnection {
   const UniqueFd socket_;
   const Mapping board_;
   std::atomic<bool> lost_ = false;
+  std::array<std::atomic<std::uint32_t>, kBoardWords> watchers_ = {};
 
   TimedMutex turn_;
   std::uint64_t last_id_ AGENTMEM_GUARDED_BY(turn_) = 0;

@@ -13,6 +13,9 @@ namespace {
 
 // The longest sleep of a watcher without a look at whether memd still lives.
 constexpr DurationNs kWatchSleepMax = 100 * kMillisecondNs;
+// The board is a hint, which any process of the tenant can spoil: memd is asked
+// this often without it.
+constexpr std::uint64_t kWatchAskNs = 500 * kMillisecondNs;
 
 bool IsRegionSize(std::uint64_t bytes) {
   return bytes >= kUnitBytes && bytes <= kRegionBytesMax &&
@@ -129,6 +132,7 @@ Region::~Region() {
   // In a forked child there is no mapping, and the socket is the parent's.
   AgentConnection& owner = connection();
   if (handle_ != 0 && !owner.Lost()) {
+    SetBoardWord(0);
     const Deadline deadline = Deadline::After(kCloseTimeoutNs);
     Exchange exchange(AgentOp::kRegionClose);
     exchange.request.region_handle = handle_;
@@ -259,10 +263,22 @@ Outcome Region::AskVersion(const Deadline& deadline, std::uint64_t* version) {
     return BadAnswer("word " + std::to_string(word) + " of a board of " +
                      std::to_string(kBoardWords));
   }
-  board_word_.store(static_cast<std::uint32_t>(word) + 1,
-                    std::memory_order_relaxed);
+  SetBoardWord(static_cast<std::uint32_t>(word) + 1);
   *version = exchange.reply.value[1];
   return {};
+}
+
+void Region::SetBoardWord(std::uint32_t next) {
+  const std::uint32_t before =
+      board_word_.exchange(next, std::memory_order_relaxed);
+  if (before == next) return;
+  if (next != 0) connection().AddWatcher(next - 1);
+  if (before == 0 || !connection().RemoveWatcher(before - 1)) return;
+  Exchange exchange(AgentOp::kUnwatch);
+  exchange.request.arg[0] = before - 1;
+  // Without an answer it ends with the connection.
+  [[maybe_unused]] const Outcome ignored =
+      connection().Call(&exchange, Deadline::After(kCloseTimeoutNs));
 }
 
 Outcome Region::Watch(std::uint64_t after_version, const Deadline& deadline,
@@ -282,7 +298,9 @@ Outcome Region::Watch(std::uint64_t after_version, const Deadline& deadline,
       return asked;
     }
     if (*version > after_version) return {};
-    while (word->load(std::memory_order_acquire) == seen) {
+    const Deadline ask_again = Deadline::After(kWatchAskNs);
+    while (word->load(std::memory_order_acquire) == seen &&
+           !ask_again.Passed()) {
       if (connection().Lost()) return connection().LostOutcome();
       if (deadline.Passed()) {
         return Fail(Code::kDeadlineExceeded, "region " + name_ +

@@ -94,6 +94,8 @@ class Region {
   Outcome WriteChunk(std::uint64_t offset, const char* buffer,
                      std::uint64_t bytes, const Deadline& deadline);
   Outcome LetGo(std::uint64_t offset, std::uint64_t bytes, Outcome outcome);
+  // 0: watches no more. Tells memd when nobody watches a word any more.
+  void SetBoardWord(std::uint32_t next);
   Outcome AskVersion(const Deadline& deadline, std::uint64_t* version);
 
   const std::shared_ptr<Agent> agent_;

@@ -123,7 +123,7 @@ enum class AgentOp : std::uint32_t {
                        // more
   kWatch = 32,         // agent, region. value[0]: board word, [1]: version.
                        // Again: the same word, the version of then
-  kUnwatch = 33,       // arg[0]: board word
+  kUnwatch = 33,       // arg[0]: board word; ends it, however often asked for
 };
 
 // AgentRequest.flags of kAgentOpen.

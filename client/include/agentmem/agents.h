@@ -262,7 +262,7 @@ typedef struct agentmem_region_state {
 /* Its memory; NULL: it is explicit (agentmem_region_status says why). */
 AGENTMEM_API void* agentmem_region_data(agentmem_region* region);
 AGENTMEM_API uint64_t agentmem_region_size(agentmem_region* region);
-/* The version that it was opened at, refreshed to, or committed last. */
+/* Opened at, refreshed to, or made last by agentmem_region_commit. */
 AGENTMEM_API uint64_t agentmem_region_version(agentmem_region* region);
 /* Asks nobody: answers also when memd is gone. */
 AGENTMEM_API agentmem_code agentmem_region_status(agentmem_region* region,

@@ -261,7 +261,7 @@ bool FakeAgentd::ServeRequest(Client* client) {
 std::uint64_t FakeAgentd::AddVersion(const std::string& agent,
                                      const std::string& region,
                                      std::uint64_t bytes,
-                                     const FakeContent& content) {
+                                     const FakeContent& content, Tell tell) {
   std::lock_guard<std::mutex> lock(mutex_);
   FakeRegion& found = agents_[agent][region];
   found.name = region;
@@ -270,7 +270,7 @@ std::uint64_t FakeAgentd::AddVersion(const std::string& agent,
   version.entry.number = found.head() + 1;
   version.content = content;
   found.versions.push_back(std::move(version));
-  Publish(region);
+  if (tell == Tell::kBoard) Publish(region);
   return found.head();
 }
 

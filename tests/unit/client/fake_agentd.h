@@ -76,8 +76,10 @@ class FakeAgentd {
   int left_faults();
 
   // As another process would commit it; makes agent and region at need.
+  enum class Tell { kBoard, kNobody };
   std::uint64_t AddVersion(const std::string& agent, const std::string& region,
-                           std::uint64_t bytes, const FakeContent& content);
+                           std::uint64_t bytes, const FakeContent& content,
+                           Tell tell = Tell::kBoard);
   FakeContent ContentOf(const std::string& agent, const std::string& region,
                         std::uint64_t version);
 

@@ -289,6 +289,41 @@ TEST_F(ExplicitTest, AWatcherSleepsWithoutKeepingOthersFromMemd) {
   EXPECT_EQ(version, 2u);
 }
 
+TEST_F(ExplicitTest, AVersionThatTheBoardDidNotTellIsSeenAllTheSame) {
+  StartAll();
+  agentd_->AddVersion("a", "heap", kTestRegionBytes, {});
+  OpenReader();
+  ASSERT_EQ(OpenRegion(0, true), AGENTMEM_OK);
+  std::thread committer([this] {
+    agentd_->AwaitCount(AgentOp::kWatch, 2);
+    agentd_->AddVersion("a", "heap", kTestRegionBytes, {},
+                        FakeAgentd::Tell::kNobody);
+  });
+  std::uint64_t version = 0;
+  EXPECT_EQ(agentmem_region_watch(region_, 1, kLongNs, &version, &error_),
+            AGENTMEM_OK)
+      << error_.message;
+  EXPECT_EQ(version, 2u);
+  committer.join();
+}
+
+TEST_F(ExplicitTest, AWordIsGivenBackByItsLastWatcher) {
+  OpenAll();
+  agentmem_region* first = region_;
+  ASSERT_EQ(OpenRegion(0, true), AGENTMEM_OK);
+  Commit();
+  std::uint64_t version = 0;
+  for (agentmem_region* region : {first, region_}) {
+    ASSERT_EQ(agentmem_region_watch(region, 0, kLongNs, &version, &error_),
+              AGENTMEM_OK);
+  }
+  agentmem_region_close(first);
+  EXPECT_EQ(agentd_->Count(AgentOp::kUnwatch), 0);
+  CloseRegion();
+  EXPECT_EQ(agentd_->Count(AgentOp::kUnwatch), 1);
+  EXPECT_EQ(agentd_->Last(AgentOp::kUnwatch).fixed.arg[0], 3u);
+}
+
 TEST_F(ExplicitTest, AWordOutsideTheBoardIsRefused) {
   OpenAll();
   agentd_->OnReply(AgentOp::kWatch, [](const Request&, Answer* answer) {
