@@ -79,7 +79,7 @@ class Channel {
   bool Known(std::uint64_t id) AGENTMEM_EXCLUDES(mutex_);
   std::uint32_t InFlight(Op op) AGENTMEM_EXCLUDES(mutex_);
 
-  const std::string& socket_path() const { return endpoint_.socket_path; }
+  const Endpoint& endpoint() const { return endpoint_; }
 
  private:
   void Reap() AGENTMEM_REQUIRES(mutex_);

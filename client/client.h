@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "client/agent_link.h"
 #include "client/channel.h"
 #include "client/naming.h"
 #include "client/objects.h"
@@ -27,7 +28,8 @@ class Client {
         contexts_(process, &channel_, channel_.current()),
         reader_(&contexts_, &channel_),
         writer_(&channel_),
-        objects_(&reader_, &writer_) {}
+        objects_(&reader_, &writer_),
+        agents_(channel_.endpoint()) {}
 
   // In a forked child: nothing of this may be touched.
   bool Forked() const {
@@ -48,6 +50,7 @@ class Client {
   Reader& reader() { return reader_; }
   Writer& writer() { return writer_; }
   Objects& objects() { return objects_; }
+  AgentLink& agents() { return agents_; }
 
  private:
   Process* const process_;
@@ -57,6 +60,7 @@ class Client {
   Reader reader_;
   Writer writer_;
   Objects objects_;
+  AgentLink agents_;
 };
 
 }  // namespace agentmem::client

@@ -1,13 +1,14 @@
 #include "client/handshake_client.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <cerrno>
 #include <cstring>
+#include <span>
 
 #include "client/messages.h"
+#include "client/packet_socket.h"
 
 namespace agentmem::client {
 namespace {
@@ -16,6 +17,13 @@ union Answer {
   MessageHeader header;
   Welcome welcome;
   Refusal refusal;
+  AgentWelcome agents;
+};
+
+struct Received {
+  Answer answer;
+  std::size_t bytes;
+  std::size_t fd_count;
 };
 
 Outcome Unreachable(const Endpoint& endpoint, const std::string& what) {
@@ -55,11 +63,12 @@ Outcome OpenSocket(const Endpoint& endpoint, UniqueFd* out) {
   return {};
 }
 
-Outcome SendHello(const Endpoint& endpoint, int socket) {
+Outcome SendHello(const Endpoint& endpoint, std::uint32_t flags, int socket) {
   Hello hello = {};
   hello.header = {kWireMagic, kWireVersion, MessageType::kHello, sizeof(hello),
                   0};
   hello.version_min = kWireVersion;
+  hello.flags = flags;
   if (endpoint.tenant.size() >= sizeof(hello.tenant)) {
     return Fail(Code::kInvalidArgument,
                 "tenant name of " + std::to_string(endpoint.tenant.size()) +
@@ -79,53 +88,24 @@ Outcome SendHello(const Endpoint& endpoint, int socket) {
 
 // Waits for one packet; its descriptors go to `fds`.
 Outcome ReceiveAnswer(const Endpoint& endpoint, int socket,
-                      const Deadline& deadline, Answer* answer,
-                      std::size_t* bytes, UniqueFd* fds,
-                      std::size_t* fd_count) {
-  for (;;) {
-    const DurationNs left = deadline.Remaining(100 * kMillisecondNs);
-    pollfd waiting = {socket, POLLIN, 0};
-    const int ready =
-        poll(&waiting, 1, static_cast<int>((left + 999'999) / 1'000'000));
-    if (ready > 0) break;
-    if (ready < 0 && errno != EINTR) {
-      return Unreachable(endpoint, std::strerror(errno));
-    }
-    if (deadline.Passed()) {
+                      const Deadline& deadline, Received* received,
+                      std::span<UniqueFd> fds) {
+  const std::span<char> room(reinterpret_cast<char*>(&received->answer),
+                             sizeof(received->answer));
+  switch (ReceivePacket(socket, room, deadline, &received->bytes, fds,
+                        &received->fd_count)) {
+    case PacketEnd::kDone:
+      return {};
+    case PacketEnd::kHungUp:
+      return Unreachable(endpoint, "it hung up");
+    case PacketEnd::kDeadline:
       return Unreachable(endpoint,
-                         "it accepted the connection and then said "
-                         "nothing before the deadline");
-    }
+                         "it accepted the connection and then said nothing "
+                         "before the deadline");
+    case PacketEnd::kFailed:
+      break;
   }
-  iovec io = {answer, sizeof(*answer)};
-  alignas(cmsghdr) char control[CMSG_SPACE(16 * sizeof(int))];
-  msghdr message = {};
-  message.msg_iov = &io;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  const ssize_t received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  if (received <= 0) {
-    return Unreachable(endpoint,
-                       received == 0 ? "it hung up" : std::strerror(errno));
-  }
-  *bytes = static_cast<std::size_t>(received);
-  *fd_count = 0;
-  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
-       part = CMSG_NXTHDR(&message, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) {
-      continue;
-    }
-    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(fd));
-      UniqueFd owned(fd);  // closed again when it is one too many
-      if (*fd_count < kWelcomeDescriptors) fds[*fd_count] = std::move(owned);
-      ++*fd_count;
-    }
-  }
-  return {};
+  return Unreachable(endpoint, std::strerror(errno));
 }
 
 Outcome Malformed(const Endpoint& endpoint, const std::string& what) {
@@ -134,29 +114,45 @@ Outcome Malformed(const Endpoint& endpoint, const std::string& what) {
                   " does not speak agentmem's protocol: " + what);
 }
 
-}  // namespace
+Outcome UnexpectedMessage(const Endpoint& endpoint, MessageType wanted,
+                          const Received& received) {
+  const MessageType type = received.answer.header.type;
+  if (wanted == MessageType::kAgentWelcome && type == MessageType::kWelcome) {
+    return Fail(Code::kUnimplemented,
+                "memd at " + endpoint.socket_path +
+                    " has no agents; update it to this library's version");
+  }
+  return Malformed(
+      endpoint, "a message of type " +
+                    std::to_string(static_cast<std::uint32_t>(type)) + " and " +
+                    std::to_string(received.bytes) + " bytes");
+}
 
-Outcome Handshake(const Endpoint& endpoint, const Deadline& deadline,
-                  Connection* connection) {
-  UniqueFd socket;
-  if (Outcome opened = OpenSocket(endpoint, &socket); !opened.ok()) {
+// Says Hello and takes the answer: one of `type` and `bytes`, with `fd_count`
+// descriptors, or why not.
+Outcome Greet(const Endpoint& endpoint, std::uint32_t flags,
+              const Deadline& deadline, MessageType type, std::size_t bytes,
+              std::span<UniqueFd> fds, UniqueFd* socket, Received* received) {
+  if (Outcome opened = OpenSocket(endpoint, socket); !opened.ok()) {
     return opened;
   }
-  if (Outcome sent = SendHello(endpoint, socket.get()); !sent.ok()) return sent;
-  Answer answer = {};
-  std::size_t bytes = 0;
-  UniqueFd fds[kWelcomeDescriptors];
-  std::size_t fd_count = 0;
-  if (Outcome received = ReceiveAnswer(endpoint, socket.get(), deadline,
-                                       &answer, &bytes, fds, &fd_count);
-      !received.ok()) {
-    return received;
+  if (Outcome sent = SendHello(endpoint, flags, socket->get()); !sent.ok()) {
+    return sent;
   }
-  if (bytes < sizeof(MessageHeader) || answer.header.magic != kWireMagic) {
-    return Malformed(endpoint, "an answer of " + std::to_string(bytes) +
+  if (Outcome got =
+          ReceiveAnswer(endpoint, socket->get(), deadline, received, fds);
+      !got.ok()) {
+    return got;
+  }
+  Answer& answer = received->answer;
+  if (received->bytes < sizeof(MessageHeader) ||
+      answer.header.magic != kWireMagic) {
+    return Malformed(endpoint, "an answer of " +
+                                   std::to_string(received->bytes) +
                                    " bytes without its magic number");
   }
-  if (answer.header.type == MessageType::kRefusal && bytes >= sizeof(Refusal)) {
+  if (answer.header.type == MessageType::kRefusal &&
+      received->bytes >= sizeof(Refusal)) {
     answer.refusal.message[sizeof(answer.refusal.message) - 1] = '\0';
     std::string text = "memd at " + endpoint.socket_path +
                        " refuses: " + answer.refusal.message;
@@ -169,24 +165,58 @@ Outcome Handshake(const Endpoint& endpoint, const Deadline& deadline,
                 VersionMismatch("socket protocol", answer.header.version,
                                 kWireVersion));
   }
-  if (answer.header.type != MessageType::kWelcome || bytes != sizeof(Welcome)) {
-    return Malformed(
-        endpoint,
-        "a message of type " +
-            std::to_string(static_cast<std::uint32_t>(answer.header.type)) +
-            " and " + std::to_string(bytes) + " bytes");
+  if (answer.header.type != type || received->bytes != bytes) {
+    return UnexpectedMessage(endpoint, type, *received);
   }
-  if (fd_count != kWelcomeDescriptors) {
-    return Malformed(endpoint,
-                     std::to_string(fd_count) + " descriptors where " +
-                         std::to_string(kWelcomeDescriptors) + " belong");
+  if (received->fd_count != fds.size()) {
+    return Malformed(endpoint, std::to_string(received->fd_count) +
+                                   " descriptors where " +
+                                   std::to_string(fds.size()) + " belong");
   }
-  connection->welcome = answer.welcome;
+  return {};
+}
+
+}  // namespace
+
+Outcome Handshake(const Endpoint& endpoint, const Deadline& deadline,
+                  Connection* connection) {
+  UniqueFd socket;
+  UniqueFd fds[kWelcomeDescriptors];
+  Received received = {};
+  if (Outcome greeted = Greet(endpoint, 0, deadline, MessageType::kWelcome,
+                              sizeof(Welcome), fds, &socket, &received);
+      !greeted.ok()) {
+    return greeted;
+  }
+  connection->welcome = received.answer.welcome;
   connection->socket = std::move(socket);
   connection->index = std::move(fds[0]);
   connection->data = std::move(fds[1]);
   connection->client_file = std::move(fds[2]);
   connection->doorbell = std::move(fds[3]);
+  return {};
+}
+
+Outcome AgentHandshake(const Endpoint& endpoint, const Deadline& deadline,
+                       AgentSocket* out) {
+  UniqueFd socket;
+  UniqueFd board;
+  Received received = {};
+  if (Outcome greeted =
+          Greet(endpoint, kHelloAgents, deadline, MessageType::kAgentWelcome,
+                sizeof(AgentWelcome), {&board, 1}, &socket, &received);
+      !greeted.ok()) {
+    return greeted;
+  }
+  if (received.answer.agents.agent_version != kAgentVersion) {
+    return Fail(
+        Code::kFailedPrecondition,
+        VersionMismatch("agents' protocol",
+                        received.answer.agents.agent_version, kAgentVersion));
+  }
+  out->welcome = received.answer.agents;
+  out->socket = std::move(socket);
+  out->board = std::move(board);
   return {};
 }
 

@@ -1,5 +1,6 @@
 // The client's side of proto/handshake.h: connects to memd's socket and comes
-// back with the Welcome and its descriptors.
+// back with the Welcome and its descriptors; or, on a connection for agents,
+// with AgentWelcome and the board.
 //
 // Ownership: the descriptors of a Connection are its own. Threads: thread-safe.
 // Errors: UNAVAILABLE: nobody answers, or memd is going (worth another try);
@@ -13,6 +14,7 @@
 #include "base/unique_fd.h"
 #include "client/deadline.h"
 #include "client/outcome.h"
+#include "proto/agent_messages.h"
 #include "proto/handshake.h"
 
 namespace agentmem::client {
@@ -32,9 +34,19 @@ struct Connection {
   Welcome welcome = {};
 };
 
+struct AgentSocket {
+  UniqueFd socket;
+  UniqueFd board;
+  AgentWelcome welcome = {};
+};
+
 // One attempt.
 Outcome Handshake(const Endpoint& endpoint, const Deadline& deadline,
                   Connection* connection);
+
+// One attempt. UNIMPLEMENTED: that memd has no agents.
+Outcome AgentHandshake(const Endpoint& endpoint, const Deadline& deadline,
+                       AgentSocket* out);
 
 }  // namespace agentmem::client
 

@@ -4,9 +4,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cerrno>
-
 #include "client/messages.h"
+#include "client/packet_socket.h"
 
 namespace agentmem::client {
 namespace {
@@ -114,14 +113,7 @@ void SessionSet::EndAll() {
   sessions_.clear();
 }
 
-bool Session::HungUp() const {
-  char byte;
-  const ssize_t got = recv(connection_.socket.get(), &byte, sizeof(byte),
-                           MSG_PEEK | MSG_DONTWAIT);
-  if (got > 0) return false;
-  if (got == 0) return true;
-  return errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR;
-}
+bool Session::HungUp() const { return SocketHungUp(connection_.socket.get()); }
 
 void Session::RingDoorbell() const {
   std::atomic<std::uint32_t>& sleeping = file_.header().memd_sleeping;

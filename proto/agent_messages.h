@@ -26,8 +26,8 @@
 // into the memfd and keeps it there until kUnpin; kMarkDirty says what was
 // written.
 //
-// All integers are little-endian, strings NUL-padded, sizes in bytes. Reserved
-// fields are 0.
+// All integers are little-endian, strings NUL-padded, sizes in bytes. Ranges of
+// a region (offset, length) are whole units. Reserved fields are 0.
 #ifndef AGENTMEM_PROTO_AGENT_MESSAGES_H_
 #define AGENTMEM_PROTO_AGENT_MESSAGES_H_
 
@@ -70,7 +70,10 @@ static_assert(sizeof(AgentWelcome) == 104);
 enum class AgentOp : std::uint32_t {
   kNone = 0,
   // + a userfaultfd. arg[0]: features that UFFDIO_API gave. arg[1]: 1 when it
-  // was made with USER_MODE_ONLY. value[0]: TrackingMode.
+  // was made with USER_MODE_ONLY. value[0]: TrackingMode: kAsync needs
+  // WP_ASYNC among the features. Where memd answers kSync to a descriptor with
+  // WP_ASYNC, which reports no writes, the client sends another one without:
+  // the last one counts. No region is mapped before.
   kUseFaults = 1,
 
   // agent; flags: OpenFlags. tail: labels (key, value)*, for a new one.
@@ -112,13 +115,15 @@ enum class AgentOp : std::uint32_t {
   kRevert = 29,        // agent, region; version: a new version equal to it.
                        // value[0]: the new number
   kHistory = 30,       // agent, region; version: begin at it (0: head); arg[0]:
-                       // at most so many. tail: packed VersionEntry, message,
-                       // labels; newest first. value[0]: 1 if more
+                       // at most so many. tail: three fields a version,
+                       // newest first: VersionEntry, message, labels (one
+                       // field that packs (key, value)*). value[0]: 1 if more
   kDiff = 31,          // agent, region; arg[0]: from, arg[1]: to (0: head);
                        // offset: begin here. tail: RangeEntry*. value[0]: 1 if
                        // more
-  kWatch = 32,         // agent, region. value[0]: board word, [1]: version
-  kUnwatch = 33,       // arg[0]: board word
+  kWatch = 32,         // agent, region. value[0]: board word, [1]: version.
+                       // Again: the same word, the version of then
+  kUnwatch = 33,       // arg[0]: board word; ends it, however often asked for
 };
 
 // AgentRequest.flags of kAgentOpen.

@@ -265,4 +265,7 @@ AGENTMEM_API agentmem_code agentmem_sequence_load(
 } /* extern "C" */
 #endif
 
+/* Agents and regions: mutable memory with versions. */
+#include "agentmem/agents.h"
+
 #endif /* AGENTMEM_AGENTMEM_H_ */

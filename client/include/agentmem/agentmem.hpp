@@ -9,10 +9,11 @@
 //   auto put = client->Put(sequence.Next(tokens), bytes, Ack::kDurable);
 //   if (auto status = put.Wait(1s); !status) ...
 //
-// Ownership: a Client owns the connection; Blocks, Put, Reservation and
-//   Sequence borrow it and must end before it. All are move only.
-// Threads: Client is thread-safe; each of the others is used by one thread at
-//   a time. A forked child must not use them (FAILED_PRECONDITION).
+// Ownership: a Client owns the connection; Blocks, Put, Reservation, Sequence
+//   and Agent borrow it and must end before it. All are move only.
+// Threads: Client, Agent and Region are thread-safe; each of the others is used
+//   by one thread at a time. A forked child must not use them
+//   (FAILED_PRECONDITION).
 // Errors: Status and Result (agentmem/status.hpp), no exceptions.
 // Cost: that of agentmem.h; Get of one block allocates nothing.
 //
@@ -28,8 +29,10 @@
 #include <vector>
 
 #include "agentmem/agentmem.h"
+#include "agentmem/agents.hpp"
 #include "agentmem/blocks.hpp"
 #include "agentmem/put.hpp"
+#include "agentmem/region.hpp"
 #include "agentmem/reservation.hpp"
 #include "agentmem/sequence.hpp"
 #include "agentmem/status.hpp"
@@ -190,6 +193,9 @@ class Client {
   ::agentmem::Sequence Sequence(const SequenceOptions& options) {
     return ::agentmem::Sequence(client_, options);
   }
+
+  // Agents and their regions: mutable memory with versions.
+  ::agentmem::Agents Agents() { return ::agentmem::Agents(client_); }
 
  private:
   explicit Client(agentmem_client* client) : client_(client) {}

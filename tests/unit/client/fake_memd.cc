@@ -130,6 +130,10 @@ void FakeMemd::Accept() {
     send(client->socket.get(), &refusal, sizeof(refusal), MSG_NOSIGNAL);
     return;
   }
+  if ((hello.flags & kHelloAgents) != 0 && options_.agents != nullptr) {
+    options_.agents(std::move(client->socket));
+    return;
+  }
   char* base = nullptr;
   client->memory = Memory("client", kClientFileBytes, &base);
   client->base = base;

@@ -36,6 +36,9 @@ class FakeMemd {
     std::uint32_t client_layout_version = kClientVersion;
     std::uint32_t index_version = kIndexVersion;
     std::string refusal;  // not empty: PERMISSION_DENIED with this text
+    // Takes connections for agents, behind their Hello. Empty: this memd is too
+    // old to know of agents, and welcomes them as it does others.
+    std::function<void(UniqueFd)> agents = nullptr;
   };
 
   FakeMemd(std::string socket_path, const Options& options);

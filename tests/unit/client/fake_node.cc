@@ -3,11 +3,22 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "base/check.h"
+#include "tests/unit/client/fake_agentd.h"
 #include "tests/unit/client/fake_memd.h"
 
 struct FakeNode::Parts {
-  explicit Parts(const std::string& path) : memd(path) {}
+  explicit Parts(const std::string& path) : memd(path, WithAgents()) {}
+  agentmem::FakeMemd::Options WithAgents() {
+    agentmem::FakeMemd::Options options;
+    options.agents = [this](agentmem::UniqueFd socket) {
+      agentd.Serve(std::move(socket));
+    };
+    return options;
+  }
+  agentmem::FakeAgentd agentd;
   agentmem::FakeMemd memd;
 };
 
