@@ -140,15 +140,14 @@ absl::Status RocksRefStore::Write(std::span<const Named> refs,
           {reinterpret_cast<const char*>(&header), sizeof(header)},
           {block.bytes.data(), block.bytes.size()}};
       const rocksdb::Slice name(key.data(), key.size());
-      const LocationRecord location = MakeLocation(
-          BlockClass::kState, static_cast<std::uint32_t>(block.bytes.size()));
+      const std::string location =
+          EncodeLocation(BlockClass::kState,
+                         static_cast<std::uint32_t>(block.bytes.size()), {});
       rocksdb::Status status =
           batch.Put(opened->blocks(), rocksdb::SliceParts(&name, 1),
                     rocksdb::SliceParts(record, 2));
       if (status.ok()) {
-        status = batch.Put(
-            opened->locations(), name,
-            {reinterpret_cast<const char*>(&location), sizeof(location)});
+        status = batch.Put(opened->locations(), name, location);
       }
       AGENTMEM_RETURN_IF_ERROR(
           RocksStatus(status, "making " + BlockName(block.tenant, block.key),
