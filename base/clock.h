@@ -32,6 +32,14 @@ inline TimeNs MonotonicNowNs() {
   return now.tv_sec * kSecondNs + now.tv_nsec;
 }
 
+// Nanoseconds since 1970, UTC: for people, and to say how old something is that
+// outlives the machine's uptime. Never for deadlines.
+inline std::int64_t WallNowNs() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec * kSecondNs + now.tv_nsec;
+}
+
 class MonotonicClock final : public Clock {
  public:
   TimeNs Now() const override { return MonotonicNowNs(); }

@@ -20,6 +20,10 @@
   AGENTMEM_ANNOTATION(requires_capability(__VA_ARGS__))
 #define AGENTMEM_EXCLUDES(...) AGENTMEM_ANNOTATION(locks_excluded(__VA_ARGS__))
 
+// For a function that the analysis cannot follow: two mutexes in an order that
+// is decided when it runs.
+#define AGENTMEM_NO_ANALYSIS AGENTMEM_ANNOTATION(no_thread_safety_analysis)
+
 namespace agentmem {
 
 class AGENTMEM_ANNOTATION(capability("mutex")) Mutex {

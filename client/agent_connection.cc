@@ -115,7 +115,7 @@ Outcome AgentConnection::CallInTurn(Exchange* exchange,
                 "a timeout of 0 is too short for a request to memd");
   }
   AgentRequest& request = exchange->request;
-  request.magic = kAgentMagic;
+  request.magic = kAgentWireMagic;
   request.version = kAgentVersion;
   request.bytes =
       static_cast<std::uint32_t>(sizeof(request) + exchange->tail.size());
@@ -165,7 +165,7 @@ Outcome AgentConnection::Receive(Exchange* exchange, const Deadline& deadline) {
       return Broken("a reply of " + std::to_string(bytes) + " bytes");
     }
     std::memcpy(&reply, room_.data(), sizeof(reply));
-    if (reply.magic != kAgentMagic || reply.version != kAgentVersion ||
+    if (reply.magic != kAgentWireMagic || reply.version != kAgentVersion ||
         reply.bytes != bytes || reply.id > last_id_ || fd_count > 1) {
       return Broken("a reply with a header that is wrong");
     }
@@ -234,7 +234,7 @@ void AgentConnection::TakeLateReply(const AgentReply& reply) {
 void AgentConnection::SendUndoes() {
   while (!undoes_.empty() && !lost_.load(std::memory_order_acquire)) {
     AgentRequest request = undoes_.back();
-    request.magic = kAgentMagic;
+    request.magic = kAgentWireMagic;
     request.version = kAgentVersion;
     request.bytes = sizeof(request);
     request.id = ++last_id_;

@@ -189,7 +189,7 @@ agentmem_code agentmem_agent_set_retention(agentmem_client* client,
                    "value is 0; AGENTMEM_RETAIN_LAST and _AGE need 1 or more",
                    error);
   Exchange exchange(AgentOp::kAgentRetention);
-  exchange.request.arg[0] = retention;
+  exchange.request.arg[0] = retention + 1;  // RetentionKind's numbers
   exchange.request.arg[1] = value;
   return Answer(CallByName(client, &exchange, name, AgentLink::Repeat::kMayBe,
                            timeout_ns),

@@ -20,11 +20,11 @@ Outcome ReadCommit(const agentmem_commit_options* raw, Region::Commit* commit) {
                     "; AGENTMEM_VISIBLE to AGENTMEM_DURABLE are allowed");
   }
   const std::string_view message = read.message == nullptr ? "" : read.message;
-  if (message.size() > kCommitMessageBytesMax) {
+  if (message.size() > kMessageBytesMax) {
     return Fail(Code::kInvalidArgument,
                 "a message of " + std::to_string(message.size()) +
-                    " bytes; at most " +
-                    std::to_string(kCommitMessageBytesMax) + " are allowed");
+                    " bytes; at most " + std::to_string(kMessageBytesMax) +
+                    " are allowed");
   }
   std::copy(std::begin(read.trace_id), std::end(read.trace_id), commit->trace);
   FieldWriter fields;

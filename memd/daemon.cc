@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/map_shared.h"
 #include "base/status.h"
+#include "memd/agents/agent_server.h"
 #include "memd/state_lock.h"
 #include "memd/store/rocks_store.h"
 #include "memd/tenant_registry.h"
@@ -28,6 +29,7 @@ struct Daemon::Parts {
   std::unique_ptr<Node> node;
   std::unique_ptr<Populator> populator;
   std::unique_ptr<Reactor> reactor;
+  std::unique_ptr<AgentServer> agents;
 };
 
 namespace {
@@ -144,6 +146,14 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   parts->reactor =
       std::make_unique<Reactor>(options, clock, parts->node.get(),
                                 &parts->store->blocks(), std::move(doors));
+  parts->agents = std::make_unique<AgentServer>(
+      parts->reactor.get(), &parts->store->refs(), clock, instance);
+  for (const auto& tenant : parts->node->tenants()) {
+    const TenantOptions& tenant_options = tenant->options();
+    parts->agents->AddTenant(tenant_options.name, tenant_options.id,
+                             tenant_options.dram_bytes);
+  }
+  parts->reactor->SetAgents(parts->agents.get());
   AGENTMEM_RETURN_IF_ERROR(parts->reactor->Start());
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
 }

@@ -208,6 +208,8 @@ class Tenant {
   void DropHold(Client* client, std::uint32_t slot);
   void StartLoad(const Key& key, TimeNs now);
   bool BeginLoad(const Key& key, TimeNs now);
+  bool IsLoadWanted(const Key& key);
+  void WriteWanted(const Key& key, std::uint32_t slot);
   void FinishLoad(const Inflight& op, Code code, TimeNs now);
   void AnswerFetch(const OpRef& op, std::uint32_t slot, Tier tier, TimeNs now);
   void Fail(const OpRef& op, Code code, Reason reason, std::uint64_t a = 0,

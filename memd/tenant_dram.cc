@@ -343,7 +343,7 @@ bool Tenant::IsSettled(const RoomWaiter& waiter, TimeNs now) {
   if (load == loads_.end() || load->second.slot != kNoSlot) {
     return true;  // settled, or begun by a later fetch
   }
-  if (load->second.waiters.empty()) {
+  if (!IsLoadWanted(waiter.key)) {
     loads_.erase(load);  // all of them gave up
     return true;
   }
@@ -354,6 +354,13 @@ bool Tenant::IsSettled(const RoomWaiter& waiter, TimeNs now) {
   // Put, or dropped from the store, while it waited.
   const std::vector<OpRef> ops = std::move(load->second.waiters);
   loads_.erase(load);
+  if (record != directory_.end()) {
+    WriteWanted(waiter.key, record->second.slot);
+  } else if (const auto wanted = durable_loads_.extract(waiter.key)) {
+    for (const OpRef& op : wanted.mapped()) {
+      Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
+    }
+  }
   for (const OpRef& op : ops) {
     if (record == directory_.end()) {
       ++misses_;

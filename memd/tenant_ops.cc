@@ -217,7 +217,7 @@ void Tenant::Prefetch(Client* client, const SubmissionEntry& entry,
 
 void Tenant::StartLoad(const Key& key, TimeNs now) {
   if (BeginLoad(key, now)) return;
-  if (loads_[key].waiters.empty()) {
+  if (!IsLoadWanted(key)) {
     loads_.erase(key);
     return;
   }
@@ -229,11 +229,27 @@ void Tenant::StartLoad(const Key& key, TimeNs now) {
   retry_wanted_ = true;
 }
 
+// Does anybody wait for it, or is it a prefetch?
+bool Tenant::IsLoadWanted(const Key& key) {
+  return !loads_[key].waiters.empty() || durable_loads_.contains(key);
+}
+
+// The block is in `slot`: what kMakeDurable waited for can be written.
+void Tenant::WriteWanted(const Key& key, std::uint32_t slot) {
+  const auto wanted = durable_loads_.find(key);
+  if (wanted == durable_loads_.end()) return;
+  std::vector<OpRef>& waiters = durable_waiters_[slot];
+  waiters.insert(waiters.end(), wanted->second.begin(), wanted->second.end());
+  durable_loads_.erase(wanted);
+  slots_[slot].awaited = true;
+  QueueWrite(slot, true);
+}
+
 bool Tenant::BeginLoad(const Key& key, TimeNs now) {
   const std::uint32_t length = directory_.find(key)->second.length;
   Load& load = loads_.find(key)->second;
   // A prefetch gives way.
-  const Need need = load.waiters.empty() ? Need::kAhead : Need::kNow;
+  const Need need = IsLoadWanted(key) ? Need::kNow : Need::kAhead;
   const std::uint32_t slot = Allocate(SizeClassOf(length), need, now);
   if (slot == kNoSlot) return false;
   load.slot = slot;
@@ -258,7 +274,7 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
   if (!current && below) {
     // Another copy took the place of the one that was read: read that.
     FreeSlot(op.slot);
-    if (waiters.empty()) return;
+    if (waiters.empty() && !durable_loads_.contains(op.key)) return;
     loads_[op.key].waiters = waiters;
     return StartLoad(op.key, now);
   }
@@ -266,13 +282,7 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
     ++promotions_;
     PublishSlot(op.slot, op.key, op.length, record->second.block_class,
                 tiering::InsertCause::kPromoted, now);
-    if (auto wanted = durable_loads_.find(op.key);
-        wanted != durable_loads_.end()) {
-      durable_waiters_[op.slot] = std::move(wanted->second);
-      durable_loads_.erase(wanted);
-      slots_[op.slot].awaited = true;
-      QueueWrite(op.slot, true);
-    }
+    WriteWanted(op.key, op.slot);
   } else {
     FreeSlot(op.slot);  // put meanwhile, failed, or dropped for quota
   }
@@ -479,13 +489,7 @@ void Tenant::MakeDurable(Client* client, const SubmissionEntry& entry,
     return;
   }
   durable_loads_[entry.key].push_back(op);
-  if (loads_.try_emplace(entry.key).second) {
-    StartLoad(entry.key, now);
-  }
-  if (!loads_.contains(entry.key)) {  // a load ahead found no room
-    durable_loads_.erase(entry.key);
-    Fail(op, Code::kUnavailable, Reason::kStoreFailed);
-  }
+  if (loads_.try_emplace(entry.key).second) StartLoad(entry.key, now);
 }
 
 }  // namespace agentmem

@@ -34,28 +34,23 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "proto/agent_layout.h"
 #include "proto/handshake.h"
+#include "proto/manifest_layout.h"
 #include "proto/types.h"
 
 namespace agentmem {
 
-inline constexpr std::uint64_t kAgentMagic =
+inline constexpr std::uint64_t kAgentWireMagic =
     0x31544741'4d454741ULL;  // AGEMAGT1
 inline constexpr std::uint32_t kAgentVersion = 1;
 
 inline constexpr std::size_t kAgentNameBytes = 128;  // with its NUL
 inline constexpr std::size_t kRegionNameBytes = 64;  // with its NUL
-inline constexpr std::size_t kCommitMessageBytesMax = 4096;
-inline constexpr std::size_t kLabelsMax = 32;
-inline constexpr std::size_t kLabelsBytesMax = 4096;
 inline constexpr std::size_t kAgentPacketMax = 64 << 10;
 inline constexpr std::size_t kBoardBytes = 4096;
 inline constexpr std::size_t kBoardWords = kBoardBytes / 4;
 
-inline constexpr std::uint64_t kPageBytes = 64 << 10;
-inline constexpr std::uint64_t kUnitBytes = 4 << 10;
-inline constexpr std::uint32_t kUnitsPerPage = kPageBytes / kUnitBytes;
-inline constexpr std::uint64_t kRegionBytesMax = 1ULL << 40;
 inline constexpr std::uint32_t kRegionsPerAgentMax = 256;
 
 struct AgentWelcome {
@@ -152,8 +147,6 @@ enum class PhaseAnswer : std::uint8_t {
   kRejected = 4,
 };
 
-enum class RetentionKind : std::uint8_t { kAll = 0, kLast = 1, kAge = 2 };
-
 // How memd learns what a process writes.
 enum class TrackingMode : std::uint8_t {
   kNone = 0,   // explicit regions
@@ -233,8 +226,6 @@ struct VersionEntry {  // kHistory
   std::uint8_t trace[16];
 };
 static_assert(sizeof(VersionEntry) == 72);
-inline constexpr std::uint32_t kVersionRevert = 1;
-inline constexpr std::uint32_t kVersionFork = 2;
 
 struct RangeEntry {
   std::uint64_t offset;

@@ -61,8 +61,8 @@
 
 namespace agentmem {
 
-inline constexpr std::uint32_t kPageBytes = 64 << 10;
-inline constexpr std::uint32_t kUnitBytes = 4 << 10;
+inline constexpr std::uint64_t kPageBytes = 64 << 10;
+inline constexpr std::uint64_t kUnitBytes = 4 << 10;
 inline constexpr std::uint32_t kPageUnits = kPageBytes / kUnitBytes;
 inline constexpr std::uint16_t kAllUnits = 0xffff;
 static_assert(kPageUnits == 16);

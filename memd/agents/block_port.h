@@ -55,6 +55,10 @@ class BlockPort {
 
   // False: it is not in DRAM, or all pins are taken.
   bool TryPin(const Key& key, Pinned* pinned);
+  // In DRAM, as it seems.
+  bool IsResident(const Key& key) const {
+    return index_.Find(key).kind == EntryKind::kResident;
+  }
   // What a kFetch answered.
   Pinned Held(const CompletionEntry& answer) const;
   void Release(const Pinned& pinned);

@@ -27,13 +27,13 @@ class BlockWalk {
                          std::uint64_t first_page) {
     if (seen_ != nullptr && seen_->contains(ref.key)) return absl::OkStatus();
     AGENTMEM_RETURN_IF_ERROR(visit_(ref.key, ref.bytes, BlockKind::kNode));
-    AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const Node> node,
+    AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const TreeNode> node,
                               loader_->Load(ref, level, first_page));
-    for (const Node::Child& child : node->children()) {
+    for (const TreeNode::Child& child : node->children()) {
       AGENTMEM_RETURN_IF_ERROR(
           VisitNode(child.node, level - 1, node->FirstPageOf(child.slot)));
     }
-    for (const Node::LeafPage& page : node->pages()) {
+    for (const TreeNode::LeafPage& page : node->pages()) {
       AGENTMEM_RETURN_IF_ERROR(VisitPieces(node->PiecesOf(page)));
     }
     if (seen_ != nullptr) seen_->insert(ref.key);

@@ -34,13 +34,13 @@ class PageWalk {
     if (first_page >= last_ || first_page + NodeSpan(level) <= first_) {
       return absl::OkStatus();
     }
-    AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const Node> node,
+    AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const TreeNode> node,
                               loader_->Load(ref, level, first_page));
-    for (const Node::Child& child : node->children()) {
+    for (const TreeNode::Child& child : node->children()) {
       AGENTMEM_RETURN_IF_ERROR(
           Walk(child.node, level - 1, node->FirstPageOf(child.slot)));
     }
-    for (const Node::LeafPage& page : node->pages()) {
+    for (const TreeNode::LeafPage& page : node->pages()) {
       AGENTMEM_RETURN_IF_ERROR(
           VisitTreePage(node->PageOf(page), node->PiecesOf(page)));
     }
@@ -85,7 +85,7 @@ absl::StatusOr<PageContent> FindInTree(const TreeRef& root, std::uint64_t page,
   std::uint64_t first_page = 0;
   if (!ref.exists() || page >= NodeSpan(root.level)) return PageContent();
   for (std::uint32_t level = root.level;; --level) {
-    AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const Node> node,
+    AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const TreeNode> node,
                               loader->Load(ref, level, first_page));
     if (level == 0) {
       const std::span<const Piece> pieces = node->FindPage(page);

@@ -78,7 +78,7 @@ class TreeDiff {
 
  private:
   using Trees = std::array<TreeRef, 2>;
-  using Nodes = std::array<std::shared_ptr<const Node>, 2>;
+  using Nodes = std::array<std::shared_ptr<const TreeNode>, 2>;
 
   absl::Status Walk(const Trees& trees, std::uint32_t level,
                     std::uint64_t first_page) {
@@ -105,7 +105,7 @@ class TreeDiff {
 
   absl::Status WalkChildren(const Trees& trees, const Nodes& nodes,
                             std::uint32_t level, std::uint64_t first_page) {
-    std::array<std::span<const Node::Child>, 2> left;
+    std::array<std::span<const TreeNode::Child>, 2> left;
     for (int i = 0; i < 2; ++i) {
       if (nodes[i] != nullptr) left[i] = nodes[i]->children();
     }
@@ -128,9 +128,9 @@ class TreeDiff {
   }
 
   absl::Status WalkLeaves(const Nodes& nodes) {
-    const Node* const a = nodes[0].get();
-    const Node* const b = nodes[1].get();
-    std::span<const Node::LeafPage> of_a, of_b;
+    const TreeNode* const a = nodes[0].get();
+    const TreeNode* const b = nodes[1].get();
+    std::span<const TreeNode::LeafPage> of_a, of_b;
     if (a != nullptr) of_a = a->pages();
     if (b != nullptr) of_b = b->pages();
     while (!of_a.empty() || !of_b.empty()) {

@@ -43,7 +43,7 @@ absl::Status CheckHeader(const Key& key, const NodeHeader& header,
 }
 
 absl::Status ReadLeafPage(const Key& key, std::uint64_t page, PieceReader* in,
-                          Node* node) {
+                          TreeNode* node) {
   const std::string where = "page " + std::to_string(page) + ": ";
   const std::uint64_t count = in->ReadVarint(kPiecesMax);
   if (!in->ok() || count == 0) {
@@ -62,7 +62,7 @@ absl::Status ReadLeafPage(const Key& key, std::uint64_t page, PieceReader* in,
 }
 
 absl::Status ReadChild(const Key& key, std::uint32_t slot, PieceReader* in,
-                       Node* node) {
+                       TreeNode* node) {
   NodeRef child;
   child.key = in->ReadKey();
   child.bytes = static_cast<std::uint32_t>(in->ReadVarint(kNodeBytesMax));
@@ -78,14 +78,14 @@ absl::Status ReadChild(const Key& key, std::uint32_t slot, PieceReader* in,
 
 }  // namespace
 
-std::uint32_t Node::MappedPages() const {
+std::uint32_t TreeNode::MappedPages() const {
   if (level_ == 0) return static_cast<std::uint32_t>(pages_.size());
   std::uint32_t pages = 0;
   for (const Child& child : children_) pages += child.node.pages;
   return pages;
 }
 
-void Node::Reserve(std::size_t entries) {
+void TreeNode::Reserve(std::size_t entries) {
   if (level_ > 0) {
     children_.reserve(entries);
   } else {
@@ -94,13 +94,13 @@ void Node::Reserve(std::size_t entries) {
   }
 }
 
-std::size_t Node::MemoryBytes() const {
-  return sizeof(Node) + pages_.capacity() * sizeof(LeafPage) +
+std::size_t TreeNode::MemoryBytes() const {
+  return sizeof(TreeNode) + pages_.capacity() * sizeof(LeafPage) +
          pieces_.capacity() * sizeof(Piece) +
          children_.capacity() * sizeof(Child);
 }
 
-std::span<const Piece> Node::FindPage(std::uint64_t page) const {
+std::span<const Piece> TreeNode::FindPage(std::uint64_t page) const {
   const auto found =
       std::lower_bound(pages_.begin(), pages_.end(), page,
                        [this](const LeafPage& entry, std::uint64_t wanted) {
@@ -110,7 +110,7 @@ std::span<const Piece> Node::FindPage(std::uint64_t page) const {
   return PiecesOf(*found);
 }
 
-void Node::AppendPage(std::uint64_t page, std::span<const Piece> pieces) {
+void TreeNode::AppendPage(std::uint64_t page, std::span<const Piece> pieces) {
   AGENTMEM_CHECK(level_ == 0 && !pieces.empty() && page >= first_page_ &&
                  page < first_page_ + kNodeFanOut);
   AGENTMEM_CHECK(pages_.empty() || page > PageOf(pages_.back()));
@@ -120,7 +120,7 @@ void Node::AppendPage(std::uint64_t page, std::span<const Piece> pieces) {
                     static_cast<std::uint16_t>(pieces_.size())});
 }
 
-NodeRef Node::FindChild(std::uint64_t page) const {
+NodeRef TreeNode::FindChild(std::uint64_t page) const {
   if (page < first_page_ || page - first_page_ >= NodeSpan(level_)) return {};
   const std::uint64_t slot = (page - first_page_) / NodeSpan(level_ - 1);
   const auto found =
@@ -132,24 +132,24 @@ NodeRef Node::FindChild(std::uint64_t page) const {
   return found->node;
 }
 
-void Node::AppendChild(std::uint32_t slot, const NodeRef& child) {
+void TreeNode::AppendChild(std::uint32_t slot, const NodeRef& child) {
   AGENTMEM_CHECK(level_ > 0 && child.exists() && slot < kNodeFanOut);
   AGENTMEM_CHECK(children_.empty() || slot > children_.back().slot);
   children_.push_back({slot, child});
 }
 
-std::string EncodeNode(const Node& node) {
+std::string EncodeNode(const TreeNode& node) {
   AGENTMEM_CHECK(!node.empty());
   PieceWriter out;
   std::uint32_t next_slot = 0;
-  for (const Node::LeafPage& page : node.pages()) {
+  for (const TreeNode::LeafPage& page : node.pages()) {
     const std::span<const Piece> pieces = node.PiecesOf(page);
     out.WriteVarint(page.slot - next_slot);
     out.WriteVarint(pieces.size());
     for (const Piece& piece : pieces) out.WritePiece(piece);
     next_slot = page.slot + 1;
   }
-  for (const Node::Child& child : node.children()) {
+  for (const TreeNode::Child& child : node.children()) {
     out.WriteVarint(child.slot - next_slot);
     out.WriteKey(child.node.key);
     out.WriteVarint(child.node.bytes);
@@ -171,8 +171,9 @@ std::string EncodeNode(const Node& node) {
   return bytes;
 }
 
-absl::StatusOr<Node> DecodeNode(const Key& key, std::string_view bytes,
-                                std::uint32_t level, std::uint64_t first_page) {
+absl::StatusOr<TreeNode> DecodeNode(const Key& key, std::string_view bytes,
+                                    std::uint32_t level,
+                                    std::uint64_t first_page) {
   NodeHeader header;
   if (bytes.size() < sizeof(header) || bytes.size() > kNodeBytesMax) {
     return BadNode(key, std::to_string(bytes.size()) + " bytes, allowed are " +
@@ -181,7 +182,7 @@ absl::StatusOr<Node> DecodeNode(const Key& key, std::string_view bytes,
   }
   std::memcpy(&header, bytes.data(), sizeof(header));
   AGENTMEM_RETURN_IF_ERROR(CheckHeader(key, header, level, first_page));
-  Node node(level, first_page);
+  TreeNode node(level, first_page);
   node.Reserve(header.entries);
   PieceReader in(bytes.substr(sizeof(header)), header.lineages);
   std::uint32_t next_slot = 0;

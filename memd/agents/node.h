@@ -1,6 +1,6 @@
 // A node of a version's tree: 256 pages, or 256 nodes of the level below.
 //
-// Ownership: values. Threads: plain data and pure functions; a Node that is
+// Ownership: values. Threads: plain data and pure functions; a TreeNode that is
 // shared is not changed any more. Errors: DecodeNode's, DATA_LOSS with the key
 // and what is wrong. Cost: DecodeNode allocates at most 2304 pieces of 32 bytes
 // or 256 children, and no more than 16 KiB before it has seen them.
@@ -36,7 +36,7 @@ struct TreeRef {
   std::uint32_t level = 0;
 };
 
-class Node {
+class TreeNode {
  public:
   struct LeafPage {
     std::uint16_t slot;  // page - first_page
@@ -48,7 +48,7 @@ class Node {
     NodeRef node;
   };
 
-  Node(std::uint32_t level, std::uint64_t first_page)
+  TreeNode(std::uint32_t level, std::uint64_t first_page)
       : level_(level), first_page_(first_page) {}
 
   std::uint32_t level() const { return level_; }
@@ -86,11 +86,12 @@ class Node {
   std::vector<Child> children_;
 };
 
-std::string EncodeNode(const Node& node);
+std::string EncodeNode(const TreeNode& node);
 
 // The node in `bytes`, if it is that of `level` and `first_page`.
-absl::StatusOr<Node> DecodeNode(const Key& key, std::string_view bytes,
-                                std::uint32_t level, std::uint64_t first_page);
+absl::StatusOr<TreeNode> DecodeNode(const Key& key, std::string_view bytes,
+                                    std::uint32_t level,
+                                    std::uint64_t first_page);
 
 }  // namespace agentmem
 

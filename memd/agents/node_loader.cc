@@ -6,10 +6,10 @@
 
 namespace agentmem {
 
-absl::StatusOr<std::shared_ptr<const Node>> NodeLoader::Load(
+absl::StatusOr<std::shared_ptr<const TreeNode>> NodeLoader::Load(
     const NodeRef& ref, std::uint32_t level, std::uint64_t first_page) {
   if (const auto found = index_.find(ref.key); found != index_.end()) {
-    const std::shared_ptr<const Node>& node = found->second->node;
+    const std::shared_ptr<const TreeNode>& node = found->second->node;
     if (node->level() != level || node->first_page() != first_page) {
       return DataLoss("node of " + KeyText(ref.key) + ": level " +
                       std::to_string(node->level()) + " from page " +
@@ -32,19 +32,19 @@ absl::StatusOr<std::shared_ptr<const Node>> NodeLoader::Load(
                     std::to_string(bytes->size()) + " bytes, expected " +
                     std::to_string(ref.bytes));
   }
-  AGENTMEM_ASSIGN_OR_RETURN(Node decoded,
+  AGENTMEM_ASSIGN_OR_RETURN(TreeNode decoded,
                             DecodeNode(ref.key, *bytes, level, first_page));
   if (decoded.MappedPages() != ref.pages) {
     return DataLoss("node of " + KeyText(ref.key) + ": " +
                     std::to_string(decoded.MappedPages()) +
                     " pages, expected " + std::to_string(ref.pages));
   }
-  auto node = std::make_shared<const Node>(std::move(decoded));
+  auto node = std::make_shared<const TreeNode>(std::move(decoded));
   Keep(ref.key, node);
   return node;
 }
 
-void NodeLoader::Keep(const Key& key, std::shared_ptr<const Node> node) {
+void NodeLoader::Keep(const Key& key, std::shared_ptr<const TreeNode> node) {
   const std::size_t bytes = node->MemoryBytes();
   if (bytes > kept_bytes_max_ || index_.contains(key)) return;
   kept_.push_front({key, std::move(node), bytes});

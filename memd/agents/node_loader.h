@@ -47,19 +47,18 @@ class NodeLoader {
   NodeLoader(const NodeLoader&) = delete;
   NodeLoader& operator=(const NodeLoader&) = delete;
 
-  absl::StatusOr<std::shared_ptr<const Node>> Load(const NodeRef& node,
-                                                   std::uint32_t level,
-                                                   std::uint64_t first_page);
+  absl::StatusOr<std::shared_ptr<const TreeNode>> Load(
+      const NodeRef& node, std::uint32_t level, std::uint64_t first_page);
 
   // A node that was just made under `key`: the next Load does not read it.
-  void Keep(const Key& key, std::shared_ptr<const Node> node);
+  void Keep(const Key& key, std::shared_ptr<const TreeNode> node);
 
   std::size_t kept_bytes() const { return kept_bytes_; }
 
  private:
   struct Kept {
     Key key;
-    std::shared_ptr<const Node> node;
+    std::shared_ptr<const TreeNode> node;
     std::size_t bytes;
   };
 

@@ -71,8 +71,9 @@ UnitSource SourceOfUnit(std::span<const Piece> pieces, std::uint32_t unit) {
     const std::uint32_t before =
         BytesOfUnits(static_cast<std::uint16_t>(piece.units & (bit - 1)));
     if (before >= piece.bytes) return {};
-    return {piece.key, piece.offset + before,
-            std::min(piece.bytes - before, kUnitBytes)};
+    return {
+        piece.key, piece.offset + before,
+        std::min(piece.bytes - before, static_cast<std::uint32_t>(kUnitBytes))};
   }
   return {};
 }

@@ -28,18 +28,18 @@ absl::StatusOr<NodeRef> TreeFold::Fold(const TreeRef& old, std::uint32_t level,
                                        std::uint64_t first_page,
                                        Changes changes) {
   if (level == 0) return FoldLeaf(old.node, first_page, changes);
-  std::vector<Node::Child> children;
+  std::vector<TreeNode::Child> children;
   if (old.node.exists() && old.level < level) {
     children.push_back({0, old.node});
   } else if (old.node.exists()) {
-    AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const Node> node,
+    AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const TreeNode> node,
                               loader_->Load(old.node, level, first_page));
     children.assign(node->children().begin(), node->children().end());
   }
   const std::uint32_t old_child_level =
       old.level < level ? old.level : level - 1;
   const std::uint64_t child_span = NodeSpan(level - 1);
-  Node node(level, first_page);
+  TreeNode node(level, first_page);
   auto next = children.begin();
   for (std::uint32_t slot = 0; slot < kNodeFanOut; ++slot) {
     const std::uint64_t child_page = first_page + slot * child_span;
@@ -64,11 +64,11 @@ absl::StatusOr<NodeRef> TreeFold::Fold(const TreeRef& old, std::uint32_t level,
 absl::StatusOr<NodeRef> TreeFold::FoldLeaf(const NodeRef& old,
                                            std::uint64_t first_page,
                                            Changes changes) {
-  Node leaf(0, first_page);
-  std::shared_ptr<const Node> before;
+  TreeNode leaf(0, first_page);
+  std::shared_ptr<const TreeNode> before;
   if (old.exists()) {
     AGENTMEM_ASSIGN_OR_RETURN(before, loader_->Load(old, 0, first_page));
-    for (const Node::LeafPage& page : before->pages()) {
+    for (const TreeNode::LeafPage& page : before->pages()) {
       const std::uint64_t number = before->PageOf(page);
       for (; !changes.empty() && changes.front().page < number;
            changes = changes.subspan(1)) {
@@ -86,14 +86,14 @@ absl::StatusOr<NodeRef> TreeFold::FoldLeaf(const NodeRef& old,
   return Write(std::move(leaf));
 }
 
-NodeRef TreeFold::Write(Node node) {
+NodeRef TreeFold::Write(TreeNode node) {
   if (node.empty()) return {};
   NewBlock block = {make_key_(), EncodeNode(node)};
   const NodeRef ref = {block.key,
                        static_cast<std::uint32_t>(block.bytes.size()),
                        node.MappedPages()};
   nodes_->push_back(std::move(block));
-  loader_->Keep(ref.key, std::make_shared<const Node>(std::move(node)));
+  loader_->Keep(ref.key, std::make_shared<const TreeNode>(std::move(node)));
   return ref;
 }
 

@@ -35,7 +35,7 @@ class TreeFold {
                                std::uint64_t first_page, Changes changes);
   absl::StatusOr<NodeRef> FoldLeaf(const NodeRef& old, std::uint64_t first_page,
                                    Changes changes);
-  NodeRef Write(Node node);
+  NodeRef Write(TreeNode node);
 
   NodeLoader* const loader_;
   const KeyMaker& make_key_;

@@ -104,7 +104,7 @@ void CheckNode(std::string_view raw, std::uint32_t level) {
   const std::string again = EncodeNode(*node);
   const auto read = DecodeNode(kKey, again, level, 0);
   AGENTMEM_CHECK(read.ok() && EncodeNode(*read) == again);
-  for (const Node::LeafPage& page : node->pages()) {
+  for (const TreeNode::LeafPage& page : node->pages()) {
     AGENTMEM_CHECK(CheckPieces(node->PiecesOf(page)).empty());
   }
 }

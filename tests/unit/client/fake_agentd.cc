@@ -224,7 +224,7 @@ bool FakeAgentd::ServeRequest(Client* client) {
   Request request;
   AGENTMEM_CHECK(bytes >= sizeof(request.fixed));
   std::memcpy(&request.fixed, room.data(), sizeof(request.fixed));
-  AGENTMEM_CHECK(request.fixed.magic == kAgentMagic &&
+  AGENTMEM_CHECK(request.fixed.magic == kAgentWireMagic &&
                  request.fixed.bytes == bytes);
   request.tail.assign(room.data() + sizeof(request.fixed),
                       bytes - sizeof(request.fixed));
@@ -237,7 +237,7 @@ bool FakeAgentd::ServeRequest(Client* client) {
   ++counts_[op];
   last_[op] = request;
   AgentReply reply = {};
-  reply.magic = kAgentMagic;
+  reply.magic = kAgentWireMagic;
   reply.version = kAgentVersion;
   reply.op = op;
   reply.id = request.fixed.id;

@@ -143,8 +143,8 @@ TEST_F(ExplicitTest, SizesThatAreNoneAreRefusedWithTheRule) {
   StartAll();
   OpenAgent();
   for (const std::uint64_t bytes :
-       {std::uint64_t{1}, kUnitBytes - 1, kUnitBytes + 1,
-        kRegionBytesMax + kUnitBytes}) {
+       {std::uint64_t{1}, std::uint64_t{kUnitBytes - 1},
+        std::uint64_t{kUnitBytes + 1}, kRegionBytesMax + kUnitBytes}) {
     EXPECT_EQ(OpenRegion(bytes, true), AGENTMEM_INVALID_ARGUMENT) << bytes;
   }
   EXPECT_NE(std::string(error_.message).find("a multiple of 4096"),
@@ -197,7 +197,7 @@ TEST_F(ExplicitTest, ACommitCarriesItsOptions) {
   EXPECT_EQ(
       agentmem_region_commit(region_, &options, kLongNs, nullptr, &error_),
       AGENTMEM_INVALID_ARGUMENT);
-  const std::string large(kCommitMessageBytesMax + 1, 'm');
+  const std::string large(kMessageBytesMax + 1, 'm');
   options.ack = AGENTMEM_VISIBLE;
   options.message = large.c_str();
   EXPECT_EQ(

@@ -97,7 +97,7 @@ TEST_F(VersionBytes, AWrongBitInANodeNeverGivesAnInvalidPage) {
       ASSERT_EQ(node.status().code(), absl::StatusCode::kDataLoss);
       return;
     }
-    for (const Node::LeafPage& page : node->pages()) {
+    for (const TreeNode::LeafPage& page : node->pages()) {
       ASSERT_EQ(CheckPieces(node->PiecesOf(page)), "");
       ASSERT_LT(node->PageOf(page), kNodeFanOut);
     }
@@ -108,7 +108,7 @@ TEST_F(VersionBytes, AWrongBitInANodeNeverGivesAnInvalidPage) {
       ASSERT_EQ(node.status().code(), absl::StatusCode::kDataLoss);
       return;
     }
-    for (const Node::Child& child : node->children()) {
+    for (const TreeNode::Child& child : node->children()) {
       ASSERT_TRUE(child.node.exists() && child.slot < kNodeFanOut);
     }
   });
@@ -154,7 +154,7 @@ TEST_F(VersionBytes, ANodeThatIsShorterOrMapsOtherPagesIsDataLoss) {
 // Bytes a piece of a leaf: bases of 64 pages a block, and one delta a page in a
 // block of its own.
 TEST(VersionFormat, APieceTakesFourToFourteenBytes) {
-  Node packed(0, 0), apart(0, 0);
+  TreeNode packed(0, 0), apart(0, 0);
   for (std::uint32_t page = 0; page < kNodeFanOut; ++page) {
     Piece piece;
     piece.key = MakeRegionKey(77, 5, 1'000'000 + page / 64);

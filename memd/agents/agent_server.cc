@@ -1,0 +1,57 @@
+#include "memd/agents/agent_server.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace agentmem {
+
+AgentServer::~AgentServer() {
+  for (Running& running : running_) {
+    running.session->Stop();
+    running.thread.join();
+  }
+}
+
+void AgentServer::AddTenant(const std::string& name, TenantId id,
+                            std::uint64_t dram_bytes) {
+  tenants_[name] = std::make_unique<TenantAgents>(ports_, clock_, refs_, name,
+                                                  id, dram_bytes);
+}
+
+void AgentServer::Adopt(AgentPeer peer) {
+  Reap();
+  if (stopping_) return;  // its socket closes
+  auto tenant = tenants_.find(peer.tenant);
+  AGENTMEM_CHECK(tenant != tenants_.end());
+  Running& running = running_.emplace_back();
+  running.session =
+      std::make_unique<AgentSession>(std::move(peer), ++next_token_, instance_,
+                                     ports_, tenant->second.get(), clock_);
+  running.thread = std::thread([&running] {
+    running.session->Run();
+    running.ended.store(true);
+  });
+}
+
+void AgentServer::Reap() {
+  for (auto running = running_.begin(); running != running_.end();) {
+    if (!running->ended.load()) {
+      ++running;
+      continue;
+    }
+    running->thread.join();
+    running = running_.erase(running);
+  }
+}
+
+bool AgentServer::Stopped() {
+  if (!stopping_) {
+    stopping_ = true;
+    for (Running& running : running_) running.session->Stop();
+  }
+  Reap();
+  return running_.empty();
+}
+
+}  // namespace agentmem

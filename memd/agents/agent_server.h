@@ -1,0 +1,60 @@
+// The agents of all tenants, and the sessions that serve them: a thread a
+// process that uses agents.
+//
+// Ownership: owns sessions and their threads; borrows the rest. Ends after the
+// reactor has said Stopped until it was true. Threads: as AgentDoor.
+// Errors: a session that cannot start tells its process. Cost: a thread of
+// 256 KiB of stack, mostly untouched, a process.
+#ifndef AGENTMEM_MEMD_AGENTS_AGENT_SERVER_H_
+#define AGENTMEM_MEMD_AGENTS_AGENT_SERVER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/container/flat_hash_map.h"
+#include "base/clock.h"
+#include "memd/agents/agent_door.h"
+#include "memd/agents/agent_session.h"
+
+namespace agentmem {
+
+class AgentServer final : public AgentDoor {
+ public:
+  AgentServer(PortSource* ports, RefStore* refs, const Clock* clock,
+              std::uint64_t instance)
+      : ports_(ports), refs_(refs), clock_(clock), instance_(instance) {}
+  ~AgentServer() override;
+
+  // Before the first Adopt.
+  void AddTenant(const std::string& name, TenantId id,
+                 std::uint64_t dram_bytes);
+
+  void Adopt(AgentPeer peer) override;
+  bool Stopped() override;
+
+ private:
+  struct Running {
+    std::unique_ptr<AgentSession> session;
+    std::thread thread;
+    std::atomic<bool> ended{false};
+  };
+  void Reap();
+
+  PortSource* const ports_;
+  RefStore* const refs_;
+  const Clock* const clock_;
+  const std::uint64_t instance_;
+  absl::flat_hash_map<std::string, std::unique_ptr<TenantAgents>> tenants_;
+  // The reactor's thread alone.
+  std::list<Running> running_;
+  std::uint64_t next_token_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_AGENTS_AGENT_SERVER_H_

@@ -1,0 +1,242 @@
+// One process's agents and regions: its requests, its faults, and the blocks
+// that they wait for, on one thread of its own. A process that stops or locks
+// its address space holds up this thread and nobody else's.
+//
+//   socket -> requests, one at a time --> agents, regions, commits
+//   userfaultfd -> faults ------------/
+//   port <-> the tenant's blocks
+//
+// While a request waits (for the store, say), faults are served; the next
+// request is read when it has been answered.
+//
+// It ends when the process is dead or has hung up, or when memd stops. What the
+// process had acknowledged as visible is written down then; what it had not
+// committed is gone.
+//
+// Ownership: owns socket, port, regions; borrows what TenantAgents has.
+// Threads: Run is the thread; Stop from any. Errors: to the process, in words.
+// Cost: idle, nothing; it wakes when something is there.
+#ifndef AGENTMEM_MEMD_AGENTS_AGENT_SESSION_H_
+#define AGENTMEM_MEMD_AGENTS_AGENT_SESSION_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/unique_fd.h"
+#include "memd/agents/agent_book.h"
+#include "memd/agents/agent_door.h"
+#include "memd/agents/block_port.h"
+#include "memd/agents/history.h"
+#include "memd/agents/manifest_builder.h"
+#include "memd/agents/port_nodes.h"
+#include "memd/agents/region.h"
+#include "memd/agents/region_memory.h"
+#include "proto/agent_fields.h"
+#include "proto/agent_messages.h"
+
+namespace agentmem {
+
+class AgentSession;
+
+// What the sessions of a tenant share. Threads: thread-safe.
+struct TenantAgents {
+  TenantAgents(PortSource* ports, const Clock* clock, RefStore* refs,
+               const std::string& tenant, TenantId id, std::uint64_t dram_bytes)
+      : name(tenant),
+        book(refs, id),
+        memory(ports, clock, tenant, dram_bytes) {}
+
+  // The sessions that run; `visit` must not wait.
+  void ForEachSession(const std::function<void(AgentSession*)>& visit)
+      AGENTMEM_EXCLUDES(mutex);
+  void WakeSession(std::uint64_t token) AGENTMEM_EXCLUDES(mutex);
+
+  const std::string name;
+  AgentBook book;
+  RegionMemory memory;
+  Mutex mutex;
+  absl::flat_hash_map<std::uint64_t, AgentSession*> sessions
+      AGENTMEM_GUARDED_BY(mutex);
+};
+
+class AgentSession {
+ public:
+  AgentSession(AgentPeer peer, std::uint64_t token, std::uint64_t instance,
+               PortSource* ports, TenantAgents* tenant, const Clock* clock);
+  ~AgentSession();
+
+  void Run();
+  void Stop();
+  // `work` is run on the session's thread, unless it ends before.
+  void Post(std::function<void(AgentSession*)> work) AGENTMEM_EXCLUDES(mutex_);
+  void Wake();
+  std::uint64_t token() const { return token_; }
+
+ private:
+  struct Agent {
+    std::shared_ptr<AgentState> state;
+    bool writes = false;
+    std::uint64_t fence = 0;
+    std::uint64_t lineage = 0;
+    std::uint64_t counter = 0;  // of new blocks
+    std::uint32_t regions = 0;  // open ones
+  };
+  struct Mapped {
+    std::uint32_t agent = 0;            // handle
+    const AgentState* state = nullptr;  // the agent's, which it keeps
+    RegionTools tools;
+    std::unique_ptr<Region> region;
+  };
+  struct Request {
+    AgentRequest fixed;
+    std::string tail;
+    UniqueFd fd;
+  };
+  struct Reply {
+    std::uint64_t value[6] = {};
+    std::string tail;
+    UniqueFd fd;
+  };
+
+  // Blocks of a commit on their way.
+  struct CommitBlocks {
+    Ack ack = Ack::kVisible;
+    TimeNs deadline = kNoDeadline;
+    Agent* agent = nullptr;
+    std::string payload;  // of the version block
+    std::string pack;     // of the block that is being filled
+    Key pack_key;
+    std::size_t estimate = 0;
+    std::vector<Key> keys;
+    std::size_t asked = 0;
+    std::shared_ptr<std::size_t> answered = std::make_shared<std::size_t>(0);
+    std::shared_ptr<CompletionEntry> failure;
+  };
+
+  // agent_session.cc: the loop.
+  absl::Status Welcome();
+  void RunPosted() AGENTMEM_EXCLUDES(mutex_);
+  bool ServeSocket();
+  bool ServeFaults();
+  void Sleep(bool also_socket, TimeNs until);
+  bool ServeUntil(const std::function<bool()>& done, TimeNs deadline);
+  bool MakeRoom();
+  absl::StatusOr<bool> Receive(Request* request);
+  void Answer(const Request& request, const absl::Status& status,
+              const Reply& reply);
+  absl::Status Dispatch(Request* request, Reply* reply);
+  void DropDeadBlocks(Region* region);
+  void Settle();
+  void SettleSoon();
+
+  // session_agents.cc
+  absl::Status UseFaults(Request* request, Reply* reply);
+  absl::Status OpenAgent(const Request& request, Reply* reply);
+  absl::Status CloseAgent(std::uint32_t handle);
+  absl::Status SetPhase(const Request& request, Reply* reply);
+  absl::Status SetLabels(const Request& request);
+  absl::Status SetRetention(const Request& request);
+  absl::Status ListAgents(const Request& request, Reply* reply);
+  absl::Status ShowAgent(const Request& request, Reply* reply);
+  absl::Status ForkAgent(const Request& request);
+  absl::Status DeleteAgent(const Request& request);
+  absl::Status Hibernate(const Request& request, Reply* reply);
+  absl::Status Resume(const Request& request, Reply* reply);
+  absl::Status Watch(const Request& request, Reply* reply);
+  absl::Status Unwatch(const Request& request);
+  AgentEntry EntryOf(AgentState* state);
+  absl::StatusOr<Agent*> FindAgent(std::uint32_t handle);
+
+  // session_regions.cc
+  absl::Status OpenRegion(const Request& request, Reply* reply);
+  absl::Status MapRegion(const Request& request);
+  absl::Status CloseRegion(std::uint32_t handle);
+  absl::Status Populate(const Request& request);
+  absl::Status Hint(const Request& request, Reply* reply);
+  std::uint64_t LetGoAgent(const std::string& agent);
+  absl::Status DemoteBlocks(AgentState* state, Reply* reply);
+  absl::Status Refresh(const Request& request, Reply* reply);
+  absl::StatusOr<Mapped*> FindRegion(std::uint32_t handle);
+  absl::StatusOr<Mapped*> FindRange(const Request& request);
+
+  // session_versions.cc
+  absl::StatusOr<std::shared_ptr<const Manifest>> VersionOf(
+      AgentState* state, const std::string& region, std::uint64_t number);
+  absl::StatusOr<RegionRecord> RecordOf(AgentState* state,
+                                        const std::string& region);
+  absl::Status History(const Request& request, Reply* reply);
+  absl::Status DiffVersions(const Request& request, Reply* reply);
+  absl::Status Revert(const Request& request, Reply* reply);
+  absl::Status RevertTo(Agent* agent, const Request& request, Reply* reply);
+
+  // session_commit.cc
+  absl::Status Commit(const Request& request, Reply* reply);
+  absl::Status CommitRegion(Agent* agent, Mapped* mapped,
+                            const std::vector<Region::Captured>& pages,
+                            const VersionInfo& info, TimeNs deadline,
+                            Reply* reply);
+  absl::Status SettleAhead(AgentState* state, TimeNs deadline);
+  absl::Status MakeVersion(Agent* agent, Mapped* mapped,
+                           const std::vector<Region::Captured>& pages,
+                           VersionInfo info, TimeNs deadline, Reply* reply);
+  absl::Status Capture(Mapped* mapped,
+                       const std::vector<Region::Captured>& pages,
+                       CommitBlocks* blocks, VersionChange* change);
+  absl::StatusOr<PageContent> CapturePage(Region* region,
+                                          const Region::Captured& captured,
+                                          CommitBlocks* blocks,
+                                          VersionChange* change);
+  absl::Status Place(std::string_view bytes, Piece* piece, CommitBlocks* blocks,
+                     VersionChange* change);
+  absl::Status FlushPack(CommitBlocks* blocks, VersionChange* change);
+  void MakeDurable(const Key& key, CommitBlocks* blocks);
+  void AddStored(const VersionLink& link);
+  absl::Status SettleBlocks(AgentState* state, TimeNs deadline);
+  bool AcquireGrant(std::uint32_t length, TimeNs deadline,
+                    BlockPort::Grant* grant);
+  absl::Status PutBlock(const Key& key, std::string_view bytes,
+                        CommitBlocks* blocks);
+  absl::Status AwaitBlocks(CommitBlocks* blocks);
+  Key NewKey(Agent* agent);
+
+  const AgentPeer peer_;
+  const std::uint64_t token_;
+  const std::uint64_t instance_;
+  PortSource* const ports_;
+  TenantAgents* const tenant_;
+  const Clock* const clock_;
+  UniqueFd wake_;  // eventfd: posted work, or Stop
+  Mutex mutex_;
+  std::vector<std::function<void(AgentSession*)>> posted_
+      AGENTMEM_GUARDED_BY(mutex_);
+  std::atomic<bool> stopping_{false};
+  bool ended_ = false;
+
+  std::unique_ptr<BlockPort> port_;
+  std::unique_ptr<PortNodes> nodes_;
+  std::shared_ptr<SharedMemory> board_;
+  std::array<std::shared_ptr<AgentState>, kBoardWords> watched_;
+  UniqueFd faults_;
+  TrackingMode mode_ = TrackingMode::kNone;
+  absl::flat_hash_map<std::uint32_t, Agent> agents_;
+  absl::flat_hash_map<std::uint32_t, std::unique_ptr<Mapped>> regions_;
+  std::uint32_t next_handle_ = 0;
+
+  bool making_room_ = false;
+  TimeNs retry_at_ = kNoDeadline;
+  TimeNs settle_at_ = kNoDeadline;
+  std::unique_ptr<char[]> scratch_;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_AGENTS_AGENT_SESSION_H_

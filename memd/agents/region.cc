@@ -1,0 +1,391 @@
+#include "memd/agents/region.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "memd/agents/page_bytes.h"
+
+namespace agentmem {
+namespace {
+
+constexpr std::size_t kTouchedMax = 1 << 16;  // of a working set: 4 GiB
+constexpr std::uint64_t kLostLoggedMax = 8;
+
+alignas(4096) constexpr std::array<char, kPageBytes> kZeros = {};
+
+// Calls visit(first unit, units) for each run of ones.
+template <typename Visit>
+void ForEachRun(std::uint16_t mask, Visit visit) {
+  std::uint32_t rest = mask;
+  while (rest != 0) {
+    const int first = std::countr_zero(rest);
+    const int count = std::countr_one(rest >> first);
+    visit(static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(count));
+    rest &= ~(((1U << count) - 1) << first);
+  }
+}
+
+}  // namespace
+
+Region::Region(Options options, RegionTools* tools, UniqueFd memfd,
+               std::shared_ptr<const Manifest> version)
+    : options_(std::move(options)),
+      tools_(tools),
+      memfd_(std::move(memfd)),
+      loader_(tools->nodes),
+      version_(std::move(version)) {}
+
+Region::~Region() {
+  *alive_ = false;
+  for (const auto& load : retry_) ReleaseBlocks(load.get());
+  tools_->memory->Give(resident_bytes_);
+}
+
+void Region::SetMapper(std::unique_ptr<PageMapper> mapper,
+                       std::uint64_t address) {
+  mapped_ = mapper->reports_writes();
+  mapper_ = std::move(mapper);
+  address_ = address;
+}
+
+std::uint64_t Region::LengthOf(std::uint32_t page) const {
+  return std::min<std::uint64_t>(kPageBytes, options_.bytes - OffsetOf(page));
+}
+
+std::uint16_t Region::UnitsOf(std::uint32_t page) const {
+  return static_cast<std::uint16_t>((1U << (LengthOf(page) / kUnitBytes)) - 1);
+}
+
+void Region::OnFault(const PageFault& fault) {
+  const std::uint64_t offset = fault.address - address_;
+  const auto page = static_cast<std::uint32_t>(offset / kPageBytes);
+  const std::uint64_t unit = offset % kPageBytes / kUnitBytes;
+  const auto bit = static_cast<std::uint16_t>(1U << unit);
+  Page& state = pages_[page];
+  const bool write = (fault.write || fault.protected_) && !options_.for_reading;
+  switch (state.state) {
+    case State::kResident:
+      if (fault.minor) {
+        const std::uint64_t at = OffsetOf(page) + unit * kUnitBytes;
+        const absl::Status status = mapper_->Continue(
+            at, kUnitBytes, mapped_ && (state.writable & bit) == 0);
+        if (!status.ok()) mapper_->Wake(at, kUnitBytes);
+      } else if (fault.protected_ && write) {
+        AllowWrites(page, bit);
+      } else {
+        // It came while this was on its way.
+        mapper_->Wake(OffsetOf(page), LengthOf(page));
+      }
+      return;
+    case State::kLoading:
+      if (write) state.wanted |= bit;
+      return;
+    case State::kLost:
+      (void)mapper_->Poison(OffsetOf(page), LengthOf(page));
+      return;
+    case State::kAbsent:
+      if (write) state.wanted |= bit;
+      if (touched_.size() < kTouchedMax) touched_.push_back(page);
+      return StartLoad(page);
+  }
+}
+
+absl::StatusOr<PageContent> Region::ContentOf(std::uint32_t page) {
+  if (version_ == nullptr) return PageContent();
+  return version_->Find(page, &loader_);
+}
+
+void Region::StartLoad(std::uint32_t page) {
+  Page& state = pages_[page];
+  state.state = State::kLoading;
+  auto load = std::make_shared<Load>();
+  load->page = page;
+  load->version = version_.get();
+  if (state.spilled) {
+    load->pieces.push_back(state.spill);
+  } else {
+    absl::StatusOr<PageContent> content = ContentOf(page);
+    if (!content.ok()) return Lose(page, content.status());
+    load->pieces = std::move(content->pieces);
+  }
+  load->blocks.resize(load->pieces.size());
+  for (std::size_t i = 0; i < load->pieces.size(); ++i) {
+    const Key& key = load->pieces[i].key;
+    if (load->pieces[i].bytes == 0) continue;  // zeros
+    if (tools_->port->TryPin(key, &load->blocks[i])) continue;
+    ++load->missing;
+    const std::shared_ptr<bool> alive = alive_;
+    tools_->port->Fetch(key, kNoDeadline,
+                        [this, alive, load, i](const CompletionEntry& answer) {
+                          if (*alive) OnBlock(load, i, answer);
+                          // (The hold of one that comes too late ends with the
+                          // port.)
+                        });
+  }
+  if (load->missing == 0) FinishLoad(load);
+}
+
+void Region::OnBlock(const std::shared_ptr<Load>& load, std::size_t piece,
+                     const CompletionEntry& answer) {
+  --load->missing;
+  if (answer.code == Code::kOk) {
+    load->blocks[piece] = tools_->port->Held(answer);
+  } else {
+    load->failure = answer;
+  }
+  if (load->missing == 0) FinishLoad(load);
+}
+
+void Region::ReleaseBlocks(Load* load) {
+  for (BlockPort::Pinned& block : load->blocks) {
+    tools_->port->Release(block);
+    block = {};
+  }
+}
+
+bool Region::TakeRoom() {
+  while (!tools_->memory->Take(kPageBytes)) {
+    if (letting_go_ || !tools_->make_room()) return false;
+  }
+  return true;
+}
+
+void Region::FinishLoad(const std::shared_ptr<Load>& load) {
+  if (options_.for_reading && load->version != version_.get()) {
+    ReleaseBlocks(load.get());
+    return StartLoad(load->page);  // MoveTo came in between
+  }
+  if (load->failure) {
+    ReleaseBlocks(load.get());
+    const CompletionEntry answer = *std::exchange(load->failure, {});
+    const bool again =
+        answer.code != Code::kNotFound && answer.code != Code::kDataLoss;
+    if (again) {
+      retry_.push_back(load);  // the store failed: it may be well again
+      return;
+    }
+    return Lose(load->page, StatusOf(answer, "a block of it"));
+  }
+  for (std::size_t i = 0; i < load->pieces.size(); ++i) {
+    if (load->pieces[i].bytes != 0 &&
+        load->blocks[i].length != load->pieces[i].block_bytes) {
+      ReleaseBlocks(load.get());
+      return Lose(load->page, DataLoss("a block of it has another length"));
+    }
+  }
+  if (!TakeRoom()) {
+    ReleaseBlocks(load.get());
+    retry_.push_back(load);
+    return;
+  }
+  const bool zeros = load->pieces.empty();
+  const absl::Status status =
+      Appear(load->page, zeros ? kZeros.data() : Assemble(*load), zeros);
+  ReleaseBlocks(load.get());
+  if (!status.ok()) retry_.push_back(load);
+}
+
+// The page's bytes: in place when one block has them all.
+const char* Region::Assemble(const Load& load) const {
+  const std::uint64_t length = LengthOf(load.page);
+  if (load.pieces.size() == 1 && load.pieces[0].bytes >= length &&
+      load.pieces[0].base) {
+    return load.blocks[0].data + load.pieces[0].offset;
+  }
+  const std::span<char, kPageBytes> page(tools_->scratch, kPageBytes);
+  std::memset(page.data(), 0, page.size());
+  for (std::size_t i = 0; i < load.pieces.size(); ++i) {
+    const Piece& piece = load.pieces[i];
+    const char* const bytes =
+        piece.bytes == 0 ? nullptr : load.blocks[i].data + piece.offset;
+    UnpackPiece(piece, {bytes, piece.bytes}, page);
+  }
+  return tools_->scratch;
+}
+
+// The room for it was taken.
+absl::Status Region::Appear(std::uint32_t page, const char* bytes, bool zeros) {
+  Page& state = pages_[page];
+  // New memory is written all over: nothing is gained by asking for each unit.
+  const bool open = zeros && state.wanted != 0 && mapped_;
+  if (const absl::Status status = mapper_->Install(
+          OffsetOf(page), bytes, LengthOf(page), mapped_ && !open);
+      !status.ok()) {
+    tools_->memory->Give(kPageBytes);
+    if (status.code() != absl::StatusCode::kNotFound) return status;
+    // The process or its mapping is gone: nobody waits.
+    if (state.spilled) {
+      state.state = State::kAbsent;
+    } else {
+      pages_.erase(page);
+    }
+    return absl::OkStatus();
+  }
+  state.state = State::kResident;
+  resident_bytes_ += kPageBytes;
+  arrivals_.push_back(page);
+  const std::uint16_t wanted = std::exchange(state.wanted, 0);
+  if (open) {
+    state.changed = state.writable = UnitsOf(page);
+  } else if (wanted != 0 && mapped_) {
+    AllowWrites(page, wanted);
+  }
+  return absl::OkStatus();
+}
+
+void Region::Lose(std::uint32_t page, const absl::Status& why) {
+  pages_[page].state = State::kLost;
+  if (++lost_pages_ <= kLostLoggedMax) {
+    LogError("agent " + options_.agent + ", region " + options_.name +
+             (version_ == nullptr
+                  ? std::string()
+                  : ", version " + std::to_string(version_->info().number)) +
+             ", page at " + std::to_string(OffsetOf(page)) +
+             " is lost: " + StatusMessage(why) +
+             "; who touches it gets SIGBUS, other pages are readable");
+  }
+  (void)mapper_->Poison(OffsetOf(page), LengthOf(page));
+}
+
+void Region::AllowWrites(std::uint32_t page, std::uint16_t units) {
+  Page& state = pages_[page];
+  if (state.cutting) {
+    state.wanted |= units;
+    urgent_.push_back(page);
+    return;
+  }
+  DropSpill(&state);
+  state.changed |= units;
+  state.writable |= units;
+  ForEachRun(units, [&](std::uint32_t first, std::uint32_t count) {
+    const std::uint64_t at = OffsetOf(page) + first * kUnitBytes;
+    if (!mapper_->Unprotect(at, count * kUnitBytes).ok()) {
+      mapper_->Wake(at, count * kUnitBytes);
+    }
+  });
+}
+
+void Region::DropSpill(Page* page) {
+  if (!page->spilled) return;
+  page->spilled = false;
+  dead_.push_back(page->spill.key);
+}
+
+absl::Status Region::Populate(std::uint64_t offset, std::uint64_t bytes,
+                              bool pin, TimeNs deadline) {
+  const auto first = static_cast<std::uint32_t>(offset / kPageBytes);
+  const auto end = static_cast<std::uint32_t>(
+      (offset + bytes + kPageBytes - 1) / kPageBytes);
+  std::uint32_t next = first;  // to be asked for
+  std::uint32_t page = first;  // to be waited for
+  // Some at a time: what is asked for may not push out what was.
+  constexpr std::uint32_t kAhead = 64;
+  while (page < end) {
+    for (; next < end && next < page + kAhead; ++next) {
+      if (pages_[next].state == State::kAbsent) StartLoad(next);
+    }
+    const bool in_time = tools_->serve(
+        [&] {
+          const State state = pages_[page].state;
+          return state != State::kLoading;
+        },
+        deadline);
+    const State state = pages_[page].state;
+    if (state == State::kLost) {
+      return DataLoss("the page at " + std::to_string(OffsetOf(page)) +
+                      " of region " + options_.name + " is lost");
+    }
+    if (!in_time) {
+      return DeadlineExceeded("bringing in " + std::to_string(bytes) +
+                              " bytes at " + std::to_string(offset) + ": at " +
+                              std::to_string(OffsetOf(page)));
+    }
+    if (state == State::kAbsent) {  // left again
+      StartLoad(page);
+      continue;
+    }
+    if (pin) ++pages_[page].pins;
+    ++page;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Region::Unpin(std::uint64_t offset, std::uint64_t bytes) {
+  const auto first = static_cast<std::uint32_t>(offset / kPageBytes);
+  const auto end = static_cast<std::uint32_t>(
+      (offset + bytes + kPageBytes - 1) / kPageBytes);
+  for (std::uint32_t page = first; page < end; ++page) {
+    auto found = pages_.find(page);
+    if (found != pages_.end() && found->second.pins != 0) --found->second.pins;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Region::MarkWritten(std::uint64_t offset, std::uint64_t bytes) {
+  for (std::uint64_t at = offset / kUnitBytes * kUnitBytes; at < offset + bytes;
+       at += kUnitBytes) {
+    const auto page = static_cast<std::uint32_t>(at / kPageBytes);
+    auto found = pages_.find(page);
+    if (found == pages_.end() || found->second.state != State::kResident) {
+      return FailedPrecondition("bytes at " + std::to_string(at) +
+                                " were written before they were brought in");
+    }
+    DropSpill(&found->second);
+    found->second.changed |=
+        static_cast<std::uint16_t>(1U << at % kPageBytes / kUnitBytes);
+  }
+  return absl::OkStatus();
+}
+
+void Region::Retry() {
+  for (const std::shared_ptr<Load>& load : std::exchange(retry_, {})) {
+    if (pages_[load->page].state == State::kLoading) StartLoad(load->page);
+  }
+}
+
+std::uint64_t Region::changed_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [index, page] : pages_) {
+    bytes +=
+        kUnitBytes * static_cast<std::uint64_t>(std::popcount(page.changed));
+  }
+  return bytes;
+}
+
+void Region::BringAhead(std::uint64_t offset, std::uint64_t bytes) {
+  const std::uint64_t end = offset + bytes;
+  for (std::uint64_t at = offset / kPageBytes * kPageBytes; at < end;
+       at += kPageBytes) {
+    const auto page = static_cast<std::uint32_t>(at / kPageBytes);
+    if (pages_[page].state == State::kAbsent) StartLoad(page);
+  }
+}
+
+void Region::LetGoRange(std::uint64_t offset, std::uint64_t bytes) {
+  const auto first = static_cast<std::uint32_t>(offset / kPageBytes);
+  const auto end = static_cast<std::uint32_t>((offset + bytes) / kPageBytes);
+  for (std::uint32_t page = first; page < end; ++page) {
+    auto found = pages_.find(page);
+    if (found == pages_.end()) continue;
+    const Page& state = found->second;
+    if (state.state == State::kResident && state.pins == 0 &&
+        !state.in_flight && (state.changed == 0 || state.spilled)) {
+      Punch(page);
+    }
+  }
+}
+
+void Region::Abandon() {
+  for (auto& [index, page] : pages_) DropSpill(&page);
+}
+
+}  // namespace agentmem

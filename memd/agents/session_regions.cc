@@ -1,0 +1,314 @@
+// AgentSession: regions, opened, mapped, brought in.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "base/status.h"
+#include "memd/agents/agent_session.h"
+#include "memd/agents/block_walk.h"
+
+namespace agentmem {
+namespace {
+
+absl::StatusOr<UniqueFd> MakeMemory(const std::string& name,
+                                    std::uint64_t bytes) {
+  UniqueFd memory(memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!memory.valid()) return ErrnoStatus("memory for region " + name);
+  if (ftruncate(memory.get(), static_cast<off_t>(bytes)) != 0 ||
+      fcntl(memory.get(), F_ADD_SEALS,
+            F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    return ErrnoStatus("memory of " + std::to_string(bytes) +
+                       " bytes for region " + name);
+  }
+  return memory;
+}
+
+absl::Status CheckSize(std::uint64_t bytes) {
+  if (bytes != 0 && bytes <= kRegionBytesMax && bytes % kUnitBytes == 0) {
+    return absl::OkStatus();
+  }
+  return InvalidArgument("a region of " + std::to_string(bytes) +
+                         " bytes: 4096 to 2^40, in whole 4096, are allowed");
+}
+
+}  // namespace
+
+absl::StatusOr<AgentSession::Mapped*> AgentSession::FindRegion(
+    std::uint32_t handle) {
+  auto found = regions_.find(handle);
+  if (found != regions_.end()) return found->second.get();
+  return InvalidArgument("no region is open under handle " +
+                         std::to_string(handle));
+}
+
+absl::StatusOr<AgentSession::Mapped*> AgentSession::FindRange(
+    const Request& request) {
+  AGENTMEM_ASSIGN_OR_RETURN(Mapped * mapped,
+                            FindRegion(request.fixed.region_handle));
+  const std::uint64_t bytes = mapped->region->options().bytes;
+  const std::uint64_t offset = request.fixed.offset;
+  const std::uint64_t length = request.fixed.length;
+  if (offset % kUnitBytes == 0 && length % kUnitBytes == 0 && length != 0 &&
+      offset <= bytes && length <= bytes - offset) {
+    return mapped;
+  }
+  return MakeStatus(absl::StatusCode::kOutOfRange,
+                    "bytes " + std::to_string(offset) + " + " +
+                        std::to_string(length) + " of region \"" +
+                        mapped->region->options().name + "\", which has " +
+                        std::to_string(bytes) + ", in whole 4096");
+}
+
+absl::StatusOr<RegionRecord> AgentSession::RecordOf(AgentState* state,
+                                                    const std::string& region) {
+  MutexLock lock(&state->mutex);
+  for (const RegionRecord& record : state->record.regions) {
+    if (record.name == region) return record;
+  }
+  return NotFound("agent \"" + state->name + "\" has no region \"" + region +
+                  "\"");
+}
+
+absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
+  AGENTMEM_ASSIGN_OR_RETURN(Agent * agent, FindAgent(request.fixed.handle));
+  AgentState* const state = agent->state.get();
+  const std::string name(request.fixed.region);
+  const std::uint64_t bytes = request.fixed.length;
+  absl::StatusOr<RegionRecord> record = RecordOf(state, name);
+  if (!record.ok()) {
+    if (bytes == 0 || !agent->writes || request.fixed.region_version != 0) {
+      return record.status();
+    }
+    AGENTMEM_RETURN_IF_ERROR(CheckSize(bytes));
+    if (!IsRegionName(name)) {
+      return InvalidArgument("a region's name: 1 to 63 letters, digits, . _ -");
+    }
+    AGENTMEM_RETURN_IF_ERROR(SettleAhead(state, request.fixed.deadline_ns));
+    AGENTMEM_RETURN_IF_ERROR(tenant_->book.Change(
+        state, token_, true, Key(), {}, [&](AgentRecord* changed) {
+          RegionRecord made;
+          made.name = name;
+          made.id = changed->next_region_id++;
+          made.bytes = bytes;
+          changed->regions.push_back(made);
+          return absl::OkStatus();
+        }));
+    reply->value[3] = 1;
+    record = RecordOf(state, name);
+    AGENTMEM_RETURN_IF_ERROR(record.status());
+  } else if (bytes != 0 && bytes != record->bytes) {
+    return InvalidArgument("region \"" + name + "\" has " +
+                           std::to_string(record->bytes) + " bytes, not " +
+                           std::to_string(bytes));
+  }
+  std::shared_ptr<const Manifest> version;
+  if (record->head.number != 0) {
+    AGENTMEM_ASSIGN_OR_RETURN(
+        version, VersionOf(state, name, request.fixed.region_version));
+  } else if (request.fixed.region_version != 0) {
+    return NotFound("region \"" + name + "\" has no version yet");
+  }
+  const bool for_reading = !agent->writes || request.fixed.region_version != 0;
+  for (const auto& [handle, open] : regions_) {
+    if (!for_reading && open->state == state &&
+        !open->region->options().for_reading &&
+        open->region->options().name == name) {
+      return FailedPrecondition("region \"" + name +
+                                "\" is open for writing here already");
+    }
+  }
+  AGENTMEM_ASSIGN_OR_RETURN(UniqueFd memory, MakeMemory(name, record->bytes));
+  reply->fd = UniqueFd(fcntl(memory.get(), F_DUPFD_CLOEXEC, 3));
+  if (!reply->fd.valid()) return ErrnoStatus("duplicating a descriptor");
+
+  auto mapped = std::make_unique<Mapped>();
+  mapped->agent = request.fixed.handle;
+  mapped->state = state;
+  mapped->tools.port = port_.get();
+  mapped->tools.memory = &tenant_->memory;
+  mapped->tools.clock = clock_;
+  mapped->tools.nodes = nodes_.get();
+  mapped->tools.scratch = scratch_.get();
+  mapped->tools.make_room = [this] { return MakeRoom(); };
+  mapped->tools.serve = [this](const std::function<bool()>& done,
+                               TimeNs deadline) {
+    return ServeUntil(done, deadline);
+  };
+  const std::uint32_t agent_handle = request.fixed.handle;
+  mapped->tools.new_key = [this, agent_handle] {
+    return NewKey(&agents_.find(agent_handle)->second);
+  };
+  Region::Options options;
+  options.agent = state->name;
+  options.name = name;
+  options.id = static_cast<std::uint32_t>(record->id);
+  options.bytes = record->bytes;
+  options.for_reading = for_reading;
+  const int memfd = memory.get();
+  mapped->region = std::make_unique<Region>(options, &mapped->tools,
+                                            std::move(memory), version);
+  mapped->region->SetMapper(std::make_unique<ExplicitMapper>(memfd), 0);
+  const std::uint32_t handle = ++next_handle_;
+  reply->value[0] = handle;
+  reply->value[1] = record->bytes;
+  reply->value[2] = version == nullptr ? 0 : version->info().number;
+  reply->value[4] = for_reading;
+  regions_[handle] = std::move(mapped);
+  return absl::OkStatus();
+}
+
+absl::Status AgentSession::MapRegion(const Request& request) {
+  AGENTMEM_ASSIGN_OR_RETURN(Mapped * mapped,
+                            FindRegion(request.fixed.region_handle));
+  if (!faults_.valid()) {
+    return FailedPrecondition("no userfaultfd was sent");
+  }
+  const std::uint64_t address = request.fixed.arg[0];
+  if (address % kUnitBytes != 0 || address == 0 ||
+      address > (1ULL << 56) - kRegionBytesMax) {
+    return InvalidArgument("a region cannot be mapped at " +
+                           std::to_string(address));
+  }
+  if (mapped->region->resident_bytes() != 0) {
+    return FailedPrecondition("the region is in use as an explicit one");
+  }
+  mapped->region->SetMapper(
+      std::make_unique<FaultMapper>(faults_.get(), address), address);
+  return absl::OkStatus();
+}
+
+absl::Status AgentSession::CloseRegion(std::uint32_t handle) {
+  AGENTMEM_ASSIGN_OR_RETURN(Mapped * mapped, FindRegion(handle));
+  // What was spilled ends with its writer.
+  mapped->region->Abandon();
+  DropDeadBlocks(mapped->region.get());
+  regions_.erase(handle);
+  return absl::OkStatus();
+}
+
+absl::Status AgentSession::Populate(const Request& request) {
+  AGENTMEM_ASSIGN_OR_RETURN(Mapped * mapped, FindRange(request));
+  Region& region = *mapped->region;
+  const AgentRequest& fixed = request.fixed;
+  switch (fixed.op) {
+    case AgentOp::kUnpin:
+      return region.Unpin(fixed.offset, fixed.length);
+    case AgentOp::kMarkDirty:
+      if (region.options().for_reading) {
+        return FailedPrecondition("the region is open for reading");
+      }
+      return region.MarkWritten(fixed.offset, fixed.length);
+    default:
+      return region.Populate(fixed.offset, fixed.length,
+                             (fixed.flags & kPopulatePin) != 0,
+                             fixed.deadline_ns);
+  }
+}
+
+absl::Status AgentSession::Hint(const Request& request, Reply* reply) {
+  AGENTMEM_ASSIGN_OR_RETURN(Mapped * mapped, FindRange(request));
+  const std::uint64_t next_use = request.fixed.arg[0];
+  // Soon: it is asked for now. Never: it may go. In between nothing is done.
+  if (next_use <= 10 * kMillisecondNs) {
+    mapped->region->BringAhead(request.fixed.offset, request.fixed.length);
+    reply->value[0] = static_cast<std::uint64_t>(PhaseAnswer::kAccepted);
+  } else if (next_use == ~0ULL) {
+    mapped->region->LetGoRange(request.fixed.offset, request.fixed.length);
+    reply->value[0] = static_cast<std::uint64_t>(PhaseAnswer::kAccepted);
+  } else {
+    reply->value[0] = static_cast<std::uint64_t>(PhaseAnswer::kDeferred);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AgentSession::Hibernate(const Request& request, Reply* reply) {
+  AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
+                            tenant_->book.Find(request.fixed.agent));
+  AGENTMEM_RETURN_IF_ERROR(SettleAhead(state.get(), request.fixed.deadline_ns));
+  struct Call {
+    std::atomic<std::size_t> pending = 0;
+    std::atomic<std::uint64_t> bytes = 0;
+  };
+  const auto call = std::make_shared<Call>();
+  const std::string agent = request.fixed.agent;
+  TenantAgents* const tenant = tenant_;
+  const std::uint64_t asker = token_;
+  tenant_->ForEachSession([&](AgentSession* session) {
+    if (session == this) return;
+    ++call->pending;
+    session->Post([call, agent, tenant, asker](AgentSession* other) {
+      call->bytes += other->LetGoAgent(agent);
+      --call->pending;
+      tenant->WakeSession(asker);
+    });
+  });
+  call->bytes += LetGoAgent(agent);
+  // (Two that ask each other answer each other.)
+  const auto done = [&] {
+    RunPosted();
+    return call->pending == 0;
+  };
+  if (!ServeUntil(done, request.fixed.deadline_ns)) {
+    return DeadlineExceeded("agent \"" + state->name +
+                            "\": a process that has it open does not answer");
+  }
+  AGENTMEM_RETURN_IF_ERROR(DemoteBlocks(state.get(), reply));
+  reply->value[1] += call->bytes;
+  return absl::OkStatus();
+}
+
+std::uint64_t AgentSession::LetGoAgent(const std::string& agent) {
+  std::uint64_t bytes = 0;
+  for (const auto& [handle, mapped] : regions_) {
+    if (mapped->state->name != agent) continue;
+    const std::uint64_t before = mapped->region->resident_bytes();
+    while (mapped->region->LetGo(16) != 0) {
+    }
+    bytes += before - mapped->region->resident_bytes();
+  }
+  return bytes;
+}
+
+// Every block of the agent's newest versions leaves DRAM; all are below.
+absl::Status AgentSession::DemoteBlocks(AgentState* state, Reply* reply) {
+  std::vector<RegionRecord> regions;
+  {
+    MutexLock lock(&state->mutex);
+    regions = state->record.regions;
+  }
+  for (const RegionRecord& region : regions) {
+    if (region.head.number == 0) continue;
+    AGENTMEM_ASSIGN_OR_RETURN(const Manifest head,
+                              OpenVersion(region.head, nodes_.get()));
+    NodeLoader loader(nodes_.get());
+    absl::flat_hash_set<Key> seen;
+    AGENTMEM_RETURN_IF_ERROR(
+        ForEachBlock(head, &loader, &seen,
+                     [&](const Key& key, std::uint32_t bytes, BlockKind) {
+                       if (!port_->IsResident(key)) return absl::OkStatus();
+                       reply->value[1] += bytes;
+                       port_->Ask(Op::kDemote, key, kNoDeadline,
+                                  [](const CompletionEntry&) {});
+                       return absl::OkStatus();
+                     }));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AgentSession::Resume(const Request& request, Reply* reply) {
+  AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
+                            tenant_->book.Find(request.fixed.agent));
+  MutexLock lock(&state->mutex);
+  for (const RegionRecord& region : state->record.regions) {
+    if (region.head.number == 0) continue;
+    port_->Prefetch(region.head.key);
+    ++reply->value[0];
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace agentmem

@@ -1,0 +1,299 @@
+// Agents and regions against a real memd: what is committed comes back, whole
+// and to whoever opens it.
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "agentmem/agentmem.hpp"
+#include "tests/integration/memd_process.h"
+
+namespace agentmem {
+namespace {
+
+Client ConnectTo(const MemdProcess& memd, const std::string& name = "test") {
+  ConnectOptions options;
+  options.socket_path = memd.socket();
+  options.name = name;
+  auto client = Client::Connect(options);
+  if (!client) {
+    ADD_FAILURE() << client.status().message();
+    ::abort();
+  }
+  return std::move(*client);
+}
+
+// Bytes that say where they are and of which round.
+void Fill(std::byte* bytes, std::uint64_t count, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (std::uint64_t i = 0; i + 8 <= count; i += 8) {
+    const std::uint64_t word = random();
+    std::memcpy(bytes + i, &word, 8);
+  }
+}
+
+bool IsFilled(const std::byte* bytes, std::uint64_t count, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  for (std::uint64_t i = 0; i + 8 <= count; i += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes + i, 8);
+    if (word != random()) return false;
+  }
+  return true;
+}
+
+// For a child: says why it cannot go on; its exit status.
+int Complain(const Status& status) {
+  std::fprintf(stderr, "child: %s\n", status.message().c_str());
+  return 1;
+}
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+TEST(RegionsTest, ACommittedRegionComesBackToAnotherProcessAfterKillNine) {
+  MemdProcess memd("64MiB");
+  Child writer([&](int say) {
+    Client client = ConnectTo(memd, "writer");
+    auto agent = client.Agents().Open("a", {.write = true, .create = true});
+    if (!agent) return Complain(agent.status());
+    auto region = agent->OpenRegion("heap", {.bytes = 4 * kMiB});
+    if (!region) return Complain(region.status());
+    Fill(region->data(), 4 * kMiB, 1);
+    auto version = region->Commit({.message = "first"});
+    if (!version) return Complain(version.status());
+    Fill(region->data() + kMiB, 4096, 2);  // not committed
+    [[maybe_unused]] ssize_t said = ::write(say, "x", 1);
+    ::pause();
+    return 0;
+  });
+  ASSERT_TRUE(writer.Hear());
+  writer.Kill();
+  writer.Wait();
+  for (int restart = 0; restart < 2; ++restart) {
+    Client client = ConnectTo(memd, "reader");
+    auto agent = client.Agents().Open("a", {.write = true});
+    ASSERT_TRUE(agent) << agent.status().message();
+    auto region = agent->OpenRegion("heap");
+    ASSERT_TRUE(region) << region.status().message();
+    ASSERT_NE(region->data(), nullptr);
+    EXPECT_EQ(region->size(), 4 * kMiB);
+    EXPECT_EQ(region->version(), 1u);
+    EXPECT_TRUE(IsFilled(region->data(), 4 * kMiB, 1));
+    if (restart == 0) {
+      memd.Kill();
+      memd.Start();
+    }
+  }
+  EXPECT_EQ(memd.Stop(), 0) << memd.Log();
+}
+
+TEST(RegionsTest, EveryVersionOfRandomCommitsIsReadable) {
+  MemdProcess memd("64MiB");
+  Client client = ConnectTo(memd);
+  auto agent = client.Agents().Open("a", {.write = true, .create = true});
+  ASSERT_TRUE(agent) << agent.status().message();
+  constexpr std::uint64_t kBytes = 2 * kMiB + 12288;
+  auto region = agent->OpenRegion("heap", {.bytes = kBytes});
+  ASSERT_TRUE(region) << region.status().message();
+  std::vector<std::vector<std::byte>> versions;
+  std::mt19937_64 random(7);
+  for (std::uint64_t step = 0; step < 40; ++step) {
+    const int writes = static_cast<int>(random() % 30);
+    for (int i = 0; i <= writes; ++i) {
+      const std::uint64_t length = 8 + random() % 9000 / 8 * 8;
+      const std::uint64_t at = random() % (kBytes - length);
+      if (random() % 8 == 0) {
+        std::memset(region->data() + at, 0, length);
+      } else {
+        Fill(region->data() + at, length, random());
+      }
+    }
+    const Ack ack = random() % 2 ? Ack::kDurable : Ack::kVisible;
+    auto version = region->Commit({.ack = ack});
+    ASSERT_TRUE(version) << version.status().message();
+    ASSERT_EQ(*version, step + 1);
+    versions.emplace_back(region->data(), region->data() + kBytes);
+  }
+  auto reader = client.Agents().Open("a");
+  ASSERT_TRUE(reader) << reader.status().message();
+  for (std::uint64_t step = 0; step < versions.size(); ++step) {
+    auto old = reader->OpenRegion("heap", {.version = step + 1});
+    ASSERT_TRUE(old) << old.status().message();
+    ASSERT_EQ(std::memcmp(old->data(), versions[step].data(), kBytes), 0)
+        << "version " << step + 1;
+  }
+  auto history = client.Agents().History("a", "heap");
+  ASSERT_TRUE(history) << history.status().message();
+  EXPECT_EQ(history->size(), versions.size());
+}
+
+TEST(RegionsTest, ARegionOfFourTimesTheMemoryKeepsItsBytes) {
+  MemdProcess memd("32MiB");
+  Client client = ConnectTo(memd);
+  auto agent = client.Agents().Open("a", {.write = true, .create = true});
+  ASSERT_TRUE(agent) << agent.status().message();
+  constexpr std::uint64_t kPages = 2048;  // 128 MiB
+  auto region = agent->OpenRegion("heap", {.bytes = kPages << 16});
+  ASSERT_TRUE(region) << region.status().message();
+  for (std::uint64_t page = 0; page < kPages; ++page) {
+    Fill(region->data() + (page << 16), 1 << 16, page);
+  }
+  std::mt19937_64 random(3);
+  for (int i = 0; i < 2000; ++i) {
+    const std::uint64_t page = random() % kPages;
+    ASSERT_TRUE(IsFilled(region->data() + (page << 16), 1 << 16, page))
+        << "page " << page << "\n"
+        << memd.Log();
+  }
+  auto version = region->Commit({.message = "all of it"});
+  ASSERT_TRUE(version) << version.status().message() << memd.Log();
+  for (std::uint64_t page = 0; page < kPages; ++page) {
+    ASSERT_TRUE(IsFilled(region->data() + (page << 16), 1 << 16, page));
+  }
+}
+
+TEST(RegionsTest, ACommitIsAMomentWhileAnotherThreadWrites) {
+  MemdProcess memd("64MiB");
+  Client client = ConnectTo(memd);
+  auto agent = client.Agents().Open("a", {.write = true, .create = true});
+  auto region = agent->OpenRegion("heap", {.bytes = 32 * kMiB});
+  ASSERT_TRUE(region) << region.status().message();
+  // first >= second >= first - 1, in pages far apart; second lies lower, so
+  // that it is protected first.
+  auto* const first =
+      reinterpret_cast<std::atomic<std::uint64_t>*>(region->data() + 31 * kMiB);
+  auto* const second =
+      reinterpret_cast<std::atomic<std::uint64_t>*>(region->data());
+  std::atomic<bool> stop = false;
+  std::thread writer([&] {
+    for (std::uint64_t i = 1; !stop; ++i) {
+      first->store(i);
+      second->store(i);
+      region->data()[(i * 4096 * 17) % (30 * kMiB) + 8192] = std::byte{1};
+    }
+  });
+  for (int i = 0; i < 60; ++i) {
+    auto version = region->Commit({.ack = Ack::kVisible});
+    ASSERT_TRUE(version) << version.status().message();
+  }
+  stop = true;
+  writer.join();
+  auto reader = client.Agents().Open("a");
+  for (std::uint64_t v = 1; v <= region->version(); ++v) {
+    auto old = reader->OpenRegion("heap", {.version = v});
+    ASSERT_TRUE(old) << old.status().message();
+    std::uint64_t high;
+    std::uint64_t low;
+    std::memcpy(&high, old->data() + 31 * kMiB, 8);
+    std::memcpy(&low, old->data(), 8);
+    EXPECT_TRUE(high == low || high == low + 1)
+        << "version " << v << ": " << high << ", " << low;
+  }
+}
+
+TEST(RegionsTest, TheSecondWriterIsToldAndTheOldOneIsFencedOff) {
+  MemdProcess memd("64MiB");
+  Client one = ConnectTo(memd, "one");
+  Client two = ConnectTo(memd, "two");
+  auto agent = one.Agents().Open("a", {.write = true, .create = true});
+  auto region = agent->OpenRegion("heap", {.bytes = kMiB});
+  ASSERT_TRUE(region) << region.status().message();
+  Fill(region->data(), kMiB, 1);
+  ASSERT_TRUE(region->Commit());
+  auto refused = two.Agents().Open("a", {.write = true});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.status().code(), Code::kFailedPrecondition);
+  EXPECT_NE(refused.status().message().find("one"), std::string::npos)
+      << refused.status().message();
+  auto taken = two.Agents().Open("a", {.write = true, .take_over = true});
+  ASSERT_TRUE(taken) << taken.status().message();
+  Fill(region->data(), kMiB, 2);
+  auto late = region->Commit();
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.status().code(), Code::kAborted) << late.status().message();
+  auto theirs = taken->OpenRegion("heap");
+  ASSERT_TRUE(theirs) << theirs.status().message();
+  EXPECT_EQ(theirs->version(), 1u);
+  EXPECT_TRUE(IsFilled(theirs->data(), kMiB, 1));
+  Fill(theirs->data(), 4096, 3);
+  auto second = theirs->Commit();
+  ASSERT_TRUE(second) << second.status().message();
+  EXPECT_EQ(*second, 2u);
+}
+
+TEST(RegionsTest, AForkIsIndependentAndHibernationKeepsWhatIsNotCommitted) {
+  MemdProcess memd("64MiB");
+  Client client = ConnectTo(memd);
+  auto agent = client.Agents().Open("a", {.write = true, .create = true});
+  auto region = agent->OpenRegion("heap", {.bytes = 8 * kMiB});
+  ASSERT_TRUE(region) << region.status().message();
+  Fill(region->data(), 8 * kMiB, 1);
+  ASSERT_TRUE(region->Commit());
+  const Status forked = client.Agents().Fork("a", "b");
+  ASSERT_TRUE(forked) << forked.message();
+  Fill(region->data() + kMiB, kMiB, 5);
+  auto stats = client.Agents().Hibernate("a");
+  ASSERT_TRUE(stats) << stats.status().message();
+  EXPECT_GE(stats->released_bytes, 8 * kMiB);
+  EXPECT_TRUE(IsFilled(region->data() + kMiB, kMiB, 5));
+  ASSERT_TRUE(region->Commit());
+  auto other = client.Agents().Open("b", {.write = true});
+  ASSERT_TRUE(other) << other.status().message();
+  auto copy = other->OpenRegion("heap");
+  ASSERT_TRUE(copy) << copy.status().message();
+  EXPECT_TRUE(IsFilled(copy->data(), 8 * kMiB, 1));
+  Fill(copy->data(), 4096, 9);
+  auto version = copy->Commit();
+  ASSERT_TRUE(version) << version.status().message();
+  EXPECT_EQ(*version, 2u);
+}
+
+TEST(RegionsTest, AReaderIsToldOfAVersionAndSeesOnlyWhatChanged) {
+  MemdProcess memd("64MiB");
+  Client client = ConnectTo(memd);
+  Client other = ConnectTo(memd, "reader");
+  auto agent = client.Agents().Open("a", {.write = true, .create = true});
+  auto region = agent->OpenRegion("heap", {.bytes = kMiB});
+  Fill(region->data(), kMiB, 1);
+  ASSERT_TRUE(region->Commit());
+  auto reader = other.Agents().Open("a");
+  auto seen = reader->OpenRegion("heap");
+  ASSERT_TRUE(seen) << seen.status().message();
+  EXPECT_TRUE(IsFilled(seen->data(), kMiB, 1));
+  std::thread writer([&] {
+    Fill(region->data() + 65536, 4096, 2);
+    ASSERT_TRUE(region->Commit());
+  });
+  auto version = seen->Watch(1, std::chrono::seconds(10));
+  writer.join();
+  ASSERT_TRUE(version) << version.status().message();
+  EXPECT_EQ(*version, 2u);
+  auto changed = seen->Refresh();
+  ASSERT_TRUE(changed) << changed.status().message();
+  ASSERT_EQ(changed->size(), 1u);
+  EXPECT_EQ((*changed)[0], (Range{65536, 4096}));
+  EXPECT_TRUE(IsFilled(seen->data() + 65536, 4096, 2));
+  EXPECT_TRUE(IsFilled(seen->data(), 4096, 1));
+}
+
+TEST(RegionsTest, AnExplicitRegionIsReadAndWrittenWithoutFaults) {
+  MemdProcess memd("64MiB");
+  Client client = ConnectTo(memd);
+  auto agent = client.Agents().Open("a", {.write = true, .create = true});
+  auto region =
+      agent->OpenRegion("heap", {.bytes = 4 * kMiB, .force_explicit = true});
+  ASSERT_TRUE(region) << region.status().message();
+  EXPECT_EQ(region->data(), nullptr);
+  std::vector<std::byte> bytes(kMiB + 100);
+  Fill(bytes.data(), kMiB, 4);
+  Status status = region->Write(1000, bytes);
+  ASSERT_TRUE(status) << status.message();
+  auto version = region->Commit();
+  ASSERT_TRUE(version) << version.status().message();
+  auto reader = client.Agents().Open("a");
+  auto mapped = reader->OpenRegion("heap");
+  ASSERT_TRUE(mapped) << mapped.status().message();
+  EXPECT_TRUE(IsFilled(mapped->data() + 1000, kMiB, 4));
+}
+
+}  // namespace
+}  // namespace agentmem
