@@ -24,6 +24,8 @@ constexpr Suite kSuites[] = {
     {"tiers", "put and get by tier and size, beside memcpy and RocksDB",
      RunTiersSuite},
     {"store", "the durable store alone, beside the bare disk", RunStoreSuite},
+    {"region", "agents' memory: faults, resumes, commits, forks",
+     RunRegionSuite},
 };
 
 std::string ProgramDirectory() {

@@ -38,6 +38,8 @@ class MemdChild {
 
   std::string socket_path() const { return directory_ + "/memd.sock"; }
   std::string state_directory() const { return directory_ + "/state"; }
+  // As /proc calls it.
+  std::string process() const { return std::to_string(pid_); }
   // For what lies beside memd's state, on the same disk.
   const std::string& directory() const { return directory_; }
 

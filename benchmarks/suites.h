@@ -1,8 +1,8 @@
 // The suites, each a function from options to a table.
 //
 // Ownership: none. Threads: one. Errors: what could not be set up or measured.
-// Cost: `block` at most 1.5 minutes, `tiers` 3, `store` 1; quick: seconds,
-// smaller sets.
+// Cost: `block` at most 1.5 minutes, `tiers` 3, `store` 1, `region` 5; quick:
+// seconds, smaller sets.
 #ifndef AGENTMEM_BENCHMARKS_SUITES_H_
 #define AGENTMEM_BENCHMARKS_SUITES_H_
 
@@ -25,6 +25,8 @@ absl::StatusOr<SuiteResult> RunBlockSuite(const SuiteOptions& options);
 absl::StatusOr<SuiteResult> RunTiersSuite(const SuiteOptions& options);
 // The durable store without a daemon, beside the bare disk.
 absl::StatusOr<SuiteResult> RunStoreSuite(const SuiteOptions& options);
+// Agents' memory: faults, resumes, commits, forks.
+absl::StatusOr<SuiteResult> RunRegionSuite(const SuiteOptions& options);
 // The parts of RunTiersSuite: they add cases and notes.
 absl::Status AddDramCases(const SuiteOptions& options, SuiteResult* result);
 absl::Status AddStoreCases(const SuiteOptions& options, SuiteResult* result);

@@ -1,0 +1,137 @@
+// Suite `region`: pages that come in.
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "benchmarks/page_cache.h"
+#include "benchmarks/raw_segments.h"
+#include "benchmarks/region_bench.h"
+
+namespace agentmem::bench {
+namespace {
+
+std::vector<std::uint64_t> ShuffledPages(std::uint64_t bytes) {
+  std::vector<std::uint64_t> pages(bytes / kRegionPage);
+  std::iota(pages.begin(), pages.end(), 0);
+  std::shuffle(pages.begin(), pages.end(), std::mt19937_64(5));
+  return pages;
+}
+
+void Touch(const Region& region, std::uint64_t page) {
+  Keep(*static_cast<volatile const std::byte*>(region.data() +
+                                               page * kRegionPage));
+}
+
+}  // namespace
+
+// A reader's first touch of a page, in DRAM and in the store alone.
+absl::Status RegionBench::AddFaults() {
+  AGENTMEM_ASSIGN_OR_RETURN(Client client, Connect());
+  AGENTMEM_RETURN_IF_ERROR(MakeFilled(&client, "faults", scale_.small));
+  const std::vector<std::uint64_t> pages = ShuffledPages(scale_.small);
+  {
+    Samples samples;
+    AGENTMEM_ASSIGN_OR_RETURN(const OpenMemory memory,
+                              Open(&client, "faults", 0, false));
+    stopwatch_.TimeSingles(pages.size(), &samples, [&](std::size_t i) {
+      Touch(memory.region, pages[i]);
+    });
+    Add("fault/65536/dram", &samples);
+  }
+  AGENTMEM_RETURN_IF_ERROR(Hibernate(&client, "faults"));
+  AGENTMEM_ASSIGN_OR_RETURN(const RawSegments raw,
+                            RawSegments::Open(memd_->state_directory()));
+  AGENTMEM_ASSIGN_OR_RETURN(const OpenMemory memory,
+                            Open(&client, "faults", 0, false));
+  const AlignedBuffer buffer(kRegionPage);
+  std::mt19937_64 random(6);
+  absl::Status outcome;
+  Samples ours;
+  Samples disk;
+  for (const std::uint64_t page : pages) {
+    stopwatch_.TimeSingles(1, &ours,
+                           [&](std::size_t) { Touch(memory.region, page); });
+    const std::uint64_t place = random();
+    stopwatch_.TimeSingles(1, &disk, [&](std::size_t) {
+      outcome = raw.Read(place, kRegionPage, buffer.data());
+    });
+    AGENTMEM_RETURN_IF_ERROR(outcome);
+  }
+  CaseResult* const row = Add("fault/65536/store", &ours);
+  row->baseline = "pread of 64 KiB, direct";
+  row->baseline_value = disk.Percentile(0.5);
+  result_->notes.push_back(
+      "fault/65536: p50 from DRAM at most 25000 ns; from the store at most "
+      "25000 ns over the read itself: " +
+      std::to_string(static_cast<long>(row->value - row->baseline_value)) +
+      " ns over it");
+  return absl::OkStatus();
+}
+
+// Open the agent and its region, touch one page: each with everything below.
+absl::Status RegionBench::FirstPages(const std::string& name,
+                                     std::uint64_t bytes, Samples* samples) {
+  const std::vector<std::uint64_t> pages = ShuffledPages(bytes);
+  for (int i = 0; i < scale_.resumes; ++i) {
+    AGENTMEM_ASSIGN_OR_RETURN(Client client, Connect());
+    AGENTMEM_RETURN_IF_ERROR(Hibernate(&client, name));
+    const TimeNs start = MonotonicNowNs();
+    AGENTMEM_ASSIGN_OR_RETURN(const OpenMemory memory,
+                              Open(&client, name, 0, false));
+    Touch(memory.region, pages[static_cast<std::size_t>(i) % pages.size()]);
+    samples->Add(static_cast<double>(MonotonicNowNs() - start));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RegionBench::AddResumes() {
+  Samples small;
+  Samples large;
+  AGENTMEM_RETURN_IF_ERROR(FirstPages("small", scale_.small, &small));
+  AGENTMEM_RETURN_IF_ERROR(FirstPages("large", scale_.large, &large));
+  const std::string prefix = "resume_first_page/";
+  Add(prefix + std::to_string(scale_.small), &small);
+  CaseResult* const row = Add(prefix + std::to_string(scale_.large), &large);
+  row->baseline = "the small one";
+  row->baseline_value = small.Percentile(0.5);
+  result_->notes.push_back(
+      "resume_first_page: p99 at most 5 ms and at most 5 x p50; the two sizes "
+      "within 1.5 x");
+  return absl::OkStatus();
+}
+
+// Every page, in order, by one thread that touches.
+absl::Status RegionBench::AddResumeAll() {
+  std::vector<double> ours;
+  std::vector<double> disk;
+  for (int round = 0; round < 3; ++round) {
+    AGENTMEM_ASSIGN_OR_RETURN(Client client, Connect());
+    AGENTMEM_RETURN_IF_ERROR(Hibernate(&client, "whole"));
+    AGENTMEM_ASSIGN_OR_RETURN(const RawSegments raw,
+                              RawSegments::Open(memd_->state_directory()));
+    AGENTMEM_ASSIGN_OR_RETURN(const double read_ns,
+                              raw.TimeSequential(scale_.whole));
+    disk.push_back(read_ns);
+    DropPageCache(memd_->state_directory());
+    const TimeNs start = MonotonicNowNs();
+    AGENTMEM_ASSIGN_OR_RETURN(const OpenMemory memory,
+                              Open(&client, "whole", 0, false));
+    for (std::uint64_t page = 0; page < scale_.whole / kRegionPage; ++page) {
+      Touch(memory.region, page);
+    }
+    ours.push_back(static_cast<double>(MonotonicNowNs() - start));
+  }
+  const double bytes_per_us = static_cast<double>(scale_.whole) * 1e3;
+  CaseResult* const row = Add("resume_all/" + std::to_string(scale_.whole),
+                              bytes_per_us / Median(ours), "MB/s");
+  row->higher_is_better = true;
+  row->baseline = "sequential pread, direct";
+  row->baseline_value = bytes_per_us / Median(disk);
+  result_->notes.push_back("resume_all: at least 0.65 of the read");
+  return absl::OkStatus();
+}
+
+}  // namespace agentmem::bench
