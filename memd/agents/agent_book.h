@@ -18,6 +18,7 @@
 #ifndef AGENTMEM_MEMD_AGENTS_AGENT_BOOK_H_
 #define AGENTMEM_MEMD_AGENTS_AGENT_BOOK_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -65,7 +66,7 @@ struct AgentState {
   bool ahead AGENTMEM_GUARDED_BY(mutex) = false;
   std::vector<Key> unsettled AGENTMEM_GUARDED_BY(mutex);
   std::vector<Watcher> watchers AGENTMEM_GUARDED_BY(mutex);
-  std::uint64_t resident_bytes AGENTMEM_GUARDED_BY(mutex) = 0;
+  std::atomic<std::uint64_t> resident_bytes = 0;  // of all its mappings
   bool deleted AGENTMEM_GUARDED_BY(mutex) = false;
 };
 

@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::size_t kTouchedMax = 1 << 16;  // of a working set: 4 GiB
 constexpr std::uint64_t kLostLoggedMax = 8;
+constexpr std::uint32_t kAheadPagesMin = 4;
+constexpr std::uint32_t kAheadPagesMax = 64;
 
 alignas(4096) constexpr std::array<char, kPageBytes> kZeros = {};
 
@@ -48,6 +50,7 @@ Region::~Region() {
   *alive_ = false;
   for (const auto& load : retry_) ReleaseBlocks(load.get());
   tools_->memory->Give(resident_bytes_);
+  *tools_->resident_bytes -= resident_bytes_;
 }
 
 void Region::SetMapper(std::unique_ptr<PageMapper> mapper,
@@ -88,14 +91,37 @@ void Region::OnFault(const PageFault& fault) {
       return;
     case State::kLoading:
       if (write) state.wanted |= bit;
-      return;
+      return ReadAhead(page);
     case State::kLost:
       (void)mapper_->Poison(OffsetOf(page), LengthOf(page));
       return;
     case State::kAbsent:
       if (write) state.wanted |= bit;
       if (touched_.size() < kTouchedMax) touched_.push_back(page);
-      return StartLoad(page);
+      StartLoad(page);
+      return ReadAhead(page);
+  }
+}
+
+// Pages are touched in their order: those that follow are asked for before
+// their turn, the more of them the longer it goes on.
+void Region::ReadAhead(std::uint32_t page) {
+  if (version_ == nullptr) return;
+  const std::uint32_t before = std::exchange(last_fault_, page);
+  if (page >= ahead_end_ || ahead_end_ - page > kAheadPagesMax) {
+    ahead_pages_ = 0;
+    ahead_end_ = page + 1;
+    if (page != before + 1) return;
+  }
+  const auto pages = static_cast<std::uint32_t>(
+      (options_.bytes + kPageBytes - 1) / kPageBytes);
+  const std::uint64_t share = tools_->memory->lent_bytes_max() / 8 / kPageBytes;
+  ahead_pages_ = std::clamp<std::uint32_t>(2 * ahead_pages_, kAheadPagesMin,
+                                           kAheadPagesMax);
+  const auto end = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      {pages, page + 1ULL + ahead_pages_, page + 1 + share}));
+  for (; ahead_end_ < end; ++ahead_end_) {
+    if (pages_[ahead_end_].state == State::kAbsent) StartLoad(ahead_end_);
   }
 }
 
@@ -232,6 +258,7 @@ absl::Status Region::Appear(std::uint32_t page, const char* bytes, bool zeros) {
   }
   state.state = State::kResident;
   resident_bytes_ += kPageBytes;
+  *tools_->resident_bytes += kPageBytes;
   arrivals_.push_back(page);
   const std::uint16_t wanted = std::exchange(state.wanted, 0);
   if (open) {

@@ -24,6 +24,7 @@
 #ifndef AGENTMEM_MEMD_AGENTS_REGION_H_
 #define AGENTMEM_MEMD_AGENTS_REGION_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -60,6 +61,7 @@ struct RegionTools {
   // Serves faults and answers until `done` (or the deadline: false).
   std::function<bool(const std::function<bool()>& done, TimeNs deadline)> serve;
   char* scratch = nullptr;  // a page
+  std::atomic<std::uint64_t>* resident_bytes = nullptr;  // of the whole agent
 };
 
 class Region {
@@ -164,6 +166,7 @@ class Region {
   std::uint64_t LengthOf(std::uint32_t page) const;
   std::uint16_t UnitsOf(std::uint32_t page) const;
   void StartLoad(std::uint32_t page);
+  void ReadAhead(std::uint32_t page);
   void OnBlock(const std::shared_ptr<Load>& load, std::size_t piece,
                const CompletionEntry& answer);
   void FinishLoad(const std::shared_ptr<Load>& load);
@@ -192,6 +195,9 @@ class Region {
   std::deque<std::uint32_t> urgent_;
   std::vector<Key> dead_;
   std::vector<std::uint32_t> touched_;
+  std::uint32_t last_fault_ = 0;   // its page
+  std::uint32_t ahead_end_ = 0;    // pages below it were asked for
+  std::uint32_t ahead_pages_ = 0;  // of the next round
   std::uint64_t resident_bytes_ = 0;
   bool letting_go_ = false;
   std::uint64_t lost_pages_ = 0;

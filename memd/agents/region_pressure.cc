@@ -122,6 +122,7 @@ void Region::Punch(std::uint32_t page) {
              StatusMessage(ErrnoStatus("fallocate")));
   }
   resident_bytes_ -= kPageBytes;
+  *tools_->resident_bytes -= kPageBytes;
   tools_->memory->Give(kPageBytes);
   if (!state.spilled) {
     AGENTMEM_CHECK(state.changed == 0);

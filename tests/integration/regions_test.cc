@@ -247,6 +247,40 @@ TEST(RegionsTest, AForkIsIndependentAndHibernationKeepsWhatIsNotCommitted) {
   EXPECT_EQ(*version, 2u);
 }
 
+TEST(RegionsTest, PagesTouchedInOrderBringTheNextOnes) {
+  MemdProcess memd("64MiB");
+  Client client = ConnectTo(memd);
+  {
+    auto agent = client.Agents().Open("a", {.write = true, .create = true});
+    auto region = agent->OpenRegion("heap", {.bytes = 8 * kMiB});
+    ASSERT_TRUE(region) << region.status().message();
+    Fill(region->data(), 8 * kMiB, 1);
+    ASSERT_TRUE(region->Commit());
+  }
+  auto agent = client.Agents().Open("a");
+  auto region = agent->OpenRegion("heap");
+  ASSERT_TRUE(region) << region.status().message();
+  const auto touch = [&](std::uint64_t page) {
+    return static_cast<volatile std::byte*>(region->data())[page << 16];
+  };
+  const auto resident = [&] {
+    auto shown = client.Agents().Show("a");
+    return shown ? shown->resident_bytes : 0;
+  };
+  touch(90);
+  touch(20);
+  touch(50);
+  EXPECT_EQ(resident(), 3u << 16);
+  touch(51);
+  const auto deadline =
+      std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (resident() < 8u << 16 && std::chrono::steady_clock::now() < deadline) {
+  }
+  EXPECT_EQ(resident(), 8u << 16);  // 52 to 55 as well
+  for (std::uint64_t page = 0; page < 128; ++page) touch(page);
+  EXPECT_TRUE(IsFilled(region->data(), 8 * kMiB, 1));
+}
+
 TEST(RegionsTest, AReaderIsToldOfAVersionAndSeesOnlyWhatChanged) {
   MemdProcess memd("64MiB");
   Client client = ConnectTo(memd);
