@@ -194,14 +194,13 @@ AgentEntry AgentSession::EntryOf(AgentState* state) {
   MutexLock lock(&state->mutex);
   AgentEntry entry = {};
   SetField(state->name, entry.name, sizeof(entry.name));
-  const AgentRecord& record = state->record;
-  entry.regions = static_cast<std::uint32_t>(record.regions.size());
-  entry.phase = static_cast<AgentPhase>(record.phase);
+  entry.regions = static_cast<std::uint32_t>(state->record.regions.size());
+  entry.phase = static_cast<AgentPhase>(state->record.phase);
   entry.writing = state->writer.token != 0;
   entry.writer_pid = state->writer.pid;
   SetField(state->writer.name, entry.writer, sizeof(entry.writer));
   entry.resident_bytes = state->resident_bytes;
-  for (const RegionRecord& region : record.regions) {
+  for (const RegionRecord& region : state->record.regions) {
     entry.region_bytes += region.bytes;
     entry.versions += region.head.number;
   }
