@@ -60,7 +60,7 @@ struct RegionTools {
   std::function<bool()> make_room;
   // Serves faults and answers until `done` (or the deadline: false).
   std::function<bool(const std::function<bool()>& done, TimeNs deadline)> serve;
-  char* scratch = nullptr;  // a page
+  char* scratch = nullptr;                               // a page
   std::atomic<std::uint64_t>* resident_bytes = nullptr;  // of the whole agent
 };
 
