@@ -272,9 +272,7 @@ TEST(RegionsTest, PagesTouchedInOrderBringTheNextOnes) {
   touch(50);
   EXPECT_EQ(resident(), 3u << 16);
   touch(51);
-  const auto deadline =
-      std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (resident() < 8u << 16 && std::chrono::steady_clock::now() < deadline) {
+  for (int i = 0; i < 100'000 && resident() < 8u << 16; ++i) {
   }
   EXPECT_EQ(resident(), 8u << 16);  // 52 to 55 as well
   for (std::uint64_t page = 0; page < 128; ++page) touch(page);
