@@ -146,8 +146,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   parts->reactor =
       std::make_unique<Reactor>(options, clock, parts->node.get(),
                                 &parts->store->blocks(), std::move(doors));
-  parts->agents = std::make_unique<AgentServer>(
-      parts->reactor.get(), &parts->store->refs(), clock, instance);
+  parts->agents =
+      std::make_unique<AgentServer>(parts->reactor.get(), &parts->store->refs(),
+                                    &parts->store->blocks(), clock, instance);
   for (const auto& tenant : parts->node->tenants()) {
     const TenantOptions& tenant_options = tenant->options();
     parts->agents->AddTenant(tenant_options.name, tenant_options.id,

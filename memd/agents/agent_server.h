@@ -24,9 +24,13 @@ namespace agentmem {
 
 class AgentServer final : public AgentDoor {
  public:
-  AgentServer(PortSource* ports, RefStore* refs, const Clock* clock,
-              std::uint64_t instance)
-      : ports_(ports), refs_(refs), clock_(clock), instance_(instance) {}
+  AgentServer(PortSource* ports, RefStore* refs, BlockStore* store,
+              const Clock* clock, std::uint64_t instance)
+      : ports_(ports),
+        refs_(refs),
+        store_(store),
+        clock_(clock),
+        instance_(instance) {}
   ~AgentServer() override;
 
   // Before the first Adopt.
@@ -46,6 +50,7 @@ class AgentServer final : public AgentDoor {
 
   PortSource* const ports_;
   RefStore* const refs_;
+  BlockStore* const store_;
   const Clock* const clock_;
   const std::uint64_t instance_;
   absl::flat_hash_map<std::string, std::unique_ptr<TenantAgents>> tenants_;

@@ -20,6 +20,8 @@ namespace agentmem {
 namespace {
 
 constexpr int kFaultsPerRound = 16;
+// Without work for so long, the thread sleeps: to be woken costs as much.
+constexpr DurationNs kLookNs = 20 * kMicrosecondNs;
 constexpr DurationNs kRetryNs = 20 * kMillisecondNs;
 // How long what was committed as visible may be in this node's memory only,
 // when nothing else makes it durable.
@@ -151,7 +153,11 @@ void AgentSession::Run() {
       }
       DropDeadBlocks(mapped->region.get());
     }
-    if (!work) Sleep(true, std::min(retry_at_, settle_at_));
+    if (work) {
+      look_until_ = now + kLookNs;
+    } else if (now >= look_until_) {
+      Sleep(true, std::min(retry_at_, settle_at_));
+    }
   }
   {
     MutexLock lock(&tenant_->mutex);
@@ -241,7 +247,11 @@ bool AgentSession::ServeUntil(const std::function<bool()>& done,
       retry_at_ = std::min(retry_at_, now + kRetryNs);
       until = std::min(until, retry_at_);
     }
-    if (!work) Sleep(false, until);
+    if (work) {
+      look_until_ = now + kLookNs;
+    } else if (now >= look_until_) {
+      Sleep(false, until);
+    }
   }
 }
 
@@ -258,7 +268,7 @@ bool AgentSession::ServeFaults() {
   for (int i = 0; i < count; ++i) {
     for (const auto& [handle, mapped] : regions_) {
       if (!mapped->region->Covers(faults[i].address)) continue;
-      mapped->region->OnFault(faults[i]);
+      mapped->region->OnFault(faults[i], count == 1);
       break;
     }
     // Of an address that is nobody's: the process registered it, and waits for

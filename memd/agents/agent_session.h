@@ -50,10 +50,12 @@ class AgentSession;
 // What the sessions of a tenant share. Threads: thread-safe.
 struct TenantAgents {
   TenantAgents(PortSource* ports, const Clock* clock, RefStore* refs,
-               const std::string& tenant, TenantId id, std::uint64_t dram_bytes)
+               BlockStore* store, const std::string& tenant, TenantId id,
+               std::uint64_t dram_bytes)
       : name(tenant),
         book(refs, id),
-        memory(ports, clock, tenant, dram_bytes) {}
+        memory(ports, clock, tenant, dram_bytes),
+        lone_reads(store, id) {}
 
   // The sessions that run; `visit` must not wait.
   void ForEachSession(const std::function<void(AgentSession*)>& visit)
@@ -63,6 +65,7 @@ struct TenantAgents {
   const std::string name;
   AgentBook book;
   RegionMemory memory;
+  LoneReads lone_reads;
   Mutex mutex;
   absl::flat_hash_map<std::uint64_t, AgentSession*> sessions
       AGENTMEM_GUARDED_BY(mutex);
@@ -232,6 +235,7 @@ class AgentSession {
   std::uint32_t next_handle_ = 0;
 
   bool making_room_ = false;
+  TimeNs look_until_ = 0;  // without sleeping
   TimeNs retry_at_ = kNoDeadline;
   TimeNs settle_at_ = kNoDeadline;
   std::unique_ptr<char[]> scratch_;

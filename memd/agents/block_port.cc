@@ -92,7 +92,7 @@ BlockPort::Pinned BlockPort::Held(const CompletionEntry& answer) const {
 }
 
 void BlockPort::Release(const Pinned& pinned) {
-  if (pinned.data == nullptr) return;
+  if (pinned.data == nullptr || pinned.pin == kNotPinned) return;
   if (pinned.pin >= 0) {
     handle_.file.thread_tables()[0].pins[pinned.pin].store(
         0, std::memory_order_release);

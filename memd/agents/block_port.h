@@ -32,10 +32,12 @@ class BlockPort {
   using Handler = std::function<void(const CompletionEntry&)>;
 
   // Bytes that stay while it is pinned or held.
+  static constexpr std::int32_t kNotPinned = -2;
   struct Pinned {
     const char* data = nullptr;
     std::uint32_t length = 0;
-    std::int32_t pin = -1;  // -1: held
+    // -1: held; kNotPinned: somebody else's, with nothing to release
+    std::int32_t pin = -1;
     std::uint32_t slot = 0;
     std::uint64_t generation = 0;
   };

@@ -68,7 +68,7 @@ std::uint16_t Region::UnitsOf(std::uint32_t page) const {
   return static_cast<std::uint16_t>((1U << (LengthOf(page) / kUnitBytes)) - 1);
 }
 
-void Region::OnFault(const PageFault& fault) {
+void Region::OnFault(const PageFault& fault, bool alone) {
   const std::uint64_t offset = fault.address - address_;
   const auto page = static_cast<std::uint32_t>(offset / kPageBytes);
   const std::uint64_t unit = offset % kPageBytes / kUnitBytes;
@@ -98,7 +98,7 @@ void Region::OnFault(const PageFault& fault) {
     case State::kAbsent:
       if (write) state.wanted |= bit;
       if (touched_.size() < kTouchedMax) touched_.push_back(page);
-      StartLoad(page);
+      StartLoad(page, alone);
       return ReadAhead(page);
   }
 }
@@ -130,7 +130,7 @@ absl::StatusOr<PageContent> Region::ContentOf(std::uint32_t page) {
   return version_->Find(page, &loader_);
 }
 
-void Region::StartLoad(std::uint32_t page) {
+void Region::StartLoad(std::uint32_t page, bool alone) {
   Page& state = pages_[page];
   state.state = State::kLoading;
   auto load = std::make_shared<Load>();
@@ -144,20 +144,36 @@ void Region::StartLoad(std::uint32_t page) {
     load->pieces = std::move(content->pieces);
   }
   load->blocks.resize(load->pieces.size());
+  std::vector<std::size_t> missing;
   for (std::size_t i = 0; i < load->pieces.size(); ++i) {
-    const Key& key = load->pieces[i].key;
     if (load->pieces[i].bytes == 0) continue;  // zeros
-    if (tools_->port->TryPin(key, &load->blocks[i])) continue;
-    ++load->missing;
+    if (!tools_->port->TryPin(load->pieces[i].key, &load->blocks[i])) {
+      missing.push_back(i);
+    }
+  }
+  if (missing.empty()) return FinishLoad(load);
+  if (alone && missing.size() == 1 && ReadAlone(load, missing[0])) return;
+  load->missing = missing.size();
+  for (const std::size_t i : missing) {
     const std::shared_ptr<bool> alive = alive_;
-    tools_->port->Fetch(key, kNoDeadline,
+    tools_->port->Fetch(load->pieces[i].key, kNoDeadline,
                         [this, alive, load, i](const CompletionEntry& answer) {
                           if (*alive) OnBlock(load, i, answer);
                           // (The hold of one that comes too late ends with the
                           // port.)
                         });
   }
-  if (load->missing == 0) FinishLoad(load);
+}
+
+bool Region::ReadAlone(const std::shared_ptr<Load>& load, std::size_t piece) {
+  const std::uint32_t bytes = load->pieces[piece].block_bytes;
+  return tools_->lone_reads->Read(
+      load->pieces[piece].key, bytes, [&](const char* data) {
+        load->blocks[piece].data = data;
+        load->blocks[piece].length = bytes;
+        load->blocks[piece].pin = BlockPort::kNotPinned;
+        FinishLoad(load);
+      });
 }
 
 void Region::OnBlock(const std::shared_ptr<Load>& load, std::size_t piece,

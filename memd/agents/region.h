@@ -39,6 +39,7 @@
 #include "base/clock.h"
 #include "base/unique_fd.h"
 #include "memd/agents/block_port.h"
+#include "memd/agents/lone_reads.h"
 #include "memd/agents/manifest.h"
 #include "memd/agents/node_loader.h"
 #include "memd/agents/page_content.h"
@@ -54,6 +55,7 @@ struct RegionTools {
   RegionMemory* memory = nullptr;
   const Clock* clock = nullptr;
   NodeSource* nodes = nullptr;
+  LoneReads* lone_reads = nullptr;
   // A name for a new block of this writer; null for readers.
   std::function<Key()> new_key;
   // Lets pages of any region of the session go, at least one; false: none can.
@@ -90,7 +92,8 @@ class Region {
   bool Covers(std::uint64_t address) const {
     return mapped_ && address - address_ < options_.bytes;
   }
-  void OnFault(const PageFault& fault);
+  // `alone`: no other fault was there with it.
+  void OnFault(const PageFault& fault, bool alone);
   // Brings [offset, offset + bytes) in; with `pin` it stays until Unpin.
   absl::Status Populate(std::uint64_t offset, std::uint64_t bytes, bool pin,
                         TimeNs deadline);
@@ -165,7 +168,8 @@ class Region {
   }
   std::uint64_t LengthOf(std::uint32_t page) const;
   std::uint16_t UnitsOf(std::uint32_t page) const;
-  void StartLoad(std::uint32_t page);
+  void StartLoad(std::uint32_t page, bool alone = false);
+  bool ReadAlone(const std::shared_ptr<Load>& load, std::size_t piece);
   void ReadAhead(std::uint32_t page);
   void OnBlock(const std::shared_ptr<Load>& load, std::size_t piece,
                const CompletionEntry& answer);

@@ -130,6 +130,7 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
   mapped->state = state;
   mapped->tools.port = port_.get();
   mapped->tools.memory = &tenant_->memory;
+  mapped->tools.lone_reads = &tenant_->lone_reads;
   mapped->tools.clock = clock_;
   mapped->tools.nodes = nodes_.get();
   mapped->tools.scratch = scratch_.get();

@@ -60,6 +60,15 @@ struct StoredBlock {
   std::uint32_t length = 0;
 };
 
+// Gets by the caller's own thread. Threads: one at a time.
+class LoneReader {
+ public:
+  virtual ~LoneReader() = default;
+
+  // Blocks for the disk.
+  virtual StoreCompletion Read(const StoreOp& get) = 0;
+};
+
 class BlockStore {
  public:
   virtual ~BlockStore() = default;
@@ -85,6 +94,9 @@ class BlockStore {
   virtual absl::Status ScanPrefix(
       TenantId tenant, std::uint64_t key_low,
       const std::function<void(const StoredBlock&)>& visit) = 0;
+
+  // Thread-safe; the store must outlive it. Null: this store has none.
+  virtual std::unique_ptr<LoneReader> NewReader() = 0;
 
   // Makes everything accepted stable, blocking; for shutdown.
   virtual absl::Status Flush() = 0;

@@ -118,6 +118,25 @@ std::size_t RocksBlockStore::Poll(std::span<StoreCompletion> out) {
   return count;
 }
 
+std::unique_ptr<LoneReader> RocksBlockStore::NewReader() {
+  class Reader final : public LoneReader {
+   public:
+    Reader(RocksDatabase* database, SegmentSet* segments)
+        : reader_(database, segments) {}
+    StoreCompletion Read(const StoreOp& get) override {
+      StoreCompletion done;
+      reader_.Execute({&get, 1}, [&](std::span<const StoreCompletion> all) {
+        done = all.front();
+      });
+      return done;
+    }
+
+   private:
+    BlockReader reader_;
+  };
+  return std::make_unique<Reader>(database_, segments_.get());
+}
+
 void RocksBlockStore::ReadLoop() {
   BlockReader reader(database_, segments_.get());
   std::vector<StoreOp> gets;

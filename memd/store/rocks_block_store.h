@@ -63,6 +63,7 @@ class RocksBlockStore final : public BlockStore {
   absl::Status ScanPrefix(
       TenantId tenant, std::uint64_t key_low,
       const std::function<void(const StoredBlock&)>& visit) override;
+  std::unique_ptr<LoneReader> NewReader() override;
   absl::Status Flush() override;
 
   // Of the segments. Thread-safe; cheap.

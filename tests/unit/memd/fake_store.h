@@ -39,6 +39,7 @@ class FakeStore final : public BlockStore {
   }
 
   int completion_fd() const override { return fd_.get(); }
+  std::unique_ptr<LoneReader> NewReader() override { return nullptr; }
 
   absl::Status Scan(
       const std::function<void(const StoredBlock&)>& visit) override {
