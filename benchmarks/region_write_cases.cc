@@ -281,8 +281,9 @@ absl::Status RegionBench::AddIdleAgents() {
     }
   }
   for (int i = 1; i < scale_.agents; ++i) {
-    const Status forked =
-        client.Agents().Fork("idle-0", "idle-" + std::to_string(i));
+    // An agent has at most 1024 forks that live.
+    const Status forked = client.Agents().Fork(
+        "idle-" + std::to_string((i - 1) / 1000), "idle-" + std::to_string(i));
     if (!forked) return ToAbsl(forked);
   }
   const std::uint64_t after = PssBytes(memd_->process());

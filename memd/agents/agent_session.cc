@@ -286,7 +286,23 @@ bool AgentSession::MakeRoom() {
     if (gone != 0) break;
   }
   making_room_ = false;
+  if (gone == 0) AskOthersForRoom();
   return gone != 0;
+}
+
+// They let pages go in their own time; what waits here is tried again.
+void AgentSession::AskOthersForRoom() {
+  const TimeNs now = clock_->Now();
+  if (now < ask_again_) return;
+  ask_again_ = now + kRetryNs;
+  tenant_->ForEachSession([this](AgentSession* session) {
+    if (session == this) return;
+    session->Post([](AgentSession* other) {
+      for (const auto& [handle, mapped] : other->regions_) {
+        if (mapped->region->LetGo(kPagesPerRound) != 0) return;
+      }
+    });
+  });
 }
 
 void AgentSession::DropDeadBlocks(Region* region) {

@@ -133,6 +133,7 @@ class AgentSession {
   void Sleep(bool also_socket, TimeNs until);
   bool ServeUntil(const std::function<bool()>& done, TimeNs deadline);
   bool MakeRoom();
+  void AskOthersForRoom();
   absl::StatusOr<bool> Receive(Request* request);
   void Answer(const Request& request, const absl::Status& status,
               const Reply& reply);
@@ -235,6 +236,7 @@ class AgentSession {
   std::uint32_t next_handle_ = 0;
 
   bool making_room_ = false;
+  TimeNs ask_again_ = 0;
   TimeNs look_until_ = 0;  // without sleeping
   TimeNs retry_at_ = kNoDeadline;
   TimeNs settle_at_ = kNoDeadline;

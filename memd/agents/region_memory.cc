@@ -12,8 +12,9 @@ namespace agentmem {
 namespace {
 
 constexpr std::uint64_t kSpareExtents = 2;
-// Blocks may have to be written down before an extent is free.
-constexpr DurationNs kLendNs = 2 * kSecondNs;
+// Blocks may have to be written down before an extent is free. Meanwhile, and
+// for as long after a refusal, regions do with what they have.
+constexpr DurationNs kLendNs = 100 * kMillisecondNs;
 
 // An eighth of the pool, at least two extents, stays for blocks.
 std::uint64_t LentBytesMax(std::uint64_t dram_bytes) {
@@ -32,10 +33,32 @@ RegionMemory::RegionMemory(PortSource* ports, const Clock* clock,
       lent_bytes_max_(LentBytesMax(dram_bytes)) {}
 
 bool RegionMemory::Take(std::uint64_t bytes) {
-  MutexLock lock(&mutex_);
-  while (used_ + bytes > lent_.size() * kExtentBytes) {
-    if (!Lend()) return false;
+  BlockPort* port = nullptr;
+  {
+    MutexLock lock(&mutex_);
+    if (used_ + bytes <= lent_.size() * kExtentBytes) {
+      used_ += bytes;
+      return true;
+    }
+    if (lending_ || clock_->Now() < lend_again_ ||
+        (lent_.size() + 1) * kExtentBytes > lent_bytes_max_) {
+      return false;
+    }
+    port = PortWithRoom();
+    if (port == nullptr) return false;
+    lending_ = true;
   }
+  // The ports are this thread's until lending_ is false again.
+  BlockPort::Grant grant;
+  const bool lent = Lend(port, &grant);
+  MutexLock lock(&mutex_);
+  lending_ = false;
+  if (!lent) {
+    lend_again_ = clock_->Now() + kLendNs;
+    return false;
+  }
+  lent_.push_back({port, grant});
+  if (used_ + bytes > lent_.size() * kExtentBytes) return false;
   used_ += bytes;
   return true;
 }
@@ -44,8 +67,8 @@ void RegionMemory::Give(std::uint64_t bytes) {
   MutexLock lock(&mutex_);
   AGENTMEM_CHECK(bytes <= used_);
   used_ -= bytes;
-  while (lent_.size() * kExtentBytes >=
-         used_ + (kSpareExtents + 1) * kExtentBytes) {
+  while (!lending_ && lent_.size() * kExtentBytes >=
+                          used_ + (kSpareExtents + 1) * kExtentBytes) {
     lent_.back().port->Abandon(lent_.back().grant);
     lent_.pop_back();
   }
@@ -70,22 +93,17 @@ BlockPort* RegionMemory::PortWithRoom() {
   return ports_[ports_needed - 1].get();
 }
 
-bool RegionMemory::Lend() {
-  if ((lent_.size() + 1) * kExtentBytes > lent_bytes_max_) return false;
-  BlockPort* const port = PortWithRoom();
-  if (port == nullptr) return false;
-  BlockPort::Grant grant;
-  if (!GrantFor(port, kExtentBytes, clock_->Now() + kLendNs, *clock_, &grant)) {
+bool RegionMemory::Lend(BlockPort* port, BlockPort::Grant* grant) const {
+  if (!GrantFor(port, kExtentBytes, clock_->Now() + kLendNs, *clock_, grant)) {
     return false;
   }
   if (fallocate(port->data_fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                static_cast<off_t>(grant.data_offset), kExtentBytes) != 0) {
-    port->Abandon(grant);
+                static_cast<off_t>(grant->data_offset), kExtentBytes) != 0) {
+    port->Abandon(*grant);
     LogError("memory for regions: giving an extent's pages back: " +
              StatusMessage(ErrnoStatus("fallocate")));
     return false;
   }
-  lent_.push_back({port, grant});
   return true;
 }
 

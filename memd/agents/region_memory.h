@@ -43,7 +43,8 @@ class RegionMemory {
     BlockPort* port;
     BlockPort::Grant grant;
   };
-  bool Lend() AGENTMEM_REQUIRES(mutex_);
+  // Waits.
+  bool Lend(BlockPort* port, BlockPort::Grant* grant) const;
   BlockPort* PortWithRoom() AGENTMEM_REQUIRES(mutex_);
 
   PortSource* const ports_source_;
@@ -55,6 +56,8 @@ class RegionMemory {
   std::vector<std::unique_ptr<BlockPort>> ports_ AGENTMEM_GUARDED_BY(mutex_);
   std::vector<Lent> lent_ AGENTMEM_GUARDED_BY(mutex_);
   std::uint64_t used_ AGENTMEM_GUARDED_BY(mutex_) = 0;
+  bool lending_ AGENTMEM_GUARDED_BY(mutex_) = false;   // a thread asks for more
+  TimeNs lend_again_ AGENTMEM_GUARDED_BY(mutex_) = 0;  // not before
 };
 
 }  // namespace agentmem

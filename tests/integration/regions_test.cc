@@ -151,6 +151,22 @@ TEST(RegionsTest, ARegionOfFourTimesTheMemoryKeepsItsBytes) {
   }
 }
 
+TEST(RegionsTest, PagesOfAnIdleProcessMakeRoomForAnother) {
+  MemdProcess memd("32MiB");
+  Client idle = ConnectTo(memd, "idle");
+  Client busy = ConnectTo(memd, "busy");
+  auto first = idle.Agents().Open("a", {.write = true, .create = true});
+  auto full = first->OpenRegion("heap", {.bytes = 64 * kMiB});
+  ASSERT_TRUE(full) << full.status().message();
+  Fill(full->data(), 64 * kMiB, 1);  // changed, and twice what there is
+  auto second = busy.Agents().Open("b", {.write = true, .create = true});
+  auto region = second->OpenRegion("heap", {.bytes = 64 * kMiB});
+  ASSERT_TRUE(region) << region.status().message();
+  Fill(region->data(), 64 * kMiB, 2);
+  EXPECT_TRUE(IsFilled(region->data(), 64 * kMiB, 2));
+  EXPECT_TRUE(IsFilled(full->data(), 64 * kMiB, 1));
+}
+
 TEST(RegionsTest, ACommitIsAMomentWhileAnotherThreadWrites) {
   MemdProcess memd("64MiB");
   Client client = ConnectTo(memd);
