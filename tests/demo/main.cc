@@ -15,6 +15,8 @@
 #include "base/status.h"
 #include "tests/demo/agent.h"
 #include "tests/demo/driver.h"
+#include "tests/demo/memory_agent.h"
+#include "tests/demo/memory_phase.h"
 #include "tests/demo/report.h"
 #include "tests/demo/workload_builder.h"
 
@@ -55,6 +57,13 @@ int RunAgent(int argc, char** argv) {
   return AgentMain(arguments);
 }
 
+// agentmem_demo --memory-agent SOCKET MEMD: by itself.
+int RunMemoryAgent(int argc, char** argv) {
+  if (argc != 4) return kUsage;
+  return MemoryAgentMain(static_cast<int>(std::strtol(argv[2], nullptr, 10)),
+                         argv[3]);
+}
+
 void AddOptions(CLI::App* app, DemoOptions* options, bool* no_recovery) {
   app->add_option("--trace", options->trace,
                   "requests in Mooncake's format; default: made up after the "
@@ -75,6 +84,10 @@ void AddOptions(CLI::App* app, DemoOptions* options, bool* no_recovery) {
       ->check(CLI::Range(std::uint64_t{16} << 20, std::uint64_t{1} << 40));
   app->add_option("--kills", options->kills, "agents to kill (12)")
       ->check(CLI::Range(0, 10'000));
+  app->add_option("--memory-agents", options->memory_agents,
+                  "agents with working memory, after the requests (6); 0: "
+                  "none")
+      ->check(CLI::Range(0, 32));
   app->add_option("--seed", options->seed, "of everything random (1)");
   app->add_option("--output", options->output,
                   "directory of summary.json (build/demo)")
@@ -86,8 +99,7 @@ void AddOptions(CLI::App* app, DemoOptions* options, bool* no_recovery) {
   app->add_option("--seconds-max", options->seconds_max,
                   "give up after so long (100)")
       ->check(CLI::Range(1, 1'000'000));
-  app->add_flag("--no-recovery", *no_recovery,
-                "leave out killing memd at the end");
+  app->add_flag("--no-recovery", *no_recovery, "leave out killing memd");
   app->add_flag("--keep", options->keep, "keep the temporary directory");
 }
 
@@ -139,6 +151,11 @@ int RunDemo(const DemoOptions& options, const std::string& own_path) {
                   {&*workload, &*board, memd->get(), signals.get(), own_path});
     status = driver.Run(&result);
   }
+  if (status.ok() && !result.interrupted && options.memory_agents > 0) {
+    status =
+        MemoryPhase(options, {memd->get(), signals.get(), own_path}, &result)
+            .Run();
+  }
   if (!status.ok()) result.Trouble(StatusMessage(status));
   if ((*memd)->running()) {
     status = (*memd)->Stop();
@@ -162,6 +179,9 @@ int main(int argc, char** argv) {
   using namespace agentmem::demo;  // NOLINT: main is of the demo
   if (argc > 1 && std::strcmp(argv[1], "--agent") == 0) {
     return RunAgent(argc, argv);
+  }
+  if (argc > 1 && std::strcmp(argv[1], "--memory-agent") == 0) {
+    return RunMemoryAgent(argc, argv);
   }
   CLI::App app{
       "Agent processes match, get and put KV blocks through a memd with a "

@@ -16,12 +16,13 @@ struct DemoOptions {
   std::uint64_t block_bytes = 0;  // the longest; 0: chosen from the others
   std::uint64_t dram_bytes = 192ULL << 20;
   std::uint32_t kills = 12;
+  std::uint32_t memory_agents = 6;  // with working memory; 0: none
   std::uint64_t seed = 1;
   std::string output = "build/demo";
   std::string memd;    // program
   std::string memctl;  // program
   std::uint64_t seconds_max = 100;
-  bool recovery = true;  // at the end, kill memd and check what is durable
+  bool recovery = true;  // kill memd and check what is durable
   bool keep = false;     // the temporary directory
 };
 

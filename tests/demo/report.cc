@@ -95,6 +95,43 @@ std::string Recovery(const RunResult& result) {
   return text;
 }
 
+std::string Memory(const MemoryResult& memory) {
+  char text[400];
+  std::snprintf(
+      text, sizeof(text),
+      "%s agents in %s processes, %s commits (%s durable); %s kills, %s in "
+      "mid-commit,\n             and %s of memd; %s hibernations, %s forks; "
+      "%s resumes, first page p99 %s;\n             %s compared in %.1f s",
+      CountText(memory.agents).c_str(), CountText(memory.processes).c_str(),
+      CountText(memory.commits).c_str(),
+      CountText(memory.commits_durable).c_str(),
+      CountText(memory.kills).c_str(),
+      CountText(memory.kills_mid_commit).c_str(),
+      CountText(memory.memd_kills).c_str(),
+      CountText(memory.hibernations).c_str(), CountText(memory.forks).c_str(),
+      CountText(memory.resumes).c_str(),
+      TimeText(memory.first_page.QuantileNs(0.99)).c_str(),
+      BytesText(memory.bytes_verified).c_str(), memory.seconds);
+  return text;
+}
+
+// What working memory has not shown.
+void AddMemoryFailures(const Report& report,
+                       std::vector<std::string>* failures) {
+  const MemoryResult& memory = report.result.memory;
+  const auto require = [&](bool holds, const std::string& otherwise) {
+    if (!holds) failures->push_back("working memory: " + otherwise);
+  };
+  if (!memory.done) return failures->push_back("working memory: not done");
+  require(memory.mismatches == 0, CountText(memory.mismatches) + " mismatches");
+  require(memory.resumes > 0, "no agent was resumed");
+  require(memory.hibernations > 0, "no agent was hibernated");
+  require(memory.forks > 0, "no agent was forked");
+  require(memory.kills_mid_commit > 0, "no process was killed in mid-commit");
+  require(memory.memd_kills > 0 || !report.options.recovery,
+          "memd was not killed");
+}
+
 std::string Verdict(const Report& report) {
   const std::vector<std::string> failures = Failures(report);
   std::string text;
@@ -162,6 +199,7 @@ std::vector<std::string> Failures(const Report& report) {
     require(result.resident_while_down > 0,
             "no resident block could be read while memd was dead");
   }
+  if (report.options.memory_agents > 0) AddMemoryFailures(report, &failures);
   require(result.troubles_count == 0,
           number(result.troubles_count) + " troubles (above)");
   return failures;
@@ -181,6 +219,9 @@ std::string RenderScreen(const Report& report) {
   screen += Line("returned", Returned(report.result));
   if (report.result.recovered) {
     screen += Line("kill memd", Recovery(report.result));
+  }
+  if (report.result.memory.agents > 0) {
+    screen += Line("memory", Memory(report.result.memory));
   }
   screen += Line("verified",
                  BytesText(report.board.Get(Counter::kBytesVerified)) + " in " +

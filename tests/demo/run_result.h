@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/demo/admin_probe.h"
+#include "tests/demo/memory_result.h"
 
 namespace agentmem::demo {
 
@@ -37,6 +38,8 @@ struct RunResult {
   double restart_seconds = 0;
   std::uint64_t durable_acknowledged = 0;
   std::uint64_t durable_verified = 0;
+
+  MemoryResult memory;
 
   bool interrupted = false;
   std::vector<std::string> troubles;  // the first few, in words

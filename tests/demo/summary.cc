@@ -53,6 +53,26 @@ Json AtEnd(const TenantSample& end) {
           {"limbo_bytes", end.limbo_bytes}};
 }
 
+double FirstPageP99Ms(const MemoryResult& memory) {
+  return static_cast<double>(memory.first_page.QuantileNs(0.99)) / 1e6;
+}
+
+Json Memory(const MemoryResult& memory) {
+  return {{"agents", memory.agents},
+          {"processes", memory.processes},
+          {"commits", memory.commits},
+          {"commits_durable", memory.commits_durable},
+          {"commits_rescued", memory.commits_rescued},
+          {"commits_undone", memory.commits_undone},
+          {"kills", memory.kills},
+          {"kills_mid_commit", memory.kills_mid_commit},
+          {"memd_kills", memory.memd_kills},
+          {"hibernated_bytes", memory.hibernated_bytes},
+          {"bytes_verified", memory.bytes_verified},
+          {"mismatches", memory.mismatches},
+          {"seconds", memory.seconds}};
+}
+
 }  // namespace
 
 std::string RenderSummary(const Report& report) {
@@ -95,6 +115,11 @@ std::string RenderSummary(const Report& report) {
                      {"durable_acknowledged", result.durable_acknowledged},
                      {"durable_verified", result.durable_verified},
                      {"memd_restart_seconds", result.restart_seconds},
+                     {"hibernations", result.memory.hibernations},
+                     {"resumes", result.memory.resumes},
+                     {"forks", result.memory.forks},
+                     {"first_page_p99_ms", FirstPageP99Ms(result.memory)},
+                     {"memory", Memory(result.memory)},
                      {"at_end", AtEnd(result.at_end)},
                      {"seconds", result.seconds},
                      {"work_seconds", result.work_seconds},
