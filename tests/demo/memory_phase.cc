@@ -16,8 +16,10 @@
 namespace agentmem::demo {
 namespace {
 
-// 8 MiB of 64 KiB pages and a bit, which is no whole page.
-constexpr std::uint64_t kRegionBytes = (8u << 20) + 3 * kMemoryUnitBytes;
+constexpr std::uint64_t kRegionBytesMin = 1 << 20;
+constexpr std::uint64_t kRegionBytesMax = 8 << 20;
+// A region's share of the DRAM budget: all agents and their forks fit.
+constexpr std::uint64_t kRegionShare = 16;
 constexpr std::uint32_t kRounds = 8;
 constexpr std::uint32_t kCommitsMin = 3;
 constexpr std::uint32_t kCommitsMax = 6;
@@ -29,6 +31,13 @@ constexpr DurationNs kRoundNs = 30 * kSecondNs;
 // timeout, and some.
 constexpr DurationNs kOrphansNs = 4 * kSecondNs;
 constexpr int kStepMs = 100;
+
+// Ends in a page of which there is only a part.
+std::uint64_t RegionBytes(std::uint64_t dram_bytes) {
+  const std::uint64_t bytes = std::clamp(dram_bytes / kRegionShare >> 20 << 20,
+                                         kRegionBytesMin, kRegionBytesMax);
+  return bytes + 3 * kMemoryUnitBytes;
+}
 
 bool KillsMemd(std::uint32_t round) { return round % 3 == 2; }
 
@@ -54,6 +63,7 @@ MemoryPhase::MemoryPhase(const DemoOptions& options, const Parts& parts,
       program_(parts.program),
       result_(result),
       memory_(&result->memory),
+      region_bytes_(RegionBytes(options.dram_bytes)),
       random_(Mix(options.seed + 0x6d656d)) {
   for (std::uint32_t i = 0; i < options.memory_agents; ++i) {
     Actor& actor = actors_.emplace_back();
@@ -65,7 +75,7 @@ MemoryPhase::MemoryPhase(const DemoOptions& options, const Parts& parts,
 absl::Status MemoryPhase::Run() {
   std::printf("\nworking memory: %u agents of %llu MiB, %u rounds\n",
               options_.memory_agents,
-              static_cast<unsigned long long>(kRegionBytes >> 20), kRounds);
+              static_cast<unsigned long long>(region_bytes_ >> 20), kRounds);
   std::fflush(stdout);
   const TimeNs start = MonotonicNowNs();
   absl::Status status;
@@ -121,7 +131,7 @@ absl::Status MemoryPhase::Start(Actor* actor, std::uint32_t commits) {
   std::snprintf(order->fork_name, sizeof(order->fork_name), "%s-f%u",
                 actor->name.c_str(), actor->lives);
   order->seed = options_.seed;
-  order->region_bytes = kRegionBytes;
+  order->region_bytes = region_bytes_;
   order->self = {actor->number, actor->lives};
   order->commits = commits;
   order->ending = actor->ending;

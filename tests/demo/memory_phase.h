@@ -85,6 +85,7 @@ class MemoryPhase {
   const std::string program_;
   RunResult* const result_;
   MemoryResult* const memory_;
+  const std::uint64_t region_bytes_;
   std::mt19937_64 random_;
   std::deque<Actor> actors_;
   std::deque<std::pair<std::string, MemoryJournal>> forked_;  // in this round

@@ -25,6 +25,14 @@ class ReportTest : public testing::Test {
     result_.durable_verified = 7;
     result_.samples.push_back(
         {0.5, 1.0, {.dram_bytes = 10, .store_bytes = 20}});
+    result_.memory.done = true;
+    result_.memory.agents = 4;
+    result_.memory.kills_mid_commit = 5;
+    result_.memory.memd_kills = 1;
+    result_.memory.hibernations = 3;
+    result_.memory.resumes = 9;
+    result_.memory.forks = 2;
+    result_.memory.first_page.Record(63);
     board_->Count(Counter::kHitsDram, 5);
     board_->Count(Counter::kHitsStore, 3);
     board_->Count(Counter::kStateBytes, 4 << 20);
@@ -91,6 +99,23 @@ TEST_F(ReportTest, ATroubleFailsAndIsShown) {
   EXPECT_NE(RenderScreen(Make()).find("put: no room"), std::string::npos);
 }
 
+TEST_F(ReportTest, WrongWorkingMemoryFails) {
+  result_.memory.mismatches = 1;
+  ExpectFailure("working memory: 1 mismatches");
+}
+
+TEST_F(ReportTest, WorkingMemoryThatWasNotShownFailsUnlessItWasLeftOut) {
+  result_.memory = {};
+  ExpectFailure("working memory: not done");
+  options_.memory_agents = 0;
+  EXPECT_TRUE(Failures(Make()).empty());
+}
+
+TEST_F(ReportTest, ACommitThatNobodyWasKilledInFails) {
+  result_.memory.kills_mid_commit = 0;
+  ExpectFailure("mid-commit");
+}
+
 TEST_F(ReportTest, ATierWithoutHitsFails) {
   const auto empty = std::make_unique<Scoreboard>();
   empty->Count(Counter::kStateBytes, 4 << 20);
@@ -109,6 +134,11 @@ TEST_F(ReportTest, TheSummaryHasWhatProgramsLookFor) {
   EXPECT_EQ(json["mismatches"], 0);
   EXPECT_EQ(json["state_bytes"], 4 << 20);
   EXPECT_EQ(json["dram_budget_bytes"], 1 << 20);
+  EXPECT_EQ(json["hibernations"], 3);
+  EXPECT_EQ(json["resumes"], 9);
+  EXPECT_EQ(json["forks"], 2);
+  EXPECT_EQ(json["first_page_p99_ms"], 63e-6);
+  EXPECT_EQ(json["memory"]["kills_mid_commit"], 5);
   EXPECT_TRUE(json.contains("bytes_verified"));
   EXPECT_TRUE(json.contains("seconds"));
   EXPECT_EQ(json["latencies"]["get_dram"]["p50_ns"], 60);
