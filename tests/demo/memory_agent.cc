@@ -163,12 +163,34 @@ class MemoryAgent {
       }
       const auto wrong = content.FirstMismatch(at, bytes);
       if (wrong.has_value()) {
-        Tell(MemoryEventType::kMismatch, content.version(), *wrong);
+        Tell(MemoryEventType::kMismatch, content.version(), *wrong,
+             Explain(*wrong,
+                     bytes.subspan(
+                         (*wrong - at) / kMemoryUnitBytes * kMemoryUnitBytes,
+                         kMemoryUnitBytes),
+                     content));
         return false;
       }
     }
     Tell(MemoryEventType::kCompared, content.version(), order_.region_bytes);
     return true;
+  }
+
+  // Whose bytes there are instead, and whether they are there at a second look.
+  std::string Explain(std::uint64_t wrong, std::span<const std::byte> unit,
+                      const MemoryContent& content) const {
+    const std::uint64_t at = wrong / kMemoryUnitBytes * kMemoryUnitBytes;
+    std::string text = content.FirstMismatch(at, unit).has_value()
+                           ? "of the unit there"
+                           : "of the unit there, right at a second look";
+    MemoryContent other(order_.seed, order_.region_bytes);
+    for (std::uint32_t i = 0; i <= order_.versions; ++i) {
+      if (!other.FirstMismatch(at, unit).has_value()) {
+        return text + ", which is as in version " + std::to_string(i);
+      }
+      if (i < order_.versions) other.Write(order_.writers[i]);
+    }
+    return text + ", which is as in no version of it";
   }
 
   // Writes the next version; it is this process's alone.

@@ -218,7 +218,8 @@ void MemoryPhase::Handle(Actor* actor, const MemoryEvent& event) {
     case MemoryEventType::kMismatch:
       ++memory_->mismatches;
       return Trouble(*actor, event.version,
-                     "a wrong byte at offset " + std::to_string(event.number));
+                     "a wrong byte at offset " + std::to_string(event.number) +
+                         ", " + event.text);
     case MemoryEventType::kIntent:
       actor->journal.Intend({actor->number, actor->lives});
       if (++actor->intents == actor->strike_at) Strike(actor);
