@@ -97,9 +97,9 @@ class MemoryAgent {
       Tell(MemoryEventType::kOpened, version, 0);
       return false;
     }
-    for (std::uint64_t i = 0; i < version; ++i) {
-      content_.Write(order_.writers[i]);
-    }
+    writers_.assign(order_.writers.begin(),
+                    order_.writers.begin() + static_cast<long>(version));
+    for (const MemoryWriter& writer : writers_) content_.Write(writer);
     const std::optional<DurationNs> first_page = TouchFirstPage();
     if (!first_page.has_value()) return false;
     Tell(MemoryEventType::kOpened, version,
@@ -184,11 +184,11 @@ class MemoryAgent {
                            ? "of the unit there"
                            : "of the unit there, right at a second look";
     MemoryContent other(order_.seed, order_.region_bytes);
-    for (std::uint32_t i = 0; i <= order_.versions; ++i) {
+    for (std::size_t i = 0; i <= writers_.size(); ++i) {
       if (!other.FirstMismatch(at, unit).has_value()) {
         return text + ", which is as in version " + std::to_string(i);
       }
-      if (i < order_.versions) other.Write(order_.writers[i]);
+      if (i < writers_.size()) other.Write(writers_[i]);
     }
     return text + ", which is as in no version of it";
   }
@@ -196,6 +196,7 @@ class MemoryAgent {
   // Writes the next version; it is this process's alone.
   void Change() {
     std::array<std::byte, kMemoryUnitBytes> unit_bytes;
+    writers_.push_back(order_.self);
     for (const std::uint64_t unit : content_.Write(order_.self)) {
       content_.FillUnit(unit, unit_bytes);
       const std::uint64_t at = unit * kMemoryUnitBytes;
@@ -271,15 +272,14 @@ class MemoryAgent {
     const std::uint64_t newest = content_.version();
     for (std::uint64_t i = 1; i <= kOldVersions; ++i) {
       const std::uint64_t version = newest * i / (kOldVersions + 1);
-      if (version == 0 ||
-          order_.writers[version - 1].agent != order_.self.agent) {
+      if (version == 0 || writers_[version - 1].agent != order_.self.agent) {
         continue;
       }
       const Result<Region> old =
           reader->OpenRegion(kRegion, {.version = version});
       if (!Check("open an old version", old.status())) return false;
       const MemoryContent content(order_.seed, order_.region_bytes,
-                                  {order_.writers.data(), version});
+                                  {writers_.data(), version});
       if (!Compare(*old, content)) return false;
     }
     return true;
@@ -288,7 +288,8 @@ class MemoryAgent {
   const int socket_;
   Client client_;
   const MemoryOrder& order_;
-  MemoryContent content_;  // what region_ must hold
+  MemoryContent content_;              // what region_ must hold
+  std::vector<MemoryWriter> writers_;  // of its versions
   std::vector<std::byte> scratch_;
   std::optional<::agentmem::Agent> agent_;
   std::optional<Region> region_;

@@ -28,8 +28,8 @@ static_assert(kRounds * (kCommitsMax + 1) <= kMemoryVersionsMax);
 constexpr std::uint64_t kStrikeDelayNsMax = 8 * kMillisecondNs;
 constexpr DurationNs kRoundNs = 30 * kSecondNs;
 // How long a process may take to notice that memd is gone: twice its fault
-// timeout, and some.
-constexpr DurationNs kOrphansNs = 4 * kSecondNs;
+// timeout. Those that have not ended by then are killed.
+constexpr DurationNs kOrphansNs = 2 * kSecondNs;
 constexpr int kStepMs = 100;
 
 // Ends in a page of which there is only a part.
