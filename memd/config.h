@@ -34,6 +34,7 @@ struct Config {
   std::string admin_socket_path;  // empty: admin.sock beside socket_path
   std::uint64_t clients_max = 4096;
   std::uint64_t spin_us = 20;
+  std::uint64_t collect_ms = 10'000;  // garbage of regions waits for so long
   std::uint64_t store_read_threads = 2;
   std::uint64_t store_write_threads = 1;
   std::vector<TenantConfig> tenants;

@@ -156,6 +156,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   }
   parts->reactor->SetAgents(parts->agents.get());
   AGENTMEM_RETURN_IF_ERROR(parts->reactor->Start());
+  parts->agents->StartCollecting(static_cast<DurationNs>(config.collect_ms) *
+                                 kMillisecondNs);
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
 }
 

@@ -49,7 +49,11 @@ void Tenant::NoteStored(const Key& key, std::uint32_t length,
 // Nobody refers to it any more.
 void Tenant::Drop(const OpRef& op, const Key& key, TimeNs now) {
   auto found = directory_.find(key);
-  if (found == directory_.end()) return Answer(op);
+  if (found == directory_.end()) {
+    // It came by RefStore::Commit, perhaps, and nobody said so.
+    delete_queue_.push_back(key);
+    return Answer(op);
+  }
   BlockRecord& record = found->second;
   const bool in_use =
       loads_.contains(key) ||

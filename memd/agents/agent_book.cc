@@ -8,15 +8,91 @@
 #include <algorithm>
 #include <atomic>
 #include <climits>
+#include <cstring>
+#include <string_view>
 #include <utility>
 
-#include "base/check.h"
+#include "absl/strings/numbers.h"
 #include "base/status.h"
+#include "memd/agents/history.h"
+#include "proto/varint.h"
 
 namespace agentmem {
 namespace {
 
-absl::StatusOr<std::uint64_t> NewLineage() {
+std::string Quoted(const std::string& name) { return "agent \"" + name + "\""; }
+
+// CANCELLED stands for nothing else here.
+absl::Status NotSettled(const AgentState& state) {
+  return absl::CancelledError("visible versions of " + Quoted(state.name) +
+                              " are not written down yet");
+}
+
+const Retention& RetentionOf(const AgentRecord& agent,
+                             const RegionRecord& region) {
+  return region.retention.has_value() ? *region.retention : agent.retention;
+}
+
+// Moves oldest_kept as far as that can be said without reading versions; true:
+// something moved. By age the collector does it.
+bool TrimByNumber(AgentRecord* record) {
+  bool moved = false;
+  for (RegionRecord& region : record->regions) {
+    const Retention& retention = RetentionOf(*record, region);
+    if (retention.kind != RetentionKind::kLast ||
+        region.head.number <= retention.limit) {
+      continue;
+    }
+    const std::uint64_t oldest = region.head.number - retention.limit + 1;
+    if (oldest <= region.oldest_kept) continue;
+    region.oldest_kept = oldest;
+    moved = true;
+  }
+  return moved;
+}
+
+void AddRecordRoots(const AgentRecord& record, Roots* roots) {
+  for (const RegionRecord& region : record.regions) {
+    if (region.head.number != 0) {
+      roots->versions.push_back({region.head, region.oldest_kept});
+    }
+    if (region.working_set_bytes != 0) {
+      roots->blocks.push_back(region.working_set);
+    }
+  }
+}
+
+// A gone agent's ref: what is to know of it until nothing of it is left.
+std::string EncodeGone(const AgentRecord& record) {
+  std::string value;
+  AppendFixed(GoneHeader{kGoneMagic, kAgentFormat, 0,
+                         record.origin ? record.origin->lineage : 0},
+              &value);
+  return value;
+}
+
+absl::StatusOr<std::uint64_t> DecodeGone(const std::string& name,
+                                         const std::string& value) {
+  const std::string prefix = "ref '" + name + "': ";
+  GoneHeader header;
+  if (value.size() != sizeof(header)) {
+    return DataLoss(prefix + std::to_string(value.size()) +
+                    " bytes, expected " + std::to_string(sizeof(header)));
+  }
+  std::memcpy(&header, value.data(), sizeof(header));
+  if (header.magic != kGoneMagic) {
+    return DataLoss(prefix + "does not begin with a gone agent's magic");
+  }
+  if (header.format != kAgentFormat) {
+    return DataLoss(prefix + "format " + std::to_string(header.format) +
+                    ", expected " + std::to_string(kAgentFormat));
+  }
+  return header.origin;
+}
+
+}  // namespace
+
+absl::StatusOr<std::uint64_t> AgentBook::RandomLineage() {
   std::uint64_t lineage = 0;
   while (lineage == 0) {
     if (getrandom(&lineage, sizeof(lineage), 0) != sizeof(lineage)) {
@@ -26,12 +102,41 @@ absl::StatusOr<std::uint64_t> NewLineage() {
   return lineage;
 }
 
-std::string Quoted(const std::string& name) { return "agent \"" + name + "\""; }
+bool IsNotSettled(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kCancelled;
+}
 
-}  // namespace
+VersionHold::VersionHold(std::shared_ptr<AgentState> state,
+                         const VersionLink& link)
+    : state_(std::move(state)), link_(link) {
+  MutexLock lock(&state_->mutex);
+  state_->holds.insert(this);
+}
+
+VersionHold::VersionHold(std::shared_ptr<AgentState> state,
+                         const std::string& region)
+    : state_(std::move(state)) {
+  MutexLock lock(&state_->mutex);
+  for (const RegionRecord& record : state_->record.regions) {
+    if (record.name != region) continue;
+    region_id_ = record.id;
+    oldest_ = record.oldest_kept;
+  }
+  state_->holds.insert(this);
+}
+
+VersionHold::~VersionHold() {
+  MutexLock lock(&state_->mutex);
+  state_->holds.erase(this);
+}
 
 std::string AgentBook::RefName(const std::string& agent) const {
   return "agent/" + std::to_string(tenant_.value()) + "/" + agent;
+}
+
+std::string AgentBook::GoneName(std::uint64_t lineage) const {
+  return "gone/" + std::to_string(tenant_.value()) + "/" +
+         std::to_string(lineage);
 }
 
 absl::StatusOr<std::shared_ptr<AgentState>> AgentBook::Load(
@@ -88,7 +193,7 @@ absl::StatusOr<AgentBook::Opened> AgentBook::Open(const std::string& name,
       return NotFound("no " + Quoted(name) + "; open it with `create`");
     }
     AgentRecord record;
-    AGENTMEM_ASSIGN_OR_RETURN(record.lineage, NewLineage());
+    AGENTMEM_ASSIGN_OR_RETURN(record.lineage, new_lineage_());
     record.created_wall_ns = unix_ns;
     record.phase_wall_ns = unix_ns;
     record.labels = labels;
@@ -123,10 +228,8 @@ void AgentBook::Release(AgentState* state, std::uint64_t token) {
   });
 }
 
-absl::Status AgentBook::Change(
-    AgentState* state, std::uint64_t token, bool durable, const Key& key,
-    std::span<const char> block,
-    const std::function<absl::Status(AgentRecord*)>& change) {
+absl::Status AgentBook::Change(AgentState* state, std::uint64_t token,
+                               const RecordChange& change) {
   MutexLock lock(&state->mutex);
   if (state->deleted) return Aborted(Quoted(state->name) + " was deleted");
   if (state->writer.token != token) {
@@ -137,40 +240,42 @@ absl::Status AgentBook::Change(
                               std::to_string(state->writer.pid) + ")") +
                    ": this writer's changes are refused; open it again");
   }
-  return Apply(state, durable, key, block, change);
+  return Apply(state, change);
 }
 
 absl::Status AgentBook::Amend(
-    AgentState* state,
-    const std::function<absl::Status(AgentRecord*)>& change) {
+    AgentState* state, const std::function<absl::Status(AgentRecord*)>& edit) {
   MutexLock lock(&state->mutex);
   if (state->deleted) return NotFound("no " + Quoted(state->name));
-  return Apply(state, true, Key(), {}, change);
+  RecordChange change;
+  change.edit = edit;
+  return Apply(state, change);
 }
 
-absl::Status AgentBook::Apply(
-    AgentState* state, bool durable, const Key& key,
-    std::span<const char> block,
-    const std::function<absl::Status(AgentRecord*)>& change) {
+absl::Status AgentBook::Apply(AgentState* state, const RecordChange& change) {
+  if (change.durable && !state->unsettled.empty()) return NotSettled(*state);
   AgentRecord record = state->record;
-  AGENTMEM_RETURN_IF_ERROR(change(&record));
+  AGENTMEM_RETURN_IF_ERROR(change.edit(&record));
+  const bool trimmed = TrimByNumber(&record);
   AGENTMEM_ASSIGN_OR_RETURN(const std::string value, EncodeAgentRecord(record));
-  if (durable) {
+  if (change.durable) {
     const RefChange ref = {RefName(state->name), state->ref_version,
                            state->fence, value, false};
-    const RefBlock stored = {tenant_, key, block};
-    AGENTMEM_RETURN_IF_ERROR(refs_->Commit(
-        {&ref, 1}, std::span<const RefBlock>(&stored, block.empty() ? 0 : 1)));
+    AGENTMEM_RETURN_IF_ERROR(refs_->Commit({&ref, 1}, change.blocks));
     ++state->ref_version;
+  } else {
+    state->unsettled.insert(change.unsettled.begin(), change.unsettled.end());
   }
-  state->ahead = !durable;
+  state->ahead = !change.durable;
   state->record = std::move(record);
+  if (trimmed) NoteGarbage(state->record.lineage);
   return absl::OkStatus();
 }
 
 absl::Status AgentBook::Persist(AgentState* state) {
   MutexLock lock(&state->mutex);
   if (!state->ahead || state->deleted) return absl::OkStatus();
+  if (!state->unsettled.empty()) return NotSettled(*state);
   AGENTMEM_ASSIGN_OR_RETURN(const std::string value,
                             EncodeAgentRecord(state->record));
   AGENTMEM_RETURN_IF_ERROR(refs_
@@ -206,31 +311,30 @@ absl::Status AgentBook::ForkLocked(AgentState* from, AgentState* child,
     return MakeStatus(absl::StatusCode::kAlreadyExists,
                       Quoted(child->name) + " exists already");
   }
+  if (!from->unsettled.empty()) return NotSettled(*from);
   AgentRecord made = from->record;
-  AGENTMEM_ASSIGN_OR_RETURN(made.lineage, NewLineage());
+  AGENTMEM_ASSIGN_OR_RETURN(made.lineage, new_lineage_());
   made.created_wall_ns = made.phase_wall_ns = unix_ns;
   made.phase = tiering::Phase::kIdle;
   made.phase_detail.clear();
   made.origin = AgentOrigin{from->name, from->record.lineage};
-  made.fork_pins.clear();
-  AgentRecord pinned = from->record;
   for (RegionRecord& region : made.regions) {
     if (at.number != 0) region.head = at;
     if (region.head.number == 0) continue;
     region.oldest_kept = region.head.number;
     region.origin_number = region.head.number;
-    pinned.fork_pins.push_back({made.lineage, region.id, region.head});
   }
-  AGENTMEM_ASSIGN_OR_RETURN(const std::string parent,
-                            EncodeAgentRecord(pinned));
   AGENTMEM_ASSIGN_OR_RETURN(const std::string value, EncodeAgentRecord(made));
-  const RefChange changes[] = {
-      {RefName(from->name), from->ref_version, from->fence, parent, false},
-      {RefName(child->name), 0, child->fence, value, false}};
-  AGENTMEM_RETURN_IF_ERROR(refs_->Commit(changes, {}));
-  ++from->ref_version;
-  from->record = std::move(pinned);
-  from->ahead = false;
+  const RefChange change = {RefName(child->name), 0, child->fence, value,
+                            false};
+  AGENTMEM_RETURN_IF_ERROR(refs_->Commit({&change, 1}, {}));
+  if (collecting_) {
+    Roots roots;
+    AddRecordRoots(made, &roots);
+    born_.insert(born_.end(), roots.versions.begin(), roots.versions.end());
+    born_blocks_.insert(born_blocks_.end(), roots.blocks.begin(),
+                        roots.blocks.end());
+  }
   child->ref_version = 1;
   child->record = std::move(made);
   child->deleted = false;
@@ -247,11 +351,16 @@ absl::Status AgentBook::Delete(AgentState* state) {
                               std::to_string(state->writer.pid) +
                               "); close it there first");
   }
-  const RefChange gone = {RefName(state->name), state->ref_version,
-                          state->fence, "", true};
-  AGENTMEM_RETURN_IF_ERROR(refs_->Commit({&gone, 1}, {}));
+  const std::uint64_t lineage = state->record.lineage;
+  const RefChange gone[] = {
+      {RefName(state->name), state->ref_version, state->fence, "", true},
+      {GoneName(lineage), 0, Fence(), EncodeGone(state->record), false}};
+  AGENTMEM_RETURN_IF_ERROR(refs_->Commit(gone, {}));
   state->ref_version = 0;
   state->deleted = true;
+  state->ahead = false;
+  state->unsettled.clear();
+  NoteGarbage(lineage);
   return absl::OkStatus();
 }
 
@@ -274,6 +383,186 @@ void AgentBook::Notify(AgentState* state, std::uint32_t region) {
     syscall(SYS_futex, &words[watcher.word], FUTEX_WAKE, INT_MAX, nullptr,
             nullptr, 0);
   }
+}
+
+void AgentBook::NoteGarbage(std::uint64_t lineage) {
+  MutexLock lock(&garbage_mutex_);
+  garbage_.lineages.insert(lineage);
+}
+
+void AgentBook::NoteGarbageEverywhere() {
+  MutexLock lock(&garbage_mutex_);
+  garbage_.everywhere = true;
+}
+
+bool AgentBook::HasGarbage() {
+  MutexLock lock(&garbage_mutex_);
+  return garbage_.everywhere || !garbage_.lineages.empty();
+}
+
+AgentBook::Garbage AgentBook::BeginCollection() {
+  MutexLock lock(&mutex_);
+  collecting_ = true;
+  MutexLock garbage_lock(&garbage_mutex_);
+  return std::exchange(garbage_, {});
+}
+
+void AgentBook::EndCollection() {
+  MutexLock lock(&mutex_);
+  collecting_ = false;
+  born_.clear();
+  born_blocks_.clear();
+}
+
+absl::StatusOr<std::vector<KnownAgent>> AgentBook::Known() {
+  std::vector<KnownAgent> known;
+  AGENTMEM_ASSIGN_OR_RETURN(const std::vector<std::string> names, List(""));
+  for (const std::string& name : names) {
+    AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(RefName(name)));
+    if (ref.version == 0) continue;  // deleted since
+    AGENTMEM_ASSIGN_OR_RETURN(const AgentRecord record,
+                              DecodeAgentRecord(name, ref.value));
+    KnownAgent agent;
+    agent.name = name;
+    agent.lineage = record.lineage;
+    if (record.origin.has_value()) agent.origin = record.origin->lineage;
+    for (const RegionRecord& region : record.regions) {
+      agent.by_age |= RetentionOf(record, region).kind == RetentionKind::kAge;
+    }
+    known.push_back(std::move(agent));
+  }
+  const std::string gone = "gone/" + std::to_string(tenant_.value()) + "/";
+  AGENTMEM_ASSIGN_OR_RETURN(const std::vector<std::string> gone_names,
+                            refs_->List(gone));
+  for (const std::string& name : gone_names) {
+    AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(name));
+    KnownAgent agent;
+    if (!absl::SimpleAtoi(name.substr(gone.size()), &agent.lineage)) {
+      return DataLoss("ref \"" + name + "\" does not name a lineage");
+    }
+    AGENTMEM_ASSIGN_OR_RETURN(agent.origin, DecodeGone(name, ref.value));
+    known.push_back(std::move(agent));
+  }
+  return known;
+}
+
+absl::Status AgentBook::GiveUpOld(const std::string& name,
+                                  std::int64_t wall_now_ns, NodeSource* nodes) {
+  AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
+                            Find(name));
+  AgentRecord seen;
+  {
+    MutexLock lock(&state->mutex);
+    seen = state->record;
+  }
+  absl::flat_hash_map<std::uint64_t, std::uint64_t> oldest;  // by region
+  for (const RegionRecord& region : seen.regions) {
+    if (RetentionOf(seen, region).kind != RetentionKind::kAge) continue;
+    const VersionHold walked_over(state, region.name);
+    AGENTMEM_ASSIGN_OR_RETURN(
+        const std::uint64_t keep,
+        OldestToKeep(region.head, region.oldest_kept, RetentionOf(seen, region),
+                     wall_now_ns, nodes));
+    if (keep > region.oldest_kept) oldest[region.id] = keep;
+  }
+  if (oldest.empty()) return absl::OkStatus();
+  AGENTMEM_RETURN_IF_ERROR(Amend(state.get(), [&](AgentRecord* record) {
+    for (RegionRecord& region : record->regions) {
+      auto keep = oldest.find(region.id);
+      // (As it was when it was looked at; retention may have changed since.)
+      if (keep == oldest.end() ||
+          RetentionOf(*record, region).kind != RetentionKind::kAge) {
+        continue;
+      }
+      region.oldest_kept = std::max(region.oldest_kept, keep->second);
+    }
+    return absl::OkStatus();
+  }));
+  NoteGarbage(seen.lineage);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Roots> AgentBook::TakeRoots(std::span<const KnownAgent> agents) {
+  Roots roots;
+  absl::flat_hash_set<std::uint64_t> lineages;
+  for (const KnownAgent& agent : agents) lineages.insert(agent.lineage);
+  MutexLock lock(&mutex_);
+  std::vector<std::shared_ptr<AgentState>> open;
+  absl::flat_hash_set<std::string_view> open_names;
+  for (const auto& [name, weak] : states_) {
+    std::shared_ptr<AgentState> state = weak.lock();
+    if (state == nullptr) continue;
+    open_names.insert(state->name);
+    open.push_back(std::move(state));
+  }
+  for (const std::shared_ptr<AgentState>& state : open) {
+    MutexLock state_lock(&state->mutex);
+    for (const VersionHold* hold : state->holds) {
+      if (hold->link().number != 0 &&
+          lineages.contains(LineageOf(hold->link().key))) {
+        roots.versions.push_back({hold->link(), hold->link().number});
+      }
+    }
+    roots.in_hand.insert(state->in_hand.begin(), state->in_hand.end());
+    if (!state->deleted && lineages.contains(state->record.lineage)) {
+      AGENTMEM_RETURN_IF_ERROR(AddRoots(state.get(), &roots));
+    }
+  }
+  // (Nobody opens one of these meanwhile, and holds what its record says.)
+  for (const KnownAgent& agent : agents) {
+    if (agent.name.empty() || open_names.contains(agent.name)) continue;
+    AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(RefName(agent.name)));
+    if (ref.version == 0) continue;
+    AGENTMEM_ASSIGN_OR_RETURN(const AgentRecord record,
+                              DecodeAgentRecord(agent.name, ref.value));
+    AddRecordRoots(record, &roots);
+  }
+  for (const VersionRoot& born : born_) {
+    if (lineages.contains(LineageOf(born.link.key))) {
+      roots.versions.push_back(born);
+    }
+  }
+  roots.blocks.insert(roots.blocks.end(), born_blocks_.begin(),
+                      born_blocks_.end());
+  return roots;
+}
+
+// Of an agent that is open. A crash makes the stored record the agent's again:
+// what that one keeps is kept.
+absl::Status AgentBook::AddRoots(AgentState* state, Roots* roots) {
+  AgentRecord record = state->record;
+  if (state->ahead) {
+    AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(RefName(state->name)));
+    AGENTMEM_ASSIGN_OR_RETURN(const AgentRecord stored,
+                              DecodeAgentRecord(state->name, ref.value));
+    for (const RegionRecord& kept : stored.regions) {
+      for (RegionRecord& region : record.regions) {
+        if (region.id != kept.id) continue;
+        region.oldest_kept = std::min(region.oldest_kept, kept.oldest_kept);
+        if (kept.working_set_bytes != 0) {
+          roots->blocks.push_back(kept.working_set);
+        }
+      }
+    }
+  }
+  for (const VersionHold* hold : state->holds) {
+    if (hold->link().number != 0) continue;
+    for (RegionRecord& region : record.regions) {
+      if (region.id == hold->region_id()) {
+        region.oldest_kept = std::min(region.oldest_kept, hold->oldest());
+      }
+    }
+  }
+  AddRecordRoots(record, roots);
+  return absl::OkStatus();
+}
+
+absl::Status AgentBook::Forget(std::uint64_t lineage) {
+  AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(GoneName(lineage)));
+  if (ref.version == 0) return absl::OkStatus();
+  const RefChange change = {GoneName(lineage), ref.version, ref.fence, "",
+                            true};
+  return refs_->Commit({&change, 1}, {});
 }
 
 }  // namespace agentmem

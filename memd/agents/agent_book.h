@@ -10,11 +10,14 @@
 // whose token is not the state's gets ABORTED and changes nothing; a memd that
 // was restarted has a fence of its own.
 //
+// The book also knows what collection (memd/agents/collector.h) may not take:
+// what the records lead to, what is held, and what is in a writer's hand.
+//
 // Ownership: sessions share states; the book keeps none alive. Threads:
 // thread-safe; a state's mutex is held over the store's synced write, so that
 // commits of an agent have one order. Errors: NOT_FOUND, ALREADY_EXISTS,
 // FAILED_PRECONDITION (somebody writes; who is named), ABORTED (taken over),
-// and the store's. Cost: changes wait for one synced write.
+// IsNotSettled, and the store's. Cost: changes wait for one synced write.
 #ifndef AGENTMEM_MEMD_AGENTS_AGENT_BOOK_H_
 #define AGENTMEM_MEMD_AGENTS_AGENT_BOOK_H_
 
@@ -24,13 +27,16 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "memd/agents/agent_record.h"
+#include "memd/agents/node_loader.h"
 #include "memd/dram/shared_memory.h"
 #include "memd/store/ref_store.h"
 #include "proto/agent_messages.h"
@@ -52,6 +58,8 @@ struct Watcher {
   std::uint64_t session = 0;
 };
 
+class VersionHold;
+
 struct AgentState {
   explicit AgentState(std::string agent) : name(std::move(agent)) {}
 
@@ -64,15 +72,80 @@ struct AgentState {
   // The record is newer than the ref; and blocks that it needs, which may not
   // be on stable storage yet.
   bool ahead AGENTMEM_GUARDED_BY(mutex) = false;
-  std::vector<Key> unsettled AGENTMEM_GUARDED_BY(mutex);
+  absl::flat_hash_set<Key> unsettled AGENTMEM_GUARDED_BY(mutex);
+  // Names that were given to new blocks, until a record leads to them, or they
+  // were dropped.
+  absl::flat_hash_set<Key> in_hand AGENTMEM_GUARDED_BY(mutex);
+  absl::flat_hash_set<const VersionHold*> holds AGENTMEM_GUARDED_BY(mutex);
   std::vector<Watcher> watchers AGENTMEM_GUARDED_BY(mutex);
   std::atomic<std::uint64_t> resident_bytes = 0;  // of all its mappings
   bool deleted AGENTMEM_GUARDED_BY(mutex) = false;
 };
 
+// While it lives, collection leaves a version alone, or all that a region has
+// now, whatever retention says.
+//
+// Threads: thread-compatible; the state's mutex is taken.
+class VersionHold {
+ public:
+  VersionHold(std::shared_ptr<AgentState> state, const VersionLink& link);
+  VersionHold(std::shared_ptr<AgentState> state, const std::string& region);
+  ~VersionHold();
+  VersionHold(const VersionHold&) = delete;
+  VersionHold& operator=(const VersionHold&) = delete;
+
+  // Number 0: all of region `region_id` from `oldest` on.
+  const VersionLink& link() const { return link_; }
+  std::uint64_t region_id() const { return region_id_; }
+  std::uint64_t oldest() const { return oldest_; }
+
+ private:
+  const std::shared_ptr<AgentState> state_;
+  const VersionLink link_;
+  std::uint64_t region_id_ = 0;
+  std::uint64_t oldest_ = 0;
+};
+
+struct RecordChange {
+  // In the store when it was made, `blocks` with it, and what was ahead before;
+  // else it is visible here only, and `unsettled` are blocks that it needs.
+  bool durable = true;
+  std::span<const RefBlock> blocks = {};
+  std::span<const Key> unsettled = {};
+  std::function<absl::Status(AgentRecord*)> edit;
+};
+
+// A durable change, or a fork, of an agent whose visible versions are not on
+// stable storage: settle its blocks, and try again.
+bool IsNotSettled(const absl::Status& status);
+
+// For collection: where the walks begin. Versions of a region from `link` down
+// to the number `oldest`; its block alone if that is link.number.
+struct VersionRoot {
+  VersionLink link;
+  std::uint64_t oldest = 0;
+};
+struct Roots {
+  std::vector<VersionRoot> versions;
+  std::vector<Key> blocks;  // that stand for themselves
+  absl::flat_hash_set<Key> in_hand;
+};
+struct KnownAgent {
+  std::string name;  // empty: it is gone, its blocks may not be
+  std::uint64_t lineage = 0;
+  std::uint64_t origin = 0;  // lineage that it was forked from; 0: none
+  bool by_age = false;       // a region's retention is
+};
+
 class AgentBook {
  public:
-  AgentBook(RefStore* refs, TenantId tenant) : refs_(refs), tenant_(tenant) {}
+  // Never 0, and never the same twice.
+  using LineageMaker = std::function<absl::StatusOr<std::uint64_t>()>;
+  static absl::StatusOr<std::uint64_t> RandomLineage();
+
+  AgentBook(RefStore* refs, TenantId tenant,
+            LineageMaker new_lineage = RandomLineage)
+      : refs_(refs), tenant_(tenant), new_lineage_(std::move(new_lineage)) {}
 
   struct Opened {
     std::shared_ptr<AgentState> state;
@@ -89,15 +162,12 @@ class AgentBook {
       AGENTMEM_EXCLUDES(mutex_);
   void Release(AgentState* state, std::uint64_t token);
 
-  // `change` is applied to the record, if the writer is still `token`. With
-  // `durable` it is in the store when this returns, `block` (of `key`; may be
-  // empty) with it, and what was ahead before; else it is visible here only.
-  absl::Status Change(AgentState* state, std::uint64_t token, bool durable,
-                      const Key& key, std::span<const char> block,
-                      const std::function<absl::Status(AgentRecord*)>& change);
+  // Made if the writer is still `token`.
+  absl::Status Change(AgentState* state, std::uint64_t token,
+                      const RecordChange& change);
   // Of what is nobody's in particular (retention): whoever writes; durable.
   absl::Status Amend(AgentState* state,
-                     const std::function<absl::Status(AgentRecord*)>& change);
+                     const std::function<absl::Status(AgentRecord*)>& edit);
   // The record as it is now goes to the store; blocks were settled.
   absl::Status Persist(AgentState* state);
 
@@ -112,24 +182,55 @@ class AgentBook {
   // Tells the watchers of `region`.
   static void Notify(AgentState* state, std::uint32_t region);
 
+  // Collection. Blocks of the agents of these lineages may be garbage, more
+  // than before; all, after the start.
+  void NoteGarbage(std::uint64_t lineage) AGENTMEM_EXCLUDES(garbage_mutex_);
+  void NoteGarbageEverywhere() AGENTMEM_EXCLUDES(garbage_mutex_);
+  bool HasGarbage() AGENTMEM_EXCLUDES(garbage_mutex_);
+  struct Garbage {
+    bool everywhere = false;
+    absl::flat_hash_set<std::uint64_t> lineages;
+  };
+  // From here to EndCollection forks are noted.
+  Garbage BeginCollection() AGENTMEM_EXCLUDES(mutex_);
+  void EndCollection() AGENTMEM_EXCLUDES(mutex_);
+  // Every agent, and every one that is gone but not forgotten.
+  absl::StatusOr<std::vector<KnownAgent>> Known();
+  // Moves oldest_kept of an agent's regions whose retention is by age.
+  absl::Status GiveUpOld(const std::string& name, std::int64_t wall_now_ns,
+                         NodeSource* nodes) AGENTMEM_EXCLUDES(mutex_);
+  // What may not be collected now of `agents`, some of those that Known said
+  // since BeginCollection. For blocks that were listed before.
+  absl::StatusOr<Roots> TakeRoots(std::span<const KnownAgent> agents)
+      AGENTMEM_EXCLUDES(mutex_);
+  // Nothing is left of one that is gone.
+  absl::Status Forget(std::uint64_t lineage);
+
  private:
-  absl::Status Apply(AgentState* state, bool durable, const Key& key,
-                     std::span<const char> block,
-                     const std::function<absl::Status(AgentRecord*)>& change)
-      AGENTMEM_REQUIRES(state->mutex);
+  absl::Status Apply(AgentState* state, const RecordChange& change)
+      AGENTMEM_REQUIRES(state->mutex) AGENTMEM_EXCLUDES(garbage_mutex_);
   absl::Status ForkLocked(AgentState* from, AgentState* child,
                           const VersionLink& at,
                           std::int64_t unix_ns) AGENTMEM_NO_ANALYSIS;
   std::string RefName(const std::string& agent) const;
+  std::string GoneName(std::uint64_t lineage) const;
+  absl::Status AddRoots(AgentState* state, Roots* roots)
+      AGENTMEM_REQUIRES(state->mutex);
   absl::StatusOr<std::shared_ptr<AgentState>> Load(const std::string& name)
       AGENTMEM_REQUIRES(mutex_);
 
   RefStore* const refs_;
   const TenantId tenant_;
+  const LineageMaker new_lineage_;
   Mutex mutex_;  // before a state's
   absl::flat_hash_map<std::string, std::weak_ptr<AgentState>> states_
       AGENTMEM_GUARDED_BY(mutex_);
   std::size_t prune_at_ AGENTMEM_GUARDED_BY(mutex_) = 0;
+  bool collecting_ AGENTMEM_GUARDED_BY(mutex_) = false;
+  std::vector<VersionRoot> born_ AGENTMEM_GUARDED_BY(mutex_);
+  std::vector<Key> born_blocks_ AGENTMEM_GUARDED_BY(mutex_);
+  Mutex garbage_mutex_;  // after all others
+  Garbage garbage_ AGENTMEM_GUARDED_BY(garbage_mutex_) = {true, {}};
 };
 
 }  // namespace agentmem

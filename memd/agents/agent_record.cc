@@ -98,10 +98,6 @@ absl::Status CheckHead(const AgentRecord& record) {
     return InvalidArgument("regions " +
                            AtMost(record.regions.size(), kRegionsMax));
   }
-  if (record.fork_pins.size() > kForkPinsMax) {
-    return InvalidArgument("fork pins " +
-                           AtMost(record.fork_pins.size(), kForkPinsMax));
-  }
   AGENTMEM_RETURN_IF_ERROR(CheckRetention(record.retention));
   return CheckLabels(record.labels);
 }
@@ -119,12 +115,6 @@ absl::Status CheckRecord(const AgentRecord& record) {
     if (!names.insert(region.name).second || !ids.insert(region.id).second) {
       return InvalidArgument("two regions are named \"" + region.name +
                              "\" or have the id " + std::to_string(region.id));
-    }
-  }
-  for (const ForkPin& pin : record.fork_pins) {
-    AGENTMEM_RETURN_IF_ERROR(CheckLink(pin.version));
-    if (pin.version.number == 0 || pin.child_lineage == 0) {
-      return InvalidArgument("a fork pin names no version or no child");
     }
   }
   return absl::OkStatus();
@@ -206,16 +196,8 @@ bool ReadFields(ByteReader* in, AgentRecord* record) {
   }
   record->next_region_id = in->Varint();
   const std::uint64_t regions = in->VarintAtMost(kRegionsMax);
-  const std::uint64_t fork_pins = in->VarintAtMost(kForkPinsMax);
   for (std::uint64_t i = 0; i < regions && in->ok(); ++i) {
     record->regions.push_back(ReadRegion(in));
-  }
-  for (std::uint64_t i = 0; i < fork_pins && in->ok(); ++i) {
-    ForkPin pin;
-    pin.child_lineage = in->Fixed<std::uint64_t>();
-    pin.region_id = in->Varint();
-    pin.version = ReadLink(in);
-    record->fork_pins.push_back(pin);
   }
   return in->AtEnd();
 }
@@ -251,21 +233,8 @@ absl::StatusOr<std::string> EncodeAgentRecord(const AgentRecord& record) {
   }
   AppendVarint(record.next_region_id, &value);
   AppendVarint(record.regions.size(), &value);
-  AppendVarint(record.fork_pins.size(), &value);
   for (const RegionRecord& region : record.regions) {
     AppendRegion(region, &value);
-  }
-  for (const ForkPin& pin : record.fork_pins) {
-    AppendFixed(pin.child_lineage, &value);
-    AppendVarint(pin.region_id, &value);
-    AppendLink(pin.version, &value);
-  }
-  if (value.size() > kAgentRecordBytesMax) {
-    return ResourceExhausted(
-        "bytes of an agent's record " +
-        AtMost(value.size(), kAgentRecordBytesMax) + ": it has " +
-        std::to_string(record.regions.size()) + " regions and " +
-        std::to_string(record.fork_pins.size()) + " fork pins");
   }
   return value;
 }

@@ -4,9 +4,9 @@
 // each region's newest version, and by it all older ones.
 //
 // Ownership: values. Threads: pure functions. Errors: EncodeAgentRecord:
-// INVALID_ARGUMENT (a field outside its range, named), RESOURCE_EXHAUSTED (the
-// whole exceeds the ref). DecodeAgentRecord: DATA_LOSS, with the ref's name and
-// what is wrong; an unknown format is named with the known one.
+// INVALID_ARGUMENT (a field outside its range, named). DecodeAgentRecord:
+// DATA_LOSS, with the ref's name and what is wrong; an unknown format is named
+// with the known one.
 // Cost: one allocation a string; nothing is allocated that was not there.
 #ifndef AGENTMEM_MEMD_AGENTS_AGENT_RECORD_H_
 #define AGENTMEM_MEMD_AGENTS_AGENT_RECORD_H_
@@ -57,17 +57,6 @@ struct AgentOrigin {
   friend bool operator==(const AgentOrigin&, const AgentOrigin&) = default;
 };
 
-// A version that an agent forked from this one began as. The collector keeps it
-// for as long as the pin is here, whatever the retention and oldest_kept say;
-// it goes when the child does. The link leads to it without the chain.
-struct ForkPin {
-  std::uint64_t child_lineage = 0;
-  std::uint64_t region_id = 0;
-  VersionLink version;
-
-  friend bool operator==(const ForkPin&, const ForkPin&) = default;
-};
-
 struct AgentRecord {
   std::uint64_t lineage = 0;         // in the keys of its blocks; never 0
   std::int64_t created_wall_ns = 0;  // since 1970, UTC
@@ -79,7 +68,6 @@ struct AgentRecord {
   std::optional<AgentOrigin> origin;
   std::uint64_t next_region_id = 1;  // above every id that was ever given
   std::vector<RegionRecord> regions;
-  std::vector<ForkPin> fork_pins;
 
   friend bool operator==(const AgentRecord&, const AgentRecord&) = default;
 };

@@ -7,6 +7,7 @@
 namespace agentmem {
 
 AgentServer::~AgentServer() {
+  collections_.clear();
   for (Running& running : running_) {
     running.session->Stop();
     running.thread.join();
@@ -17,6 +18,13 @@ void AgentServer::AddTenant(const std::string& name, TenantId id,
                             std::uint64_t dram_bytes) {
   tenants_[name] = std::make_unique<TenantAgents>(ports_, clock_, refs_, store_,
                                                   name, id, dram_bytes);
+}
+
+void AgentServer::StartCollecting(DurationNs every) {
+  for (const auto& [name, tenant] : tenants_) {
+    collections_.push_back(std::make_unique<CollectionThread>(
+        tenant.get(), ports_, store_, clock_, every));
+  }
 }
 
 void AgentServer::Adopt(AgentPeer peer) {
@@ -49,9 +57,12 @@ bool AgentServer::Stopped() {
   if (!stopping_) {
     stopping_ = true;
     for (Running& running : running_) running.session->Stop();
+    for (const auto& collection : collections_) collection->Stop();
   }
   Reap();
-  return running_.empty();
+  std::erase_if(collections_,
+                [](const auto& collection) { return collection->ended(); });
+  return running_.empty() && collections_.empty();
 }
 
 }  // namespace agentmem

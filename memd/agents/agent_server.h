@@ -3,8 +3,8 @@
 //
 // Ownership: owns sessions and their threads; borrows the rest. Ends after the
 // reactor has said Stopped until it was true. Threads: as AgentDoor.
-// Errors: a session that cannot start tells its process. Cost: a thread of
-// 256 KiB of stack, mostly untouched, a process.
+// Errors: a session that cannot start tells its process. Cost: a thread a
+// process, of mostly untouched stack, and one a tenant that collects.
 #ifndef AGENTMEM_MEMD_AGENTS_AGENT_SERVER_H_
 #define AGENTMEM_MEMD_AGENTS_AGENT_SERVER_H_
 
@@ -14,11 +14,13 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "base/clock.h"
 #include "memd/agents/agent_door.h"
 #include "memd/agents/agent_session.h"
+#include "memd/agents/collection_thread.h"
 
 namespace agentmem {
 
@@ -36,6 +38,9 @@ class AgentServer final : public AgentDoor {
   // Before the first Adopt.
   void AddTenant(const std::string& name, TenantId id,
                  std::uint64_t dram_bytes);
+
+  // Once, after the last AddTenant.
+  void StartCollecting(DurationNs every);
 
   void Adopt(AgentPeer peer) override;
   bool Stopped() override;
@@ -58,6 +63,7 @@ class AgentServer final : public AgentDoor {
   std::list<Running> running_;
   std::uint64_t next_token_ = 0;
   bool stopping_ = false;
+  std::vector<std::unique_ptr<CollectionThread>> collections_;
 };
 
 }  // namespace agentmem

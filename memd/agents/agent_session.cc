@@ -151,7 +151,7 @@ void AgentSession::Run() {
       if (mapped->region->waiting()) {
         retry_at_ = std::min(retry_at_, now + kRetryNs);
       }
-      DropDeadBlocks(mapped->region.get());
+      DropDeadBlocks(mapped.get());
     }
     if (work) {
       look_until_ = now + kLookNs;
@@ -305,10 +305,13 @@ void AgentSession::AskOthersForRoom() {
   });
 }
 
-void AgentSession::DropDeadBlocks(Region* region) {
-  for (const Key& key : region->TakeDeadBlocks()) {
+void AgentSession::DropDeadBlocks(Mapped* mapped) {
+  const std::vector<Key> dead = mapped->region->TakeDeadBlocks();
+  if (dead.empty()) return;
+  for (const Key& key : dead) {
     port_->Ask(Op::kDrop, key, kNoDeadline, [](const CompletionEntry&) {});
   }
+  PutDown(mapped->state.get(), dead);
 }
 
 void AgentSession::SettleSoon() {

@@ -53,6 +53,7 @@ struct TenantAgents {
                BlockStore* store, const std::string& tenant, TenantId id,
                std::uint64_t dram_bytes)
       : name(tenant),
+        id(id),
         book(refs, id),
         memory(ports, clock, tenant, dram_bytes),
         lone_reads(store, id) {}
@@ -63,6 +64,7 @@ struct TenantAgents {
   void WakeSession(std::uint64_t token) AGENTMEM_EXCLUDES(mutex);
 
   const std::string name;
+  const TenantId id;
   AgentBook book;
   RegionMemory memory;
   LoneReads lone_reads;
@@ -94,10 +96,15 @@ class AgentSession {
     std::uint32_t regions = 0;  // open ones
   };
   struct Mapped {
-    std::uint32_t agent = 0;            // handle
-    const AgentState* state = nullptr;  // the agent's, which it keeps
+    std::uint32_t agent = 0;  // handle
+    std::shared_ptr<AgentState> state;
     RegionTools tools;
     std::unique_ptr<Region> region;
+    std::unique_ptr<VersionHold> hold;  // the region's version
+  };
+  struct HeldVersion {
+    std::shared_ptr<const Manifest> manifest;
+    std::unique_ptr<VersionHold> hold;
   };
   struct Request {
     AgentRequest fixed;
@@ -119,10 +126,20 @@ class AgentSession {
     std::string pack;     // of the block that is being filled
     Key pack_key;
     std::size_t estimate = 0;
-    std::vector<Key> keys;
+    std::vector<Key> made;    // in hand
+    std::vector<Key> needed;  // by the versions, and written
     std::size_t asked = 0;
     std::shared_ptr<std::size_t> answered = std::make_shared<std::size_t>(0);
     std::shared_ptr<CompletionEntry> failure;
+  };
+  // A region's next version, on its way with others of the agent.
+  struct NextVersion {
+    Mapped* mapped = nullptr;
+    std::vector<Region::Captured> pages;
+    std::shared_ptr<const Manifest> base;
+    std::shared_ptr<const Manifest> made;
+    std::string bytes;
+    bool with_ref = false;  // `bytes` go in one write with it
   };
 
   // agent_session.cc: the loop.
@@ -138,7 +155,7 @@ class AgentSession {
   void Answer(const Request& request, const absl::Status& status,
               const Reply& reply);
   absl::Status Dispatch(Request* request, Reply* reply);
-  void DropDeadBlocks(Region* region);
+  void DropDeadBlocks(Mapped* mapped);
   void Settle();
   void SettleSoon();
 
@@ -173,25 +190,31 @@ class AgentSession {
   absl::StatusOr<Mapped*> FindRange(const Request& request);
 
   // session_versions.cc
-  absl::StatusOr<std::shared_ptr<const Manifest>> VersionOf(
-      AgentState* state, const std::string& region, std::uint64_t number);
+  absl::StatusOr<HeldVersion> VersionOf(
+      const std::shared_ptr<AgentState>& state, const std::string& region,
+      std::uint64_t number);
   absl::StatusOr<RegionRecord> RecordOf(AgentState* state,
                                         const std::string& region);
   absl::Status History(const Request& request, Reply* reply);
   absl::Status DiffVersions(const Request& request, Reply* reply);
   absl::Status Revert(const Request& request, Reply* reply);
-  absl::Status RevertTo(Agent* agent, const Request& request, Reply* reply);
+  absl::Status RevertTo(CommitBlocks* blocks, const Request& request,
+                        Reply* reply);
 
   // session_commit.cc
   absl::Status Commit(const Request& request, Reply* reply);
-  absl::Status CommitRegion(Agent* agent, Mapped* mapped,
-                            const std::vector<Region::Captured>& pages,
-                            const VersionInfo& info, TimeNs deadline,
-                            Reply* reply);
+  absl::Status MakeVersions(const VersionInfo& info,
+                            std::vector<NextVersion>* versions,
+                            CommitBlocks* blocks);
+  absl::Status MakeVersion(VersionInfo info, NextVersion* next,
+                           CommitBlocks* blocks);
+  absl::Status Publish(std::vector<NextVersion>* versions,
+                       CommitBlocks* blocks);
   absl::Status SettleAhead(AgentState* state, TimeNs deadline);
-  absl::Status MakeVersion(Agent* agent, Mapped* mapped,
-                           const std::vector<Region::Captured>& pages,
-                           VersionInfo info, TimeNs deadline, Reply* reply);
+  absl::Status ChangeSettled(AgentState* state, TimeNs deadline,
+                             const std::function<absl::Status()>& change);
+  void PutDown(AgentState* state, const std::vector<Key>& keys);
+  void GiveUp(CommitBlocks* blocks, const absl::Status& why);
   absl::Status Capture(Mapped* mapped,
                        const std::vector<Region::Captured>& pages,
                        CommitBlocks* blocks, VersionChange* change);
@@ -210,7 +233,8 @@ class AgentSession {
   absl::Status PutBlock(const Key& key, std::string_view bytes,
                         CommitBlocks* blocks);
   absl::Status AwaitBlocks(CommitBlocks* blocks);
-  Key NewKey(Agent* agent);
+  static Key NewKey(Agent* agent);
+  CommitBlocks NewBlocks(Agent* agent, Ack ack, TimeNs deadline);
 
   const AgentPeer peer_;
   const std::uint64_t token_;

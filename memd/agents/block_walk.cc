@@ -11,8 +11,9 @@ namespace {
 class BlockWalk {
  public:
   BlockWalk(NodeLoader* loader, absl::flat_hash_set<Key>* seen,
+            const absl::flat_hash_set<std::uint64_t>* left_out,
             const BlockVisitor& visit)
-      : loader_(loader), seen_(seen), visit_(visit) {}
+      : loader_(loader), seen_(seen), left_out_(left_out), visit_(visit) {}
 
   absl::Status VisitVersion(const Manifest& manifest) {
     const VersionLink link = manifest.link();
@@ -34,6 +35,10 @@ class BlockWalk {
           VisitNode(child.node, level - 1, node->FirstPageOf(child.slot)));
     }
     for (const TreeNode::LeafPage& page : node->pages()) {
+      if (left_out_ != nullptr &&
+          left_out_->contains(node->FirstPageOf(page.slot))) {
+        continue;
+      }
       AGENTMEM_RETURN_IF_ERROR(VisitPieces(node->PiecesOf(page)));
     }
     if (seen_ != nullptr) seen_->insert(ref.key);
@@ -54,6 +59,7 @@ class BlockWalk {
 
   NodeLoader* const loader_;
   absl::flat_hash_set<Key>* const seen_;
+  const absl::flat_hash_set<std::uint64_t>* const left_out_;
   const BlockVisitor& visit_;
   Key last_;
 };
@@ -63,10 +69,23 @@ class BlockWalk {
 absl::Status ForEachBlock(const Manifest& manifest, NodeLoader* loader,
                           absl::flat_hash_set<Key>* seen,
                           const BlockVisitor& visit) {
-  BlockWalk walk(loader, seen, visit);
-  AGENTMEM_RETURN_IF_ERROR(walk.VisitVersion(manifest));
+  AGENTMEM_RETURN_IF_ERROR(ForEachOverlayBlock(manifest, visit));
+  return ForEachTreeBlock(manifest, loader, seen, nullptr, visit);
+}
+
+absl::Status ForEachOverlayBlock(const Manifest& manifest,
+                                 const BlockVisitor& visit) {
+  return BlockWalk(nullptr, nullptr, nullptr, visit).VisitVersion(manifest);
+}
+
+absl::Status ForEachTreeBlock(
+    const Manifest& manifest, NodeLoader* loader,
+    absl::flat_hash_set<Key>* seen,
+    const absl::flat_hash_set<std::uint64_t>* left_out,
+    const BlockVisitor& visit) {
   const TreeRef& root = manifest.root();
   if (!root.node.exists()) return absl::OkStatus();
+  BlockWalk walk(loader, seen, left_out, visit);
   return WithContext(VersionName(manifest.info()),
                      walk.VisitNode(root.node, root.level, 0));
 }

@@ -2,8 +2,8 @@
 // that its pieces name. Its parent is not among them: a history is kept or not
 // version by version.
 //
-// What an overlay hides in the tree is among them until a fold: other versions
-// share those nodes.
+// What an overlay hides in the tree is among them until a fold, unless it is
+// left out: other versions share those nodes, and may not hide it.
 //
 // A piece may name another version's block (its payload): that block's bytes
 // are needed then, and not what it reaches.
@@ -35,6 +35,17 @@ using BlockVisitor = std::function<absl::Status(
 absl::Status ForEachBlock(const Manifest& manifest, NodeLoader* loader,
                           absl::flat_hash_set<Key>* seen,
                           const BlockVisitor& visit);
+
+// The parts of it: the version's block and those that its overlay names; and
+// the tree's nodes with those that they name, but for what they say of the
+// pages in `left_out` (may be nullptr).
+absl::Status ForEachOverlayBlock(const Manifest& manifest,
+                                 const BlockVisitor& visit);
+absl::Status ForEachTreeBlock(
+    const Manifest& manifest, NodeLoader* loader,
+    absl::flat_hash_set<Key>* seen,
+    const absl::flat_hash_set<std::uint64_t>* left_out,
+    const BlockVisitor& visit);
 
 }  // namespace agentmem
 

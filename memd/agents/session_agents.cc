@@ -141,13 +141,16 @@ absl::Status AgentSession::SetPhase(const Request& request, Reply* reply) {
   std::string_view tool;
   fields.Next(&tool);
   const std::string detail(tool.substr(0, kPhaseDetailBytesMax));
-  AGENTMEM_RETURN_IF_ERROR(tenant_->book.Change(
-      agent->state.get(), token_, false, Key(), {}, [&](AgentRecord* record) {
-        record->phase = static_cast<tiering::Phase>(phase);
-        record->phase_wall_ns = WallNowNs();
-        record->phase_detail = detail;
-        return absl::OkStatus();
-      }));
+  RecordChange change;
+  change.durable = false;
+  change.edit = [&](AgentRecord* record) {
+    record->phase = static_cast<tiering::Phase>(phase);
+    record->phase_wall_ns = WallNowNs();
+    record->phase_detail = detail;
+    return absl::OkStatus();
+  };
+  AGENTMEM_RETURN_IF_ERROR(
+      tenant_->book.Change(agent->state.get(), token_, change));
   reply->value[0] = static_cast<std::uint64_t>(detail.size() == tool.size()
                                                    ? PhaseAnswer::kAccepted
                                                    : PhaseAnswer::kClipped);
@@ -159,13 +162,14 @@ absl::Status AgentSession::SetLabels(const Request& request) {
   AGENTMEM_ASSIGN_OR_RETURN(Agent * agent, FindAgent(request.fixed.handle));
   FieldReader fields(request.tail);
   AGENTMEM_ASSIGN_OR_RETURN(const Labels labels, ReadLabelFields(&fields));
-  AGENTMEM_RETURN_IF_ERROR(
-      SettleAhead(agent->state.get(), request.fixed.deadline_ns));
-  return tenant_->book.Change(agent->state.get(), token_, true, Key(), {},
-                              [&](AgentRecord* record) {
-                                record->labels = labels;
-                                return absl::OkStatus();
-                              });
+  RecordChange change;
+  change.edit = [&](AgentRecord* record) {
+    record->labels = labels;
+    return absl::OkStatus();
+  };
+  return ChangeSettled(agent->state.get(), request.fixed.deadline_ns, [&] {
+    return tenant_->book.Change(agent->state.get(), token_, change);
+  });
 }
 
 absl::Status AgentSession::SetRetention(const Request& request) {
@@ -183,10 +187,11 @@ absl::Status AgentSession::SetRetention(const Request& request) {
                             AgentName(request.fixed.agent));
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
                             tenant_->book.Find(name));
-  AGENTMEM_RETURN_IF_ERROR(SettleAhead(state.get(), request.fixed.deadline_ns));
-  return tenant_->book.Amend(state.get(), [&](AgentRecord* record) {
-    record->retention = retention;
-    return absl::OkStatus();
+  return ChangeSettled(state.get(), request.fixed.deadline_ns, [&] {
+    return tenant_->book.Amend(state.get(), [&](AgentRecord* record) {
+      record->retention = retention;
+      return absl::OkStatus();
+    });
   });
 }
 
@@ -240,7 +245,7 @@ absl::Status AgentSession::ShowAgent(const Request& request, Reply* reply) {
     entry.version = region.head.number;
     entry.oldest_version = region.oldest_kept;
     for (const auto& [handle, mapped] : regions_) {
-      if (mapped->state != state.get() ||
+      if (mapped->state != state ||
           mapped->region->options().name != region.name) {
         continue;
       }
@@ -258,8 +263,7 @@ absl::Status AgentSession::ForkAgent(const Request& request) {
                             AgentName(request.fixed.other));
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> from,
                             tenant_->book.Find(request.fixed.agent));
-  AGENTMEM_RETURN_IF_ERROR(SettleAhead(from.get(), request.fixed.deadline_ns));
-  VersionLink at;
+  HeldVersion at;
   if (request.fixed.region_version != 0) {
     std::string region;
     {
@@ -273,11 +277,13 @@ absl::Status AgentSession::ForkAgent(const Request& request) {
       region = from->record.regions[0].name;
     }
     AGENTMEM_ASSIGN_OR_RETURN(
-        const std::shared_ptr<const Manifest> version,
-        VersionOf(from.get(), region, request.fixed.region_version));
-    at = version->link();
+        at, VersionOf(from, region, request.fixed.region_version));
   }
-  return tenant_->book.Fork(from.get(), to, at, WallNowNs());
+  const VersionLink link =
+      at.manifest == nullptr ? VersionLink() : at.manifest->link();
+  return ChangeSettled(from.get(), request.fixed.deadline_ns, [&] {
+    return tenant_->book.Fork(from.get(), to, link, WallNowNs());
+  });
 }
 
 absl::Status AgentSession::DeleteAgent(const Request& request) {

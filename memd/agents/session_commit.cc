@@ -46,9 +46,42 @@ absl::Status ReadMessage(const std::string& tail, VersionInfo* info) {
 
 }  // namespace
 
+// It is in the agent's hand until a record leads to it, or it is put down.
 Key AgentSession::NewKey(Agent* agent) {
-  return MakeRegionKey(agent->lineage, agent->fence & kRegionFenceMax,
-                       ++agent->counter);
+  const Key key = MakeRegionKey(agent->lineage, agent->fence & kRegionFenceMax,
+                                ++agent->counter);
+  MutexLock lock(&agent->state->mutex);
+  agent->state->in_hand.insert(key);
+  return key;
+}
+
+AgentSession::CommitBlocks AgentSession::NewBlocks(Agent* agent, Ack ack,
+                                                   TimeNs deadline) {
+  CommitBlocks blocks;
+  blocks.agent = agent;
+  blocks.ack = ack;
+  blocks.deadline = deadline;
+  blocks.failure = std::make_shared<CompletionEntry>();
+  return blocks;
+}
+
+void AgentSession::PutDown(AgentState* state, const std::vector<Key>& keys) {
+  MutexLock lock(&state->mutex);
+  for (const Key& key : keys) state->in_hand.erase(key);
+}
+
+// The versions will not be.
+void AgentSession::GiveUp(CommitBlocks* blocks, const absl::Status& why) {
+  AgentState* const state = blocks->agent->state.get();
+  // The store may have the record all the same: then its blocks have to stay
+  // until a restart tells.
+  if (why.code() == absl::StatusCode::kUnavailable) return;
+  for (const Key& key : blocks->made) {
+    port_->Ask(Op::kDrop, key, kNoDeadline, [](const CompletionEntry&) {});
+  }
+  PutDown(state, blocks->made);
+  // (What is being written now cannot be dropped yet.)
+  tenant_->book.NoteGarbage(blocks->agent->lineage);
 }
 
 bool AgentSession::AcquireGrant(std::uint32_t length, TimeNs deadline,
@@ -78,7 +111,7 @@ absl::Status AgentSession::PutBlock(const Key& key, std::string_view bytes,
                              " bytes before the deadline");
   }
   std::memcpy(grant.data, bytes.data(), length);
-  blocks->keys.push_back(key);
+  blocks->needed.push_back(key);
   ++blocks->asked;
   port_->Publish(grant, key, length, blocks->ack, 0,
                  [answered = blocks->answered,
@@ -131,14 +164,16 @@ absl::Status AgentSession::Place(std::string_view bytes, Piece* piece,
     return absl::OkStatus();
   }
   if (bytes.size() > kPackBytes / 2) {
-    piece->key = NewKey(blocks->agent);
+    piece->key = blocks->made.emplace_back(NewKey(blocks->agent));
     piece->block_bytes = piece->bytes;
     return PutBlock(piece->key, bytes, blocks);
   }
   if (blocks->pack.size() + bytes.size() > kPackBytes) {
     AGENTMEM_RETURN_IF_ERROR(FlushPack(blocks, change));
   }
-  if (blocks->pack.empty()) blocks->pack_key = NewKey(blocks->agent);
+  if (blocks->pack.empty()) {
+    blocks->pack_key = blocks->made.emplace_back(NewKey(blocks->agent));
+  }
   piece->key = blocks->pack_key;
   piece->offset = static_cast<std::uint32_t>(blocks->pack.size());
   blocks->pack.append(bytes);
@@ -266,127 +301,159 @@ absl::Status AgentSession::Commit(const Request& request, Reply* reply) {
                            "\" is open here for writing under that handle");
   }
   // All are cut before any is captured: one moment for all of them.
-  std::vector<std::vector<Region::Captured>> cuts;
+  std::vector<NextVersion> versions;
   absl::Status status;
   for (Mapped* mapped : regions) {
     auto cut = mapped->region->Cut();
     status = cut.status();
     if (!status.ok()) break;
-    cuts.push_back(*std::move(cut));
-  }
-  for (std::size_t i = 0; i < cuts.size(); ++i) {
-    if (status.ok()) {
-      status = CommitRegion(agent, regions[i], cuts[i], info,
-                            request.fixed.deadline_ns, reply);
-    } else {
-      regions[i]->region->NotCommitted(cuts[i]);
+    NextVersion next;
+    next.mapped = mapped;
+    next.pages = *std::move(cut);
+    next.base = mapped->region->version();
+    if (next.pages.empty() && next.base != nullptr && info.message.empty()) {
+      reply->value[0] = next.base->info().number;  // nothing is new
+      continue;
     }
+    versions.push_back(std::move(next));
   }
-  return status;
+  const bool durable = info.ack == Ack::kDurable;
+  const TimeNs deadline = request.fixed.deadline_ns;
+  if (status.ok() && versions.empty()) {
+    return durable ? SettleAhead(agent->state.get(), deadline)
+                   : absl::OkStatus();
+  }
+  CommitBlocks blocks = NewBlocks(agent, info.ack, deadline);
+  if (status.ok()) status = MakeVersions(info, &versions, &blocks);
+  if (!status.ok()) {
+    for (const NextVersion& next : versions) {
+      next.mapped->region->NotCommitted(next.pages);
+    }
+    GiveUp(&blocks, status);
+    return status;
+  }
+  if (!durable) SettleSoon();
+  for (NextVersion& next : versions) {
+    const VersionInfo& made = next.made->info();
+    reply->value[0] = made.number;
+    reply->value[1] += made.changed_bytes;
+    reply->value[2] += next.pages.size();
+    next.mapped->hold =
+        std::make_unique<VersionHold>(agent->state, next.made->link());
+    next.mapped->region->Committed(next.pages, next.made);
+    AgentBook::Notify(agent->state.get(),
+                      static_cast<std::uint32_t>(made.region_id));
+  }
+  return absl::OkStatus();
 }
 
-absl::Status AgentSession::CommitRegion(
-    Agent* agent, Mapped* mapped, const std::vector<Region::Captured>& pages,
-    const VersionInfo& info, TimeNs deadline, Reply* reply) {
-  Region* const region = mapped->region.get();
-  const std::shared_ptr<const Manifest> base = region->version();
-  if (pages.empty() && base != nullptr && info.message.empty()) {
-    if (info.ack == Ack::kDurable) {
-      AGENTMEM_RETURN_IF_ERROR(SettleAhead(agent->state.get(), deadline));
-    }
-    reply->value[0] = base->info().number;  // nothing is new
-    return absl::OkStatus();
+// All of them become the agent's, or none.
+absl::Status AgentSession::MakeVersions(const VersionInfo& info,
+                                        std::vector<NextVersion>* versions,
+                                        CommitBlocks* blocks) {
+  for (NextVersion& next : *versions) {
+    AGENTMEM_RETURN_IF_ERROR(MakeVersion(info, &next, blocks));
   }
-  const absl::Status made =
-      MakeVersion(agent, mapped, pages, info, deadline, reply);
-  if (!made.ok()) region->NotCommitted(pages);
-  return made;
+  std::size_t bytes_with_ref = 0;
+  for (NextVersion& next : *versions) {
+    bytes_with_ref += next.bytes.size();
+    next.with_ref = blocks->ack == Ack::kDurable &&
+                    bytes_with_ref <= RefStore::kCommitBytesMax;
+    if (next.with_ref) continue;
+    AGENTMEM_RETURN_IF_ERROR(PutBlock(next.made->key(), next.bytes, blocks));
+  }
+  // Blocks that were spilled are in it as they are.
+  std::vector<Key> spilled;
+  for (const NextVersion& next : *versions) {
+    for (const Region::Captured& captured : next.pages) {
+      if (captured.spilled) spilled.push_back(captured.spill.key);
+    }
+  }
+  if (blocks->ack == Ack::kDurable) {
+    for (const Key& key : spilled) MakeDurable(key, blocks);
+    AGENTMEM_RETURN_IF_ERROR(
+        SettleBlocks(blocks->agent->state.get(), blocks->deadline));
+  } else {
+    blocks->needed.insert(blocks->needed.end(), spilled.begin(), spilled.end());
+  }
+  AGENTMEM_RETURN_IF_ERROR(AwaitBlocks(blocks));
+  AGENTMEM_RETURN_IF_ERROR(Publish(versions, blocks));
+  PutDown(blocks->agent->state.get(), blocks->made);
+  PutDown(blocks->agent->state.get(), spilled);
+  return absl::OkStatus();
 }
 
-absl::Status AgentSession::MakeVersion(
-    Agent* agent, Mapped* mapped, const std::vector<Region::Captured>& pages,
-    VersionInfo info, TimeNs deadline, Reply* reply) {
-  Region* const region = mapped->region.get();
-  AgentState* const state = agent->state.get();
-  const std::shared_ptr<const Manifest> base = region->version();
-  CommitBlocks blocks;
-  blocks.agent = agent;
-  blocks.deadline = deadline;
-  blocks.ack = info.ack;
-  blocks.failure = std::make_shared<CompletionEntry>();
-  for (const Region::Captured& captured : pages) {
+absl::Status AgentSession::MakeVersion(VersionInfo info, NextVersion* next,
+                                       CommitBlocks* blocks) {
+  Region* const region = next->mapped->region.get();
+  blocks->payload.clear();
+  blocks->estimate = 0;
+  for (const Region::Captured& captured : next->pages) {
     const std::size_t bytes = kUnitBytes * std::popcount(captured.changed);
     info.changed_bytes += bytes;
-    if (!captured.spilled) blocks.estimate += bytes;
+    if (!captured.spilled) blocks->estimate += bytes;
   }
   VersionChange change;
-  AGENTMEM_RETURN_IF_ERROR(Capture(mapped, pages, &blocks, &change));
-  const bool durable = info.ack == Ack::kDurable;
+  AGENTMEM_RETURN_IF_ERROR(Capture(next->mapped, next->pages, blocks, &change));
   info.region_id = region->options().id;
   info.region_bytes = region->options().bytes;
   info.wall_time_ns = WallNowNs();
-  if (base != nullptr) {
-    info.parent = base->link();
-    if (base->info().region_id != info.region_id) info.flags |= kVersionFork;
-  }
+  if (next->base != nullptr) info.parent = next->base->link();
   info.number = info.parent.number + 1;
   change.info = std::move(info);
-  change.base = base.get();
-  change.payload = blocks.payload;
+  change.base = next->base.get();
+  change.payload = blocks->payload;
   AGENTMEM_ASSIGN_OR_RETURN(
-      NewVersion version,
-      BuildVersion(change, region->loader(), [&] { return NewKey(agent); }));
-  for (const NewBlock& node : version.nodes) {
-    AGENTMEM_RETURN_IF_ERROR(PutBlock(node.key, node.bytes, &blocks));
-  }
-  const std::string& bytes = version.version.bytes;
-  const Key key = version.version.key;
-  const bool with_ref = durable && bytes.size() <= RefStore::kCommitBytesMax;
-  if (!with_ref) AGENTMEM_RETURN_IF_ERROR(PutBlock(key, bytes, &blocks));
-  if (durable) {
-    // Blocks that were spilled are in it as they are.
-    for (const Region::Captured& captured : pages) {
-      if (captured.spilled) MakeDurable(captured.spill.key, &blocks);
-    }
-    AGENTMEM_RETURN_IF_ERROR(SettleBlocks(state, deadline));
-  }
-  AGENTMEM_RETURN_IF_ERROR(AwaitBlocks(&blocks));
-  AGENTMEM_ASSIGN_OR_RETURN(Manifest manifest, Manifest::Open(bytes, key));
-  const VersionLink link = manifest.link();
-  AGENTMEM_RETURN_IF_ERROR(tenant_->book.Change(
-      state, token_, durable, key,
-      std::span<const char>(bytes.data(), with_ref ? bytes.size() : 0),
-      [&](AgentRecord* record) {
-        for (RegionRecord& known : record->regions) {
-          if (known.id != region->options().id) continue;
-          if (!(known.head == change.info.parent)) {
-            return Aborted("region \"" + known.name + "\" is at version " +
-                           std::to_string(known.head.number) + ", not at " +
-                           std::to_string(change.info.parent.number) +
-                           ": open it again");
-          }
-          known.head = link;
-          if (known.oldest_kept == 0) known.oldest_kept = link.number;
-          return absl::OkStatus();
-        }
-        return NotFound("region \"" + region->options().name +
-                        "\" is not the agent's any more");
+      NewVersion version, BuildVersion(change, region->loader(), [&] {
+        return blocks->made.emplace_back(NewKey(blocks->agent));
       }));
-  if (with_ref) AddStored(link);
-  if (!durable) {
-    for (const Region::Captured& captured : pages) {
-      if (captured.spilled) blocks.keys.push_back(captured.spill.key);
-    }
-    MutexLock lock(&state->mutex);
-    state->unsettled.insert(state->unsettled.end(), blocks.keys.begin(),
-                            blocks.keys.end());
-    SettleSoon();
+  for (const NewBlock& node : version.nodes) {
+    AGENTMEM_RETURN_IF_ERROR(PutBlock(node.key, node.bytes, blocks));
   }
-  reply->value[0] = link.number;
-  reply->value[1] += manifest.info().changed_bytes;
-  reply->value[2] += pages.size();
-  region->Committed(pages, std::make_shared<const Manifest>(manifest));
-  AgentBook::Notify(state, region->options().id);
+  next->bytes = std::move(version.version.bytes);
+  AGENTMEM_ASSIGN_OR_RETURN(Manifest made,
+                            Manifest::Open(next->bytes, version.version.key));
+  next->made = std::make_shared<const Manifest>(std::move(made));
+  return absl::OkStatus();
+}
+
+absl::Status AgentSession::Publish(std::vector<NextVersion>* versions,
+                                   CommitBlocks* blocks) {
+  std::vector<RefBlock> with_ref;
+  for (const NextVersion& next : *versions) {
+    if (!next.with_ref) continue;
+    with_ref.push_back({peer_.tenant_id, next.made->key(), next.bytes});
+  }
+  RecordChange change;
+  change.durable = blocks->ack == Ack::kDurable;
+  change.blocks = with_ref;
+  change.unsettled = blocks->needed;
+  change.edit = [&](AgentRecord* record) -> absl::Status {
+    for (const NextVersion& next : *versions) {
+      const Region::Options& options = next.mapped->region->options();
+      const auto known = std::find_if(
+          record->regions.begin(), record->regions.end(),
+          [&](const RegionRecord& region) { return region.id == options.id; });
+      if (known == record->regions.end()) {
+        return NotFound("region \"" + options.name +
+                        "\" is not the agent's any more");
+      }
+      const VersionLink& parent = next.made->info().parent;
+      if (!(known->head == parent)) {
+        return Aborted("region \"" + known->name + "\" is at version " +
+                       std::to_string(known->head.number) + ", not at " +
+                       std::to_string(parent.number) + ": open it again");
+      }
+      known->head = next.made->link();
+      if (known->oldest_kept == 0) known->oldest_kept = known->head.number;
+    }
+    return absl::OkStatus();
+  };
+  AGENTMEM_RETURN_IF_ERROR(
+      tenant_->book.Change(blocks->agent->state.get(), token_, change));
+  for (const NextVersion& next : *versions) {
+    if (next.with_ref) AddStored(next.made->link());
+  }
   return absl::OkStatus();
 }
 
@@ -423,7 +490,7 @@ absl::Status AgentSession::SettleBlocks(AgentState* state, TimeNs deadline) {
   std::vector<Key> keys;
   {
     MutexLock lock(&state->mutex);
-    keys = state->unsettled;
+    keys.assign(state->unsettled.begin(), state->unsettled.end());
   }
   for (const Key& key : keys) MakeDurable(key, &blocks);
   const bool in_time = port_->PollUntil(
@@ -433,19 +500,28 @@ absl::Status AgentSession::SettleBlocks(AgentState* state, TimeNs deadline) {
   }
   if (!in_time) return DeadlineExceeded("writing down visible versions");
   MutexLock lock(&state->mutex);
-  state->unsettled.erase(
-      state->unsettled.begin(),
-      state->unsettled.begin() + static_cast<std::ptrdiff_t>(keys.size()));
+  for (const Key& key : keys) state->unsettled.erase(key);
   return absl::OkStatus();
 }
 
 absl::Status AgentSession::SettleAhead(AgentState* state, TimeNs deadline) {
-  {
-    MutexLock lock(&state->mutex);
-    if (!state->ahead) return absl::OkStatus();
+  return ChangeSettled(state, deadline,
+                       [&] { return tenant_->book.Persist(state); });
+}
+
+// What another session commits as visible in between is settled, too.
+absl::Status AgentSession::ChangeSettled(
+    AgentState* state, TimeNs deadline,
+    const std::function<absl::Status()>& change) {
+  for (;;) {
+    AGENTMEM_RETURN_IF_ERROR(SettleBlocks(state, deadline));
+    const absl::Status status = change();
+    if (!IsNotSettled(status)) return status;
+    if (clock_->Now() >= deadline) {
+      return DeadlineExceeded("writing down visible versions of agent \"" +
+                              state->name + "\", which makes new ones");
+    }
   }
-  AGENTMEM_RETURN_IF_ERROR(SettleBlocks(state, deadline));
-  return tenant_->book.Persist(state);
 }
 
 }  // namespace agentmem

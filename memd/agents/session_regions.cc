@@ -87,16 +87,18 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
     if (!IsRegionName(name)) {
       return InvalidArgument("a region's name: 1 to 63 letters, digits, . _ -");
     }
-    AGENTMEM_RETURN_IF_ERROR(SettleAhead(state, request.fixed.deadline_ns));
-    AGENTMEM_RETURN_IF_ERROR(tenant_->book.Change(
-        state, token_, true, Key(), {}, [&](AgentRecord* changed) {
-          RegionRecord made;
-          made.name = name;
-          made.id = changed->next_region_id++;
-          made.bytes = bytes;
-          changed->regions.push_back(made);
-          return absl::OkStatus();
-        }));
+    RecordChange change;
+    change.edit = [&](AgentRecord* changed) {
+      RegionRecord made;
+      made.name = name;
+      made.id = changed->next_region_id++;
+      made.bytes = bytes;
+      changed->regions.push_back(made);
+      return absl::OkStatus();
+    };
+    AGENTMEM_RETURN_IF_ERROR(ChangeSettled(
+        state, request.fixed.deadline_ns,
+        [&] { return tenant_->book.Change(state, token_, change); }));
     reply->value[3] = 1;
     record = RecordOf(state, name);
     AGENTMEM_RETURN_IF_ERROR(record.status());
@@ -105,16 +107,16 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
                            std::to_string(record->bytes) + " bytes, not " +
                            std::to_string(bytes));
   }
-  std::shared_ptr<const Manifest> version;
+  HeldVersion held;
   if (record->head.number != 0) {
     AGENTMEM_ASSIGN_OR_RETURN(
-        version, VersionOf(state, name, request.fixed.region_version));
+        held, VersionOf(agent->state, name, request.fixed.region_version));
   } else if (request.fixed.region_version != 0) {
     return NotFound("region \"" + name + "\" has no version yet");
   }
   const bool for_reading = !agent->writes || request.fixed.region_version != 0;
   for (const auto& [handle, open] : regions_) {
-    if (!for_reading && open->state == state &&
+    if (!for_reading && open->state.get() == state &&
         !open->region->options().for_reading &&
         open->region->options().name == name) {
       return FailedPrecondition("region \"" + name +
@@ -127,7 +129,7 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
 
   auto mapped = std::make_unique<Mapped>();
   mapped->agent = request.fixed.handle;
-  mapped->state = state;
+  mapped->state = agent->state;
   mapped->tools.port = port_.get();
   mapped->tools.memory = &tenant_->memory;
   mapped->tools.lone_reads = &tenant_->lone_reads;
@@ -151,13 +153,14 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
   options.bytes = record->bytes;
   options.for_reading = for_reading;
   const int memfd = memory.get();
+  mapped->hold = std::move(held.hold);
   mapped->region = std::make_unique<Region>(options, &mapped->tools,
-                                            std::move(memory), version);
+                                            std::move(memory), held.manifest);
   mapped->region->SetMapper(std::make_unique<ExplicitMapper>(memfd), 0);
   const std::uint32_t handle = ++next_handle_;
   reply->value[0] = handle;
   reply->value[1] = record->bytes;
-  reply->value[2] = version == nullptr ? 0 : version->info().number;
+  reply->value[2] = held.manifest == nullptr ? 0 : held.manifest->info().number;
   reply->value[4] = for_reading;
   regions_[handle] = std::move(mapped);
   return absl::OkStatus();
@@ -187,7 +190,7 @@ absl::Status AgentSession::CloseRegion(std::uint32_t handle) {
   AGENTMEM_ASSIGN_OR_RETURN(Mapped * mapped, FindRegion(handle));
   // What was spilled ends with its writer.
   mapped->region->Abandon();
-  DropDeadBlocks(mapped->region.get());
+  DropDeadBlocks(mapped);
   regions_.erase(handle);
   return absl::OkStatus();
 }

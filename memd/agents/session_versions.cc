@@ -14,9 +14,13 @@ absl::Status Enough() { return Aborted("enough"); }
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const Manifest>> AgentSession::VersionOf(
-    AgentState* state, const std::string& region, std::uint64_t number) {
-  AGENTMEM_ASSIGN_OR_RETURN(const RegionRecord record, RecordOf(state, region));
+// It stays for as long as it is held, whatever retention says.
+absl::StatusOr<AgentSession::HeldVersion> AgentSession::VersionOf(
+    const std::shared_ptr<AgentState>& state, const std::string& region,
+    std::uint64_t number) {
+  const VersionHold walked_over(state, region);
+  AGENTMEM_ASSIGN_OR_RETURN(const RegionRecord record,
+                            RecordOf(state.get(), region));
   const auto none = [&] {
     return NotFound("region \"" + region + "\" of agent \"" + state->name +
                     "\" has no version " + std::to_string(number) +
@@ -28,30 +32,35 @@ absl::StatusOr<std::shared_ptr<const Manifest>> AgentSession::VersionOf(
   if (record.head.number == 0) return none();
   if (number == 0) number = record.head.number;
   if (number > record.head.number || number < record.oldest_kept) return none();
-  std::shared_ptr<const Manifest> found;
+  HeldVersion found;
   const absl::Status walked = ForEachVersion(
       record.head, record.oldest_kept, nodes_.get(), [&](const Manifest& at) {
         if (at.info().number != number) return absl::OkStatus();
-        found = std::make_shared<const Manifest>(at);
+        found.manifest = std::make_shared<const Manifest>(at);
         return Enough();
       });
-  if (found != nullptr) return found;
-  AGENTMEM_RETURN_IF_ERROR(walked);
-  return none();
+  if (found.manifest == nullptr) {
+    AGENTMEM_RETURN_IF_ERROR(walked);
+    return none();
+  }
+  found.hold = std::make_unique<VersionHold>(state, found.manifest->link());
+  return found;
 }
 
 absl::Status AgentSession::History(const Request& request, Reply* reply) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
                             tenant_->book.Find(request.fixed.agent));
-  AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const Manifest> first,
-                            VersionOf(state.get(), request.fixed.region,
-                                      request.fixed.region_version));
+  const VersionHold walked_over(state, request.fixed.region);
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const HeldVersion first,
+      VersionOf(state, request.fixed.region, request.fixed.region_version));
   AGENTMEM_ASSIGN_OR_RETURN(const RegionRecord record,
                             RecordOf(state.get(), request.fixed.region));
   FieldWriter fields;
   std::uint64_t left = request.fixed.arg[0];
   const absl::Status walked = ForEachVersion(
-      first->link(), record.oldest_kept, nodes_.get(), [&](const Manifest& at) {
+      first.manifest->link(), record.oldest_kept, nodes_.get(),
+      [&](const Manifest& at) {
         const VersionInfo& info = at.info();
         FieldWriter labels;
         for (const auto& [key, value] : info.labels) {
@@ -90,28 +99,28 @@ absl::Status AgentSession::DiffVersions(const Request& request, Reply* reply) {
                             tenant_->book.Find(request.fixed.agent));
   const std::string region = request.fixed.region;
   // From 0: from nothing.
-  std::shared_ptr<const Manifest> from;
+  HeldVersion from;
   if (request.fixed.arg[0] != 0) {
-    AGENTMEM_ASSIGN_OR_RETURN(
-        from, VersionOf(state.get(), region, request.fixed.arg[0]));
+    AGENTMEM_ASSIGN_OR_RETURN(from,
+                              VersionOf(state, region, request.fixed.arg[0]));
   }
-  AGENTMEM_ASSIGN_OR_RETURN(
-      const std::shared_ptr<const Manifest> to,
-      VersionOf(state.get(), region, request.fixed.arg[1]));
+  AGENTMEM_ASSIGN_OR_RETURN(const HeldVersion to,
+                            VersionOf(state, region, request.fixed.arg[1]));
   NodeLoader loader(nodes_.get());
   FieldWriter fields;
-  const absl::Status walked = Diff(
-      {from.get(), &loader}, {to.get(), &loader}, [&](const ByteRange& range) {
-        if (range.offset + range.bytes <= request.fixed.offset) {
-          return absl::OkStatus();
-        }
-        if (fields.bytes().size() + sizeof(RangeEntry) + 4 > kTailBytes) {
-          reply->value[0] = 1;
-          return Enough();
-        }
-        fields.AddStruct(RangeEntry{range.offset, range.bytes});
-        return absl::OkStatus();
-      });
+  const absl::Status walked =
+      Diff({from.manifest.get(), &loader}, {to.manifest.get(), &loader},
+           [&](const ByteRange& range) {
+             if (range.offset + range.bytes <= request.fixed.offset) {
+               return absl::OkStatus();
+             }
+             if (fields.bytes().size() + sizeof(RangeEntry) + 4 > kTailBytes) {
+               reply->value[0] = 1;
+               return Enough();
+             }
+             fields.AddStruct(RangeEntry{range.offset, range.bytes});
+             return absl::OkStatus();
+           });
   if (reply->value[0] == 0) AGENTMEM_RETURN_IF_ERROR(walked);
   reply->tail = fields.bytes();
   return absl::OkStatus();
@@ -127,9 +136,10 @@ absl::Status AgentSession::Refresh(const Request& request, Reply* reply) {
         "writer makes of it");
   }
   AGENTMEM_ASSIGN_OR_RETURN(Agent * agent, FindAgent(mapped->agent));
-  AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const Manifest> to,
-                            VersionOf(agent->state.get(), region.options().name,
+  AGENTMEM_ASSIGN_OR_RETURN(HeldVersion held,
+                            VersionOf(agent->state, region.options().name,
                                       request.fixed.region_version));
+  const std::shared_ptr<const Manifest> to = held.manifest;
   const std::shared_ptr<const Manifest> from = region.version();
   FieldWriter fields;
   std::vector<RangeEntry> changed;
@@ -145,6 +155,7 @@ absl::Status AgentSession::Refresh(const Request& request, Reply* reply) {
              return absl::OkStatus();
            }));
   region.MoveTo(to, changed);
+  mapped->hold = std::move(held.hold);
   reply->value[0] = to->info().number;
   reply->tail = fields.bytes();
   return absl::OkStatus();
@@ -165,62 +176,68 @@ absl::Status AgentSession::Revert(const Request& request, Reply* reply) {
     MutexLock lock(&state->mutex);
     agent.lineage = state->record.lineage;
   }
-  const absl::Status reverted = RevertTo(&agent, request, reply);
+  CommitBlocks blocks =
+      NewBlocks(&agent, Ack::kDurable, request.fixed.deadline_ns);
+  const absl::Status reverted = RevertTo(&blocks, request, reply);
+  if (reverted.ok()) {
+    PutDown(state, blocks.made);
+  } else {
+    GiveUp(&blocks, reverted);
+  }
   tenant_->book.Release(state, token_);
   return reverted;
 }
 
-absl::Status AgentSession::RevertTo(Agent* agent, const Request& request,
-                                    Reply* reply) {
-  AgentState* const state = agent->state.get();
+absl::Status AgentSession::RevertTo(CommitBlocks* blocks,
+                                    const Request& request, Reply* reply) {
+  const std::shared_ptr<AgentState>& state = blocks->agent->state;
   const std::string region = request.fixed.region;
-  AGENTMEM_RETURN_IF_ERROR(SettleAhead(state, request.fixed.deadline_ns));
+  AGENTMEM_RETURN_IF_ERROR(SettleAhead(state.get(), blocks->deadline));
   AGENTMEM_ASSIGN_OR_RETURN(
-      const std::shared_ptr<const Manifest> old,
+      const HeldVersion old,
       VersionOf(state, region, request.fixed.region_version));
-  AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<const Manifest> head,
+  AGENTMEM_ASSIGN_OR_RETURN(const HeldVersion head,
                             VersionOf(state, region, 0));
   VersionChange change;
-  change.info = head->info();
-  change.info.parent = head->link();
-  change.info.number = head->info().number + 1;
+  change.info = head.manifest->info();
+  change.info.parent = head.manifest->link();
+  change.info.number = head.manifest->info().number + 1;
   change.info.flags = kVersionRevert;
-  change.info.related_number = old->info().number;
+  change.info.related_number = old.manifest->info().number;
   change.info.wall_time_ns = WallNowNs();
   change.info.ack = Ack::kDurable;
   change.info.changed_bytes = 0;
   change.info.message =
-      "revert to version " + std::to_string(old->info().number);
+      "revert to version " + std::to_string(change.info.related_number);
   change.info.labels.clear();
-  change.base = old.get();
+  change.base = old.manifest.get();
   NodeLoader loader(nodes_.get());
   AGENTMEM_ASSIGN_OR_RETURN(
-      const NewVersion version,
-      BuildVersion(change, &loader, [&] { return NewKey(agent); }));
-  CommitBlocks blocks;
-  blocks.agent = agent;
-  blocks.ack = Ack::kDurable;
-  blocks.deadline = request.fixed.deadline_ns;
-  blocks.failure = std::make_shared<CompletionEntry>();
+      const NewVersion version, BuildVersion(change, &loader, [&] {
+        return blocks->made.emplace_back(NewKey(blocks->agent));
+      }));
   for (const NewBlock& node : version.nodes) {
-    AGENTMEM_RETURN_IF_ERROR(PutBlock(node.key, node.bytes, &blocks));
+    AGENTMEM_RETURN_IF_ERROR(PutBlock(node.key, node.bytes, blocks));
   }
-  AGENTMEM_RETURN_IF_ERROR(AwaitBlocks(&blocks));
+  AGENTMEM_RETURN_IF_ERROR(AwaitBlocks(blocks));
   const std::string& bytes = version.version.bytes;
   AGENTMEM_ASSIGN_OR_RETURN(const Manifest made,
                             Manifest::Open(bytes, version.version.key));
+  const RefBlock with_ref = {peer_.tenant_id, version.version.key, bytes};
+  RecordChange published;
+  published.blocks = {&with_ref, 1};
+  published.edit = [&](AgentRecord* record) {
+    for (RegionRecord& known : record->regions) {
+      if (known.name == region) known.head = made.link();
+    }
+    return absl::OkStatus();
+  };
   AGENTMEM_RETURN_IF_ERROR(
-      tenant_->book.Change(state, token_, true, version.version.key, bytes,
-                           [&](AgentRecord* record) {
-                             for (RegionRecord& known : record->regions) {
-                               if (known.name == region)
-                                 known.head = made.link();
-                             }
-                             return absl::OkStatus();
-                           }));
+      tenant_->book.Change(state.get(), token_, published));
   AddStored(made.link());
   reply->value[0] = made.info().number;
-  AgentBook::Notify(state, static_cast<std::uint32_t>(made.info().region_id));
+  AgentBook::Notify(state.get(),
+                    static_cast<std::uint32_t>(made.info().region_id));
   return absl::OkStatus();
 }
 

@@ -343,5 +343,76 @@ TEST(RegionsTest, AnExplicitRegionIsReadAndWrittenWithoutFaults) {
   EXPECT_TRUE(IsFilled(mapped->data() + 1000, kMiB, 4));
 }
 
+// Asks memd until `done` is true of what it says of its tenant.
+bool Becomes(const MemdProcess& memd,
+             const std::function<bool(const nlohmann::json&)>& done) {
+  for (int i = 0; i < 1000; ++i) {
+    if (done(memd.Memctl("status")["tiers"])) return true;
+  }
+  return false;
+}
+
+std::uint64_t StoredBlocks(const nlohmann::json& tiers) {
+  for (const auto& tier : tiers) {
+    if (tier["tier"] == "store") return tier["blocks"];
+  }
+  return ~0ULL;
+}
+
+TEST(RegionsTest, WhatNoVersionNeedsAnyMoreLeavesTheStore) {
+  MemdProcess memd("64MiB", "collect_ms = 10\n");
+  Client client = ConnectTo(memd);
+  auto agent = client.Agents().Open("a", {.write = true, .create = true});
+  ASSERT_TRUE(agent) << agent.status().message();
+  constexpr std::uint64_t kBytes = 16 * 65536;
+  auto region = agent->OpenRegion("heap", {.bytes = kBytes});
+  ASSERT_TRUE(region) << region.status().message();
+  const auto commit = [&](std::uint64_t seed) {
+    Fill(region->data(), kBytes, seed);
+    auto version = region->Commit();
+    ASSERT_TRUE(version) << version.status().message();
+  };
+  commit(1);
+  // Who reads a version keeps it.
+  Client reading = ConnectTo(memd, "reader");
+  auto reader = reading.Agents().Open("a");
+  auto first = reader->OpenRegion("heap", {.version = 1});
+  ASSERT_TRUE(first) << first.status().message();
+  ASSERT_TRUE(client.Agents().RetainLast("a", 2));
+  for (std::uint64_t seed = 2; seed <= 20; ++seed) commit(seed);
+  // 16 pages, a version and a node, of three versions.
+  EXPECT_TRUE(Becomes(memd,
+                      [](const nlohmann::json& tiers) {
+                        return StoredBlocks(tiers) <= 3 * 18;
+                      }))
+      << memd.Memctl("status") << memd.Log();
+  EXPECT_TRUE(IsFilled(first->data(), kBytes, 1));
+  EXPECT_EQ(reader->OpenRegion("heap", {.version = 18}).status().code(),
+            Code::kNotFound);
+  ASSERT_TRUE(client.Agents().Fork("a", "b"));
+  commit(21);
+  { const auto closed = {std::move(*region), std::move(*first)}; }
+  { const auto closed = {std::move(*agent), std::move(*reader)}; }
+  Status deleted = client.Agents().Delete("a");
+  ASSERT_TRUE(deleted) << deleted.message();
+  EXPECT_TRUE(Becomes(
+      memd,
+      [](const nlohmann::json& tiers) { return StoredBlocks(tiers) <= 18; }))
+      << memd.Memctl("status") << memd.Log();
+  auto fork = client.Agents().Open("b");
+  ASSERT_TRUE(fork) << fork.status().message();
+  auto heap = fork->OpenRegion("heap");
+  ASSERT_TRUE(heap) << heap.status().message();
+  EXPECT_TRUE(IsFilled(heap->data(), kBytes, 20));
+  { const auto closed = std::move(*heap); }
+  { const auto closed = std::move(*fork); }
+  deleted = client.Agents().Delete("b");
+  ASSERT_TRUE(deleted) << deleted.message();
+  EXPECT_TRUE(Becomes(
+      memd,
+      [](const nlohmann::json& tiers) { return StoredBlocks(tiers) == 0; }))
+      << memd.Memctl("status") << memd.Log();
+}
+
 }  // namespace
 }  // namespace agentmem

@@ -34,7 +34,6 @@ AgentRecord Sample() {
   heap.working_set = Key::FromWords(3, 4);
   heap.working_set_bytes = 512;
   record.regions = {scratch, heap};
-  record.fork_pins = {{99, 11, {41, Key::FromWords(5, 6), 2000}}};
   return record;
 }
 
@@ -107,8 +106,6 @@ TEST(AgentRecord, TheLargestNumberOfRegionsFitsInARef) {
   EXPECT_EQ(*DecodeAgentRecord("r", *value), record);
   EXPECT_EQ(kAgentRecordBytesMax, RefStore::kValueBytesMax);
 
-  record.fork_pins.assign(kForkPinsMax, record.fork_pins[0]);
-  EXPECT_EQ(EncodeStatus(record).code(), absl::StatusCode::kResourceExhausted);
   record.regions.push_back(region);
   EXPECT_EQ(EncodeStatus(record).code(), absl::StatusCode::kInvalidArgument);
 }
@@ -147,9 +144,6 @@ TEST(AgentRecord, WhatIsOutOfRangeIsRefusedByName) {
   record = Sample();
   record.labels = {{"a", ""}, {"a", "b"}};
   refused(record, "two labels");
-  record = Sample();
-  record.fork_pins[0].version = {};
-  refused(record, "fork pin");
 }
 
 }  // namespace

@@ -1,0 +1,160 @@
+#include "memd/agents/collection_thread.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "memd/agents/collector.h"
+
+namespace agentmem {
+namespace {
+
+// Reads by itself what is not in DRAM, so that nothing leaves DRAM for it.
+class QuietNodes final : public NodeSource {
+ public:
+  QuietNodes(BlockPort* port, BlockStore* store, TenantId tenant,
+             const Clock* clock)
+      : port_(port), through_port_(port, clock), alone_(store, tenant) {}
+
+  absl::StatusOr<std::string> Read(const Key& key,
+                                   std::uint32_t bytes) override {
+    std::string copy;
+    if (!port_->IsResident(key) &&
+        alone_.Read(key, bytes,
+                    [&](const char* data) { copy.assign(data, bytes); })) {
+      return copy;
+    }
+    return through_port_.Read(key, bytes);
+  }
+
+ private:
+  BlockPort* const port_;
+  PortNodes through_port_;
+  LoneReads alone_;
+};
+
+class PortBlocks final : public CollectedBlocks {
+ public:
+  PortBlocks(BlockPort* port, BlockStore* store, TenantId tenant,
+             const Clock* clock)
+      : port_(port),
+        store_(store),
+        tenant_(tenant),
+        clock_(clock),
+        nodes_(port, store, tenant, clock) {}
+
+  absl::Status List(std::uint64_t lineage,
+                    const std::function<void(const Key&)>& visit) override {
+    return store_->ScanPrefix(
+        tenant_, lineage, [&](const StoredBlock& block) { visit(block.key); });
+  }
+
+  std::size_t Drop(std::span<const Key> keys) override {
+    struct Answers {
+      std::size_t count = 0;
+      std::size_t dropped = 0;
+    };
+    const auto answers = std::make_shared<Answers>();
+    for (const Key& key : keys) {
+      port_->Ask(Op::kDrop, key, kNoDeadline,
+                 [answers](const CompletionEntry& answer) {
+                   ++answers->count;
+                   answers->dropped += answer.code == Code::kOk;
+                 });
+    }
+    port_->PollUntil([&] { return answers->count == keys.size(); },
+                     clock_->Now() + kDropNs, *clock_);
+    return keys.size() - answers->dropped;
+  }
+
+  NodeSource* nodes() override { return &nodes_; }
+
+ private:
+  static constexpr DurationNs kDropNs = 10 * kSecondNs;
+
+  BlockPort* const port_;
+  BlockStore* const store_;
+  const TenantId tenant_;
+  const Clock* const clock_;
+  QuietNodes nodes_;
+};
+
+}  // namespace
+
+CollectionThread::CollectionThread(TenantAgents* tenant, PortSource* ports,
+                                   BlockStore* store, const Clock* clock,
+                                   DurationNs every)
+    : tenant_(tenant),
+      ports_(ports),
+      store_(store),
+      clock_(clock),
+      every_(every),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      thread_([this] { Run(); }) {}
+
+CollectionThread::~CollectionThread() {
+  Stop();
+  thread_.join();
+}
+
+void CollectionThread::Stop() {
+  stopping_.store(true);
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t put = ::write(wake_.get(), &one, sizeof(one));
+}
+
+void CollectionThread::Run() {
+  // (A thread's own, on Linux.)
+  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);
+  TimeNs next = clock_->Now() + every_;
+  while (!stopping_.load()) {
+    const DurationNs left =
+        std::clamp<DurationNs>(next - clock_->Now(), 0, 3600 * kSecondNs);
+    if (left != 0) {
+      pollfd waited = {wake_.get(), POLLIN, 0};
+      ::poll(&waited, 1,
+             static_cast<int>((left + kMillisecondNs - 1) / kMillisecondNs));
+      continue;
+    }
+    if (by_age_ || tenant_->book.HasGarbage()) {
+      const absl::Status status = Round();
+      if (!status.ok() && !stopping_.load()) {
+        LogWarning("tenant " + tenant_->name +
+                   ": collecting blocks that no version needs: " +
+                   StatusMessage(status));
+      }
+    }
+    next = clock_->Now() + every_;
+  }
+  ended_.store(true);
+}
+
+absl::Status CollectionThread::Round() {
+  AGENTMEM_ASSIGN_OR_RETURN(
+      PortHandle handle,
+      ports_->OpenPort(tenant_->name, "memd: collection", 0));
+  BlockPort port(std::move(handle));
+  PortBlocks blocks(&port, store_, tenant_->id, clock_);
+  Collector collector(&tenant_->book, &blocks,
+                      [this] { return !stopping_.load(); });
+  AGENTMEM_ASSIGN_OR_RETURN(const Collected done, collector.Run(WallNowNs()));
+  by_age_ = done.by_age;
+  if (done.dropped != 0) {
+    LogInfo("tenant " + tenant_->name + ": dropped " +
+            std::to_string(done.dropped) + " of " +
+            std::to_string(done.listed) +
+            " blocks: no version needs them any more");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace agentmem

@@ -1,0 +1,92 @@
+// A RefStore in a map, with the rules of the interface.
+#ifndef AGENTMEM_TESTS_UNIT_MEMD_AGENTS_FAKE_REFS_H_
+#define AGENTMEM_TESTS_UNIT_MEMD_AGENTS_FAKE_REFS_H_
+
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/status.h"
+#include "memd/store/ref_store.h"
+
+namespace agentmem {
+
+class FakeRefs final : public RefStore {
+ public:
+  // Called for each block of a Commit that succeeds.
+  std::function<void(const RefBlock&)> on_block;
+  // The next so many changes fail with UNAVAILABLE, and are not made.
+  int failures = 0;
+
+  absl::StatusOr<Ref> Get(const std::string& name) override {
+    AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, Read(name));
+    if (ref.version == 0) return NotFound(name);
+    return ref;
+  }
+
+  absl::StatusOr<Ref> Read(const std::string& name) override {
+    MutexLock lock(&mutex_);
+    return refs_[name];
+  }
+
+  absl::StatusOr<Fence> AcquireFence(const std::string& name) override {
+    MutexLock lock(&mutex_);
+    Ref& ref = refs_[name];
+    ref.fence = Fence(ref.fence.value() + 1);
+    return ref.fence;
+  }
+
+  absl::StatusOr<std::uint64_t> CompareAndSwap(
+      const std::string& name, std::uint64_t expected_version, Fence fence,
+      const std::string& value) override {
+    const RefChange change = {name, expected_version, fence, value, false};
+    AGENTMEM_RETURN_IF_ERROR(Commit({&change, 1}, {}));
+    return expected_version + 1;
+  }
+
+  absl::Status Commit(std::span<const RefChange> changes,
+                      std::span<const RefBlock> blocks) override {
+    MutexLock lock(&mutex_);
+    if (failures > 0) {
+      --failures;
+      return Unavailable("as it was told");
+    }
+    for (const RefChange& change : changes) {
+      const Ref& ref = refs_[change.name];
+      if (ref.version != change.expected_version ||
+          !(ref.fence == change.fence)) {
+        return Aborted(change.name);
+      }
+    }
+    for (const RefChange& change : changes) {
+      Ref& ref = refs_[change.name];
+      ref.value = change.value;
+      ref.version = change.remove ? 0 : ref.version + 1;
+    }
+    if (on_block) {
+      for (const RefBlock& block : blocks) on_block(block);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<std::string>> List(
+      const std::string& prefix) override {
+    MutexLock lock(&mutex_);
+    std::vector<std::string> names;
+    for (const auto& [name, ref] : refs_) {
+      if (ref.version != 0 && name.starts_with(prefix)) names.push_back(name);
+    }
+    return names;
+  }
+
+ private:
+  Mutex mutex_;
+  std::map<std::string, Ref> refs_ AGENTMEM_GUARDED_BY(mutex_);
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_TESTS_UNIT_MEMD_AGENTS_FAKE_REFS_H_
