@@ -81,6 +81,8 @@ int main(int argc, char** argv) {
   app.add_option("--memd", options.memd, "the daemon's program");
   app.add_flag("--quick", options.quick,
                "small sets, in seconds: does it run? The numbers mean little");
+  app.add_option("--only", options.only,
+                 "of suite `region`: only groups of cases whose name has this");
   CLI11_PARSE(app, argc, argv);
   if (name.empty()) {
     PrintSuites();

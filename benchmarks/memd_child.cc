@@ -49,8 +49,11 @@ absl::Status MemdChild::Configure(const MemdOptions& options) const {
   std::ofstream file(path);
   file << "state_directory = \"" << state_directory() << "\"\n"
        << "socket = \"" << socket_path() << "\"\n"
-       << "admin_socket = \"" << directory_ << "/admin.sock\"\n"
-       << "[[tenant]]\n"
+       << "admin_socket = \"" << directory_ << "/admin.sock\"\n";
+  if (options.collect_ms != 0) {
+    file << "collect_ms = " << options.collect_ms << "\n";
+  }
+  file << "[[tenant]]\n"
        << "dram = " << options.dram_bytes << "\n";
   if (options.slots != 0) file << "slots = " << options.slots << "\n";
   if (options.grant_quota_bytes != 0) {

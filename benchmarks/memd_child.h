@@ -24,6 +24,7 @@ struct MemdOptions {
   std::uint64_t dram_bytes = 0;
   std::uint64_t slots = 0;
   std::uint64_t grant_quota_bytes = 0;  // 0: memd's default
+  std::uint64_t collect_ms = 0;         // 0: memd's default
 };
 
 class MemdChild {

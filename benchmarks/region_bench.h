@@ -43,8 +43,10 @@ struct OpenMemory {
 
 class RegionBench {
  public:
-  RegionBench(const RegionScale& scale, MemdChild* memd, SuiteResult* result)
-      : scale_(scale), memd_(memd), result_(result) {}
+  // `daemon`: how others of it are started.
+  RegionBench(const RegionScale& scale, const MemdOptions& daemon,
+              MemdChild* memd, SuiteResult* result)
+      : scale_(scale), daemon_(daemon), memd_(memd), result_(result) {}
 
   // Regions that later cases read: filled and committed.
   absl::Status SetUp();
@@ -60,7 +62,8 @@ class RegionBench {
   absl::Status AddIdleAgents();
 
  private:
-  absl::StatusOr<Client> Connect() const;
+  static absl::StatusOr<Client> ConnectTo(const MemdChild& memd);
+  absl::StatusOr<Client> Connect() const { return ConnectTo(*memd_); }
   static absl::StatusOr<OpenMemory> Open(Client* client,
                                          const std::string& name,
                                          std::uint64_t bytes, bool write);
@@ -70,6 +73,8 @@ class RegionBench {
                           Samples* samples);
   // All of agent `name` is in the store alone, and not in the page cache.
   absl::Status Hibernate(Client* client, const std::string& name) const;
+  absl::StatusOr<std::uint64_t> BytesOfAppends(std::uint64_t kept) const;
+  absl::Status AddForkBytes();
   absl::StatusOr<double> CommitOnePage(Client* client, const std::string& name,
                                        std::uint64_t bytes, Samples* samples);
   // A case without single operations.
@@ -79,6 +84,7 @@ class RegionBench {
   CaseResult* Add(const std::string& name, Samples* samples);
 
   const RegionScale scale_;
+  const MemdOptions daemon_;
   MemdChild* const memd_;
   SuiteResult* const result_;
   const Stopwatch stopwatch_;
@@ -92,8 +98,6 @@ inline absl::Status ToAbsl(const Status& status) {
 
 // Words that differ from page to page and say nothing to a compressor.
 void FillWords(std::byte* bytes, std::uint64_t count, std::uint64_t seed);
-// What the files under `directory` take on the disk.
-std::uint64_t DiskBytes(const std::string& directory);
 // The process's share of the memory it has mapped ("self" for this one).
 std::uint64_t PssBytes(const std::string& process);
 

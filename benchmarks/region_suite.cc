@@ -34,20 +34,6 @@ void FillWords(std::byte* bytes, std::uint64_t count, std::uint64_t seed) {
   }
 }
 
-std::uint64_t DiskBytes(const std::string& directory) {
-  std::uint64_t bytes = 0;
-  std::error_code error;
-  for (std::filesystem::recursive_directory_iterator entry(directory, error),
-       end;
-       entry != end; entry.increment(error)) {
-    struct stat file = {};
-    if (::lstat(entry->path().c_str(), &file) == 0 && S_ISREG(file.st_mode)) {
-      bytes += static_cast<std::uint64_t>(file.st_blocks) * 512;
-    }
-  }
-  return bytes;
-}
-
 std::uint64_t PssBytes(const std::string& process) {
   std::ifstream file("/proc/" + process + "/smaps_rollup");
   std::string line;
@@ -75,9 +61,9 @@ CaseResult* RegionBench::Add(const std::string& name, Samples* samples) {
   return row;
 }
 
-absl::StatusOr<Client> RegionBench::Connect() const {
+absl::StatusOr<Client> RegionBench::ConnectTo(const MemdChild& memd) {
   ConnectOptions options;
-  options.socket_path = memd_->socket_path();
+  options.socket_path = memd.socket_path();
   options.name = "agentmem_bench";
   auto client = Client::Connect(options);
   if (!client) return ToAbsl(client.status());
@@ -129,6 +115,29 @@ absl::Status RegionBench::Hibernate(Client* client,
   return absl::OkStatus();
 }
 
+namespace {
+
+struct Group {
+  const char* name;
+  bool reads;  // what SetUp wrote
+  absl::Status (RegionBench::*add)();
+};
+
+constexpr Group kGroups[] = {
+    {"fault", true, &RegionBench::AddFaults},
+    {"resume_first_page", true, &RegionBench::AddResumes},
+    {"resume_all", true, &RegionBench::AddResumeAll},
+    {"commit", true, &RegionBench::AddCommits},
+    {"append", false, &RegionBench::AddAppends},
+    {"fork", true, &RegionBench::AddForks},
+    {"write_barrier", false, &RegionBench::AddWriteBarrier},
+    {"watch", false, &RegionBench::AddWatch},
+    {"paging", false, &RegionBench::AddPaging},
+    {"idle_agents", false, &RegionBench::AddIdleAgents},
+};
+
+}  // namespace
+
 absl::StatusOr<SuiteResult> RunRegionSuite(const SuiteOptions& options) {
   SuiteResult result;
   result.suite = "region";
@@ -139,18 +148,19 @@ absl::StatusOr<SuiteResult> RunRegionSuite(const SuiteOptions& options) {
   daemon.dram_bytes = scale.dram;
   AGENTMEM_ASSIGN_OR_RETURN(const std::unique_ptr<MemdChild> memd,
                             MemdChild::Start(daemon));
-  RegionBench bench(scale, memd.get(), &result);
-  AGENTMEM_RETURN_IF_ERROR(bench.SetUp());
-  AGENTMEM_RETURN_IF_ERROR(bench.AddFaults());
-  AGENTMEM_RETURN_IF_ERROR(bench.AddResumes());
-  AGENTMEM_RETURN_IF_ERROR(bench.AddResumeAll());
-  AGENTMEM_RETURN_IF_ERROR(bench.AddCommits());
-  AGENTMEM_RETURN_IF_ERROR(bench.AddAppends());
-  AGENTMEM_RETURN_IF_ERROR(bench.AddForks());
-  AGENTMEM_RETURN_IF_ERROR(bench.AddWriteBarrier());
-  AGENTMEM_RETURN_IF_ERROR(bench.AddWatch());
-  AGENTMEM_RETURN_IF_ERROR(bench.AddPaging());
-  AGENTMEM_RETURN_IF_ERROR(bench.AddIdleAgents());
+  RegionBench bench(scale, daemon, memd.get(), &result);
+  bool set_up = false;
+  for (const Group& group : kGroups) {
+    if (std::string_view(group.name).find(options.only) ==
+        std::string_view::npos) {
+      continue;
+    }
+    if (group.reads && !set_up) {
+      AGENTMEM_RETURN_IF_ERROR(bench.SetUp());
+      set_up = true;
+    }
+    AGENTMEM_RETURN_IF_ERROR((bench.*group.add)());
+  }
   return result;
 }
 

@@ -95,33 +95,8 @@ absl::Status RegionBench::AddCommits() {
   return absl::OkStatus();
 }
 
-// A log that grows by 2 KiB with each version.
-absl::Status RegionBench::AddAppends() {
-  constexpr std::uint64_t kAppend = 2 << 10;
-  constexpr std::uint64_t kAppends = 200;
-  AGENTMEM_ASSIGN_OR_RETURN(Client client, Connect());
-  AGENTMEM_ASSIGN_OR_RETURN(OpenMemory memory,
-                            Open(&client, "log", kMiB, true));
-  const std::uint64_t before = DiskBytes(memd_->state_directory());
-  for (std::uint64_t i = 0; i < kAppends; ++i) {
-    FillWords(memory.region.data() + i * kAppend, kAppend, i);
-    const auto version = memory.region.Commit();
-    if (!version) return ToAbsl(version.status());
-  }
-  const std::uint64_t after = DiskBytes(memd_->state_directory());
-  CaseResult* const row =
-      Add("append_200x2k",
-          static_cast<double>(after > before ? after - before : 0), "bytes");
-  row->baseline = "the final state";
-  row->baseline_value = static_cast<double>(kAppends * kAppend);
-  result_->notes.push_back(
-      "append_200x2k: what the files of the store grew by; at most 4 x");
-  return absl::OkStatus();
-}
-
 absl::Status RegionBench::AddForks() {
   AGENTMEM_ASSIGN_OR_RETURN(Client client, Connect());
-  const std::uint64_t before = DiskBytes(memd_->state_directory());
   Samples samples;
   for (int i = 0; i < scale_.resumes; ++i) {
     const std::string name = "fork-" + std::to_string(i);
@@ -130,13 +105,9 @@ absl::Status RegionBench::AddForks() {
     samples.Add(static_cast<double>(MonotonicNowNs() - start));
     if (!forked) return ToAbsl(forked);
   }
-  const std::uint64_t after = DiskBytes(memd_->state_directory());
   Add("fork/" + std::to_string(scale_.whole), &samples);
-  Add("fork_bytes",
-      static_cast<double>(after > before ? after - before : 0) / scale_.resumes,
-      "bytes");
-  result_->notes.push_back("fork: at most 1 ms and under 4 KiB new");
-  return absl::OkStatus();
+  result_->notes.push_back("fork: at most 1 ms");
+  return AddForkBytes();
 }
 
 // Random words written where all is dirty already: the steady state.

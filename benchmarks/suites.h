@@ -17,6 +17,7 @@ namespace agentmem::bench {
 struct SuiteOptions {
   std::string memd;  // the program
   bool quick = false;
+  std::string only;  // suite `region`: the groups whose names contain this
 };
 
 // Blocks in DRAM: hits, lookups, prefix matches.
