@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -33,6 +34,7 @@ struct RegionScale {
   int samples;          // of what is fast
   int resumes;
   int agents;  // hibernated ones
+  int storm;   // of them, woken at once
 };
 
 // An agent that is open, with its one region.
@@ -60,6 +62,7 @@ class RegionBench {
   absl::Status AddWatch();
   absl::Status AddPaging();
   absl::Status AddIdleAgents();
+  absl::Status AddWakeStorm();
 
  private:
   static absl::StatusOr<Client> ConnectTo(const MemdChild& memd);
@@ -73,8 +76,13 @@ class RegionBench {
                           Samples* samples);
   // All of agent `name` is in the store alone, and not in the page cache.
   absl::Status Hibernate(Client* client, const std::string& name) const;
-  absl::StatusOr<std::uint64_t> BytesOfAppends(std::uint64_t kept) const;
+  static absl::Status Append(const MemdChild& memd, std::uint64_t kept);
+  static absl::Status CheckAppends(const MemdChild& memd, std::uint64_t kept);
   absl::Status AddForkBytes();
+  absl::Status AddWorkingSet(double whole_ns);
+  absl::Status MakeAgents(Client* client, int count);
+  static absl::StatusOr<double> Wake(Client* client, int agent);
+  absl::StatusOr<std::vector<double>> WakeTogether(int from, int count) const;
   absl::StatusOr<double> CommitOnePage(Client* client, const std::string& name,
                                        std::uint64_t bytes, Samples* samples);
   // A case without single operations.
@@ -88,6 +96,7 @@ class RegionBench {
   MemdChild* const memd_;
   SuiteResult* const result_;
   const Stopwatch stopwatch_;
+  int agents_made_ = 0;
 };
 
 inline absl::Status ToAbsl(const Status& status) {

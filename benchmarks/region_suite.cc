@@ -18,10 +18,10 @@ constexpr std::uint64_t kFillBytes = 128 * kMiB;  // between two commits
 
 RegionScale ScaleOf(const SuiteOptions& options) {
   if (options.quick) {
-    return {128 * kMiB, 8 * kMiB, 64 * kMiB, 64 * kMiB, 1000, 50, 10, 200};
+    return {128 * kMiB, 8 * kMiB, 64 * kMiB, 64 * kMiB, 1000, 50, 10, 200, 100};
   }
-  return {1024 * kMiB, 64 * kMiB, 4096 * kMiB, 1024 * kMiB,
-          40'000,      1000,      200,         100'000};
+  return {1024 * kMiB, 64 * kMiB, 4096 * kMiB, 1024 * kMiB, 40'000,
+          1000,        200,       100'000,     1000};
 }
 
 }  // namespace
@@ -134,6 +134,7 @@ constexpr Group kGroups[] = {
     {"watch", false, &RegionBench::AddWatch},
     {"paging", false, &RegionBench::AddPaging},
     {"idle_agents", false, &RegionBench::AddIdleAgents},
+    {"wake_storm", false, &RegionBench::AddWakeStorm},
 };
 
 }  // namespace

@@ -239,45 +239,4 @@ absl::Status RegionBench::AddPaging() {
   return absl::OkStatus();
 }
 
-// Agents that sleep, and one among them that is wanted.
-absl::Status RegionBench::AddIdleAgents() {
-  AGENTMEM_ASSIGN_OR_RETURN(Client client, Connect());
-  const std::uint64_t before = PssBytes(memd_->process());
-  {
-    AGENTMEM_ASSIGN_OR_RETURN(OpenMemory first,
-                              Open(&client, "idle-0", kMiB, true));
-    FillWords(first.region.data(), kUnit, 1);
-    if (const auto version = first.region.Commit(); !version) {
-      return ToAbsl(version.status());
-    }
-  }
-  for (int i = 1; i < scale_.agents; ++i) {
-    // An agent has at most 1024 forks that live.
-    const Status forked = client.Agents().Fork(
-        "idle-" + std::to_string((i - 1) / 1000), "idle-" + std::to_string(i));
-    if (!forked) return ToAbsl(forked);
-  }
-  const std::uint64_t after = PssBytes(memd_->process());
-  Samples samples;
-  std::mt19937_64 random(11);
-  for (int i = 0; i < scale_.resumes; ++i) {
-    const auto which = random() % static_cast<std::uint64_t>(scale_.agents);
-    const TimeNs start = MonotonicNowNs();
-    AGENTMEM_ASSIGN_OR_RETURN(
-        const OpenMemory memory,
-        Open(&client, "idle-" + std::to_string(which), 0, false));
-    Keep(*static_cast<volatile const std::byte*>(memory.region.data()));
-    samples.Add(static_cast<double>(MonotonicNowNs() - start));
-  }
-  Add("idle_agents/open", &samples);
-  Add("idle_agents/bytes",
-      static_cast<double>(after > before ? after - before : 0) / scale_.agents,
-      "bytes");
-  result_->notes.push_back(
-      "idle_agents: " + std::to_string(scale_.agents) +
-      " forks that nobody opened; open p99 at most 5 ms, at most 1024 bytes "
-      "of memd's memory each");
-  return absl::OkStatus();
-}
-
 }  // namespace agentmem::bench

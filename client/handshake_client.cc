@@ -1,8 +1,11 @@
 #include "client/handshake_client.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <span>
@@ -33,7 +36,11 @@ Outcome Unreachable(const Endpoint& endpoint, const std::string& what) {
                   "AGENTMEM_SOCKET");
 }
 
-Outcome OpenSocket(const Endpoint& endpoint, UniqueFd* out) {
+// So long a connect may wait for its turn in memd's backlog.
+constexpr DurationNs kConnectNs = 3600 * kSecondNs;
+
+Outcome OpenSocket(const Endpoint& endpoint, const Deadline& deadline,
+                   UniqueFd* out) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   if (endpoint.socket_path.size() >= sizeof(address.sun_path)) {
@@ -45,12 +52,23 @@ Outcome OpenSocket(const Endpoint& endpoint, UniqueFd* out) {
   }
   std::memcpy(address.sun_path, endpoint.socket_path.c_str(),
               endpoint.socket_path.size() + 1);
-  UniqueFd fd(
-      socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  // It does not block but in connect, which has no other way to wait.
+  UniqueFd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return Unreachable(endpoint, std::strerror(errno));
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address),
-              sizeof(address)) != 0) {
-    const int error = errno;
+  const DurationNs left =
+      std::max<DurationNs>(deadline.Remaining(kConnectNs), kMillisecondNs);
+  const timeval patience = {left / kSecondNs, left % kSecondNs / 1000};
+  setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+  const int connected = connect(
+      fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  const int error = errno;
+  fcntl(fd.get(), F_SETFL, O_NONBLOCK);
+  if (connected != 0) {
+    if (error == EAGAIN) {
+      return Fail(Code::kUnavailable,
+                  "memd at " + endpoint.socket_path +
+                      " takes no connections: others wait before this one");
+    }
     if (error == EACCES || error == EPERM) {
       return Fail(Code::kPermissionDenied,
                   "socket " + endpoint.socket_path + ": " +
@@ -133,7 +151,7 @@ Outcome UnexpectedMessage(const Endpoint& endpoint, MessageType wanted,
 Outcome Greet(const Endpoint& endpoint, std::uint32_t flags,
               const Deadline& deadline, MessageType type, std::size_t bytes,
               std::span<UniqueFd> fds, UniqueFd* socket, Received* received) {
-  if (Outcome opened = OpenSocket(endpoint, socket); !opened.ok()) {
+  if (Outcome opened = OpenSocket(endpoint, deadline, socket); !opened.ok()) {
     return opened;
   }
   if (Outcome sent = SendHello(endpoint, flags, socket->get()); !sent.ok()) {

@@ -103,7 +103,7 @@ absl::Status Reactor::Start() {
                            [](std::uint32_t uid) { return uid != geteuid(); });
       });
   if (::chmod(path.c_str(), others ? 0666 : 0600) != 0 ||
-      ::listen(listener_.get(), 512) != 0) {
+      ::listen(listener_.get(), SOMAXCONN) != 0) {
     return ErrnoStatus("listen on " + path);
   }
   epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
@@ -169,6 +169,10 @@ std::size_t Reactor::Turn(TimeNs now) {
     node_->Tick(now);
     if (strangers_ != 0) DropStrangers(now);
     next_tick_ = now + kTickIdleNs;
+  }
+  if (!accepting_ && strangers_ < kStrangersMax) {
+    accepting_ = true;
+    Watch(listener_.get(), kTagListener, EPOLLIN);
   }
   if (node_->restless()) next_tick_ = std::min(next_tick_, now + kTickSoonNs);
   Tell();

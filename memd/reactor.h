@@ -118,6 +118,8 @@ class Reactor final : public AdminBackend, public PortSource {
   void Activate(std::uint64_t id);
 
   // reactor_clients.cc
+  // Strangers at a time: each costs descriptors, until it says who it is.
+  static constexpr std::size_t kStrangersMax = 256;
   void Accept(TimeNs now);
   void OnSocket(std::uint64_t id, TimeNs now);
   absl::Status Attach(std::uint64_t id, const HelloRequest& hello, TimeNs now);
@@ -149,6 +151,7 @@ class Reactor final : public AdminBackend, public PortSource {
   std::vector<std::uint64_t> active_;
   std::size_t ports_ = 0;
   std::size_t strangers_ = 0;  // connections that have not said hello
+  bool accepting_ = true;      // the listener is watched
   bool draining_ = false;
   TimeNs stop_until_ = 0;  // 0: nobody said Stop
   TimeNs drain_until_ = 0;

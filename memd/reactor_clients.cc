@@ -24,8 +24,6 @@ namespace {
 
 // A connection that has not said hello by then is closed.
 constexpr DurationNs kHelloNs = 5 * kSecondNs;
-// Strangers at a time: each may cost a descriptor for kHelloNs.
-constexpr std::size_t kStrangersMax = 256;
 
 // Field 22 of /proc/PID/stat; 0 when it cannot be read.
 std::uint64_t StartTimeOf(std::int32_t pid) {
@@ -78,6 +76,12 @@ UniqueFd ProcessOf(int socket, std::int32_t pid) {
 
 void Reactor::Accept(TimeNs now) {
   for (;;) {
+    // More of them wait in the socket's backlog.
+    if (strangers_ >= kStrangersMax) {
+      epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_.get(), nullptr);
+      accepting_ = false;
+      return;
+    }
     UniqueFd socket(accept4(listener_.get(), nullptr, nullptr,
                             SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket.valid()) return;
@@ -102,8 +106,7 @@ void Reactor::Accept(TimeNs now) {
                  "PID namespace; run memd in that namespace or its parent"));
     } else if (draining_) {
       Refuse(id, Unavailable("memd is shutting down; try again"));
-    } else if (strangers_ > kStrangersMax ||
-               connections_.size() - ports_ > options_.clients_max) {
+    } else if (connections_.size() - ports_ > options_.clients_max) {
       Refuse(id, ResourceExhausted(
                      "memd has " +
                      std::to_string(connections_.size() - ports_ - 1) +

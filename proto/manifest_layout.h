@@ -193,6 +193,19 @@ static_assert(offsetof(NodeHeader, first_page) == 16);
 // lineage of its own (8 bytes), and 3 bytes a page: 78 KiB.
 inline constexpr std::uint32_t kNodeBytesMax = 128 << 10;
 
+// The block of a working set: header, then a zigzag varint a page, each the
+// difference to the one before (the first: to 0).
+inline constexpr std::uint64_t kWorkingSetMagic =
+    0x31534b57'4d454741ULL;  // AGEMWKS1
+inline constexpr std::uint32_t kWorkingSetFormat = 1;
+
+struct WorkingSetHeader {
+  std::uint64_t magic;
+  std::uint32_t format;
+  std::uint32_t pages;
+};
+static_assert(sizeof(WorkingSetHeader) == 16);
+
 }  // namespace agentmem
 
 #endif  // AGENTMEM_PROTO_MANIFEST_LAYOUT_H_

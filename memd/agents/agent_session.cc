@@ -83,7 +83,8 @@ AgentSession::AgentSession(AgentPeer peer, std::uint64_t token,
       tenant_(tenant),
       clock_(clock),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      scratch_(std::make_unique<char[]>(kPageBytes)) {}
+      packet_(std::make_unique_for_overwrite<char[]>(kAgentPacketMax + 1)),
+      scratch_(std::make_unique_for_overwrite<char[]>(kPageBytes)) {}
 
 AgentSession::~AgentSession() = default;
 
@@ -139,6 +140,7 @@ void AgentSession::Run() {
   while (!ended_ && !stopping_.load()) {
     bool work = ServeFaults();
     work |= port_->Poll() != 0;
+    work |= ReadPlanned();
     RunPosted();
     work |= ServeSocket();
     const TimeNs now = clock_->Now();
@@ -233,6 +235,7 @@ bool AgentSession::ServeUntil(const std::function<bool()>& done,
   for (;;) {
     bool work = ServeFaults();
     work |= port_->Poll() != 0;
+    work |= ReadPlanned();
     if (done()) return true;
     const TimeNs now = clock_->Now();
     if (now >= deadline || ended_ || stopping_.load()) return false;
@@ -334,8 +337,7 @@ void AgentSession::Settle() {
 }
 
 absl::StatusOr<bool> AgentSession::Receive(Request* request) {
-  std::string packet(kAgentPacketMax + 1, '\0');
-  iovec part = {packet.data(), packet.size()};
+  iovec part = {packet_.get(), kAgentPacketMax + 1};
   alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
   msghdr message = {};
   message.msg_iov = &part;
@@ -354,7 +356,7 @@ absl::StatusOr<bool> AgentSession::Receive(Request* request) {
   if (bytes < sizeof(AgentRequest) || bytes > kAgentPacketMax) {
     return InvalidArgument(FaultyRequest(std::to_string(bytes) + " bytes"));
   }
-  std::memcpy(static_cast<void*>(&request->fixed), packet.data(),
+  std::memcpy(static_cast<void*>(&request->fixed), packet_.get(),
               sizeof(AgentRequest));
   AgentRequest& fixed = request->fixed;
   if (fixed.magic != kAgentWireMagic || fixed.bytes != bytes) {
@@ -369,7 +371,7 @@ absl::StatusOr<bool> AgentSession::Receive(Request* request) {
   fixed.agent[kAgentNameBytes - 1] = 0;
   fixed.region[kRegionNameBytes - 1] = 0;
   fixed.other[kAgentNameBytes - 1] = 0;
-  request->tail.assign(packet, sizeof(AgentRequest),
+  request->tail.assign(packet_.get() + sizeof(AgentRequest),
                        bytes - sizeof(AgentRequest));
   return true;
 }

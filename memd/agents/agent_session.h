@@ -101,6 +101,7 @@ class AgentSession {
     RegionTools tools;
     std::unique_ptr<Region> region;
     std::unique_ptr<VersionHold> hold;  // the region's version
+    bool plan_comes = false;            // its working set was asked for
   };
   struct HeldVersion {
     std::shared_ptr<const Manifest> manifest;
@@ -184,6 +185,13 @@ class AgentSession {
   absl::Status Populate(const Request& request);
   absl::Status Hint(const Request& request, Reply* reply);
   std::uint64_t LetGoAgent(const std::string& agent);
+  bool ReadPlanned();
+  void FetchWorkingSet(std::uint32_t handle, Mapped* mapped);
+  void KeepWorkingSet(Mapped* mapped);
+  absl::Status PrefetchWorkingSet(const std::shared_ptr<AgentState>& state,
+                                  const RegionRecord& region,
+                                  std::uint64_t* bytes_left,
+                                  std::uint64_t* asked);
   absl::Status DemoteBlocks(AgentState* state, Reply* reply);
   absl::Status Refresh(const Request& request, Reply* reply);
   absl::StatusOr<Mapped*> FindRegion(std::uint32_t handle);
@@ -264,6 +272,7 @@ class AgentSession {
   TimeNs look_until_ = 0;  // without sleeping
   TimeNs retry_at_ = kNoDeadline;
   TimeNs settle_at_ = kNoDeadline;
+  std::unique_ptr<char[]> packet_;  // the one that is received
   std::unique_ptr<char[]> scratch_;
 };
 

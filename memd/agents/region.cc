@@ -17,7 +17,7 @@
 namespace agentmem {
 namespace {
 
-constexpr std::size_t kTouchedMax = 1 << 16;  // of a working set: 4 GiB
+constexpr std::size_t kPlannedAtOnce = 8;  // between two looks for faults
 constexpr std::uint64_t kLostLoggedMax = 8;
 constexpr std::uint32_t kAheadPagesMin = 4;
 constexpr std::uint32_t kAheadPagesMax = 64;
@@ -44,7 +44,8 @@ Region::Region(Options options, RegionTools* tools, UniqueFd memfd,
       tools_(tools),
       memfd_(std::move(memfd)),
       loader_(tools->nodes),
-      version_(std::move(version)) {}
+      version_(std::move(version)),
+      recording_(version_ != nullptr) {}
 
 Region::~Region() {
   *alive_ = false;
@@ -97,8 +98,7 @@ void Region::OnFault(const PageFault& fault, bool alone) {
       return;
     case State::kAbsent:
       if (write) state.wanted |= bit;
-      if (touched_.size() < kTouchedMax) touched_.push_back(page);
-      StartLoad(page, alone);
+      StartLoad(page, alone ? Why::kTouchedAlone : Why::kTouched);
       return ReadAhead(page);
   }
 }
@@ -108,11 +108,13 @@ void Region::OnFault(const PageFault& fault, bool alone) {
 void Region::ReadAhead(std::uint32_t page) {
   if (version_ == nullptr) return;
   const std::uint32_t before = std::exchange(last_fault_, page);
-  if (page >= ahead_end_ || ahead_end_ - page > kAheadPagesMax) {
+  const bool goes_on = ahead_pages_ != 0 && page > before && page <= ahead_end_;
+  if (!goes_on) {
     ahead_pages_ = 0;
     ahead_end_ = page + 1;
     if (page != before + 1) return;
   }
+  ahead_end_ = std::max(ahead_end_, page + 1);
   const auto pages = static_cast<std::uint32_t>(
       (options_.bytes + kPageBytes - 1) / kPageBytes);
   const std::uint64_t share = tools_->memory->lent_bytes_max() / 8 / kPageBytes;
@@ -121,8 +123,44 @@ void Region::ReadAhead(std::uint32_t page) {
   const auto end = static_cast<std::uint32_t>(std::min<std::uint64_t>(
       {pages, page + 1ULL + ahead_pages_, page + 1 + share}));
   for (; ahead_end_ < end; ++ahead_end_) {
-    if (pages_[ahead_end_].state == State::kAbsent) StartLoad(ahead_end_);
+    if (pages_[ahead_end_].state == State::kAbsent) {
+      StartLoad(ahead_end_, Why::kTouched);
+    }
   }
+}
+
+void Region::PlanWorkingSet(WorkingSet pages) {
+  planned_ = std::move(pages);
+  planned_next_ = 0;
+}
+
+bool Region::ReadPlanned() {
+  if (touched_.empty() || planned_next_ == planned_.size()) return false;
+  // What is read ahead may not push out what was, nor what others have.
+  const std::size_t pages_max =
+      tools_->memory->lent_bytes_max() / 2 / kPageBytes;
+  if (waiting() || planned_next_ >= pages_max) {
+    planned_next_ = planned_.size();
+    return false;
+  }
+  std::size_t asked = 0;
+  while (planned_next_ < planned_.size() && asked < kPlannedAtOnce &&
+         planned_loading_ < kAheadPagesMax) {
+    const std::uint32_t page = planned_[planned_next_++];
+    if (pages_[page].state != State::kAbsent) continue;
+    StartLoad(page, Why::kPlanned);
+    ++asked;
+  }
+  return asked != 0;
+}
+
+std::optional<WorkingSet> Region::TakeWorkingSet() {
+  if (touched_.empty()) return std::nullopt;
+  WorkingSet now = MergeWorkingSets(planned_, std::exchange(touched_, {}));
+  const bool same = now.size() == planned_.size();
+  PlanWorkingSet(now);
+  if (same) return std::nullopt;
+  return now;
 }
 
 absl::StatusOr<PageContent> Region::ContentOf(std::uint32_t page) {
@@ -130,7 +168,11 @@ absl::StatusOr<PageContent> Region::ContentOf(std::uint32_t page) {
   return version_->Find(page, &loader_);
 }
 
-void Region::StartLoad(std::uint32_t page, bool alone) {
+void Region::StartLoad(std::uint32_t page, Why why) {
+  const bool touched = why == Why::kTouched || why == Why::kTouchedAlone;
+  if (touched && recording_ && touched_.size() <= kWorkingSetPagesMax) {
+    touched_.push_back(page);
+  }
   Page& state = pages_[page];
   state.state = State::kLoading;
   auto load = std::make_shared<Load>();
@@ -151,8 +193,14 @@ void Region::StartLoad(std::uint32_t page, bool alone) {
       missing.push_back(i);
     }
   }
+  if (why == Why::kPlanned) {
+    load->planned = true;
+    ++planned_loading_;
+  }
   if (missing.empty()) return FinishLoad(load);
-  if (alone && missing.size() == 1 && ReadAlone(load, missing[0])) return;
+  if (why == Why::kTouchedAlone && missing.size() == 1 &&
+      ReadAlone(load, missing[0]))
+    return;
   load->missing = missing.size();
   for (const std::size_t i : missing) {
     const std::shared_ptr<bool> alive = alive_;
@@ -202,9 +250,10 @@ bool Region::TakeRoom() {
 }
 
 void Region::FinishLoad(const std::shared_ptr<Load>& load) {
+  if (std::exchange(load->planned, false)) --planned_loading_;
   if (options_.for_reading && load->version != version_.get()) {
     ReleaseBlocks(load.get());
-    return StartLoad(load->page);  // MoveTo came in between
+    return StartLoad(load->page, Why::kAhead);  // MoveTo came in between
   }
   if (load->failure) {
     ReleaseBlocks(load.get());
@@ -334,7 +383,7 @@ absl::Status Region::Populate(std::uint64_t offset, std::uint64_t bytes,
   constexpr std::uint32_t kAhead = 64;
   while (page < end) {
     for (; next < end && next < page + kAhead; ++next) {
-      if (pages_[next].state == State::kAbsent) StartLoad(next);
+      if (pages_[next].state == State::kAbsent) StartLoad(next, Why::kAhead);
     }
     const bool in_time = tools_->serve(
         [&] {
@@ -353,7 +402,7 @@ absl::Status Region::Populate(std::uint64_t offset, std::uint64_t bytes,
                               std::to_string(OffsetOf(page)));
     }
     if (state == State::kAbsent) {  // left again
-      StartLoad(page);
+      StartLoad(page, Why::kAhead);
       continue;
     }
     if (pin) ++pages_[page].pins;
@@ -391,7 +440,9 @@ absl::Status Region::MarkWritten(std::uint64_t offset, std::uint64_t bytes) {
 
 void Region::Retry() {
   for (const std::shared_ptr<Load>& load : std::exchange(retry_, {})) {
-    if (pages_[load->page].state == State::kLoading) StartLoad(load->page);
+    if (pages_[load->page].state == State::kLoading) {
+      StartLoad(load->page, Why::kAhead);
+    }
   }
 }
 
@@ -409,7 +460,7 @@ void Region::BringAhead(std::uint64_t offset, std::uint64_t bytes) {
   for (std::uint64_t at = offset / kPageBytes * kPageBytes; at < end;
        at += kPageBytes) {
     const auto page = static_cast<std::uint32_t>(at / kPageBytes);
-    if (pages_[page].state == State::kAbsent) StartLoad(page);
+    if (pages_[page].state == State::kAbsent) StartLoad(page, Why::kAhead);
   }
 }
 

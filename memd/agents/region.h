@@ -45,6 +45,7 @@
 #include "memd/agents/page_content.h"
 #include "memd/agents/page_mapper.h"
 #include "memd/agents/region_memory.h"
+#include "memd/agents/working_set.h"
 #include "proto/agent_messages.h"
 
 namespace agentmem {
@@ -138,8 +139,16 @@ class Region {
   std::uint64_t changed_bytes() const;
   // Names of private blocks that nothing refers to any more.
   std::vector<Key> TakeDeadBlocks() { return std::exchange(dead_, {}); }
-  // The pages of the first touches, in their order.
-  const std::vector<std::uint32_t>& touched() const { return touched_; }
+  // Pages to be read ahead from the next fault on.
+  void PlanWorkingSet(WorkingSet pages);
+  // Asks for some of them; true: it did.
+  bool ReadPlanned();
+  // Touches are recorded from here on, as after a resume. A region that had a
+  // version when it was opened does it from its start.
+  void RecordTouches() { recording_ = true; }
+  // The working set as it is now, if more was touched than was planned. What is
+  // touched from here on is recorded anew.
+  std::optional<WorkingSet> TakeWorkingSet();
 
  private:
   enum class State : std::uint8_t { kAbsent, kLoading, kResident, kLost };
@@ -161,6 +170,7 @@ class Region {
     std::vector<BlockPort::Pinned> blocks;  // of `pieces`
     std::size_t missing = 0;
     std::optional<CompletionEntry> failure;
+    bool planned = false;
   };
 
   std::uint64_t OffsetOf(std::uint32_t page) const {
@@ -168,7 +178,8 @@ class Region {
   }
   std::uint64_t LengthOf(std::uint32_t page) const;
   std::uint16_t UnitsOf(std::uint32_t page) const;
-  void StartLoad(std::uint32_t page, bool alone = false);
+  enum class Why : std::uint8_t { kTouched, kTouchedAlone, kAhead, kPlanned };
+  void StartLoad(std::uint32_t page, Why why);
   bool ReadAlone(const std::shared_ptr<Load>& load, std::size_t piece);
   void ReadAhead(std::uint32_t page);
   void OnBlock(const std::shared_ptr<Load>& load, std::size_t piece,
@@ -198,7 +209,11 @@ class Region {
   std::vector<std::shared_ptr<Load>> retry_;
   std::deque<std::uint32_t> urgent_;
   std::vector<Key> dead_;
-  std::vector<std::uint32_t> touched_;
+  std::vector<std::uint32_t> touched_;  // first touches, in their order
+  bool recording_ = false;
+  WorkingSet planned_;
+  std::size_t planned_next_ = 0;
+  std::size_t planned_loading_ = 0;
   std::uint32_t last_fault_ = 0;   // its page
   std::uint32_t ahead_end_ = 0;    // pages below it were asked for
   std::uint32_t ahead_pages_ = 0;  // of the next round

@@ -4,15 +4,22 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "memd/agents/agent_session.h"
 #include "memd/agents/block_walk.h"
 
 namespace agentmem {
 namespace {
+
+constexpr DurationNs kKeepWorkingSetNs = 50 * kMillisecondNs;
 
 absl::StatusOr<UniqueFd> MakeMemory(const std::string& name,
                                     std::uint64_t bytes) {
@@ -183,11 +190,93 @@ absl::Status AgentSession::MapRegion(const Request& request) {
   }
   mapped->region->SetMapper(
       std::make_unique<FaultMapper>(faults_.get(), address), address);
+  FetchWorkingSet(request.fixed.region_handle, mapped);
   return absl::OkStatus();
+}
+
+// It is there when it is there: nothing waits for it.
+void AgentSession::FetchWorkingSet(std::uint32_t handle, Mapped* mapped) {
+  const Region::Options& options = mapped->region->options();
+  const absl::StatusOr<RegionRecord> record =
+      RecordOf(mapped->state.get(), options.name);
+  if (!record.ok() || record->working_set_bytes == 0) return;
+  const Key key = record->working_set;
+  mapped->plan_comes = true;
+  port_->Fetch(
+      key, kNoDeadline, [this, handle, key](const CompletionEntry& answer) {
+        std::string bytes;
+        if (answer.code == Code::kOk) {
+          const BlockPort::Pinned block = port_->Held(answer);
+          bytes.assign(block.data, block.length);
+          port_->Release(block);
+        }
+        auto found = regions_.find(handle);
+        if (found == regions_.end()) return;
+        found->second->plan_comes = false;
+        Region* const region = found->second->region.get();
+        absl::StatusOr<WorkingSet> pages =
+            DecodeWorkingSet(key, bytes, PagesOf(region->options().bytes));
+        if (pages.ok()) return region->PlanWorkingSet(*std::move(pages));
+        LogWarning("agent " + region->options().agent + ", region " +
+                   region->options().name + ": " +
+                   StatusMessage(pages.status()) + "; it is recorded anew");
+      });
+}
+
+bool AgentSession::ReadPlanned() {
+  bool work = false;
+  for (const auto& [handle, mapped] : regions_) {
+    work |= mapped->region->ReadPlanned();
+  }
+  return work;
+}
+
+// Of a writer's region: what was touched since its resume. To lose it costs
+// time and nothing else: it waits for nobody.
+void AgentSession::KeepWorkingSet(Mapped* mapped) {
+  const Region::Options& options = mapped->region->options();
+  if (options.for_reading || mapped->plan_comes) return;
+  const std::optional<WorkingSet> pages = mapped->region->TakeWorkingSet();
+  if (!pages.has_value()) return;
+  Agent* const agent = &agents_.find(mapped->agent)->second;
+  Key key;
+  std::string bytes;
+  if (!pages->empty()) {
+    bytes = EncodeWorkingSet(*pages);
+    const auto length = static_cast<std::uint32_t>(bytes.size());
+    BlockPort::Grant grant;
+    if (!port_->TakeGrant(length, &grant) &&
+        !GrantFor(port_.get(), length, clock_->Now() + kKeepWorkingSetNs,
+                  *clock_, &grant)) {
+      return;
+    }
+    std::memcpy(grant.data, bytes.data(), length);
+    key = NewKey(agent);
+    port_->Publish(grant, key, length, Ack::kVisible, 0,
+                   [](const CompletionEntry&) {});
+  }
+  RecordChange change;
+  change.durable = false;
+  change.unsettled = {&key, pages->empty() ? std::size_t{0} : 1};
+  change.edit = [&](AgentRecord* record) {
+    for (RegionRecord& region : record->regions) {
+      if (region.id != options.id) continue;
+      region.working_set = key;
+      region.working_set_bytes = static_cast<std::uint32_t>(bytes.size());
+    }
+    return absl::OkStatus();
+  };
+  // (Refused: it was taken over.)
+  if (tenant_->book.Change(mapped->state.get(), token_, change).ok()) {
+    SettleSoon();
+  }
+  PutDown(mapped->state.get(), {key});
+  tenant_->book.NoteGarbage(agent->lineage);
 }
 
 absl::Status AgentSession::CloseRegion(std::uint32_t handle) {
   AGENTMEM_ASSIGN_OR_RETURN(Mapped * mapped, FindRegion(handle));
+  KeepWorkingSet(mapped);
   // What was spilled ends with its writer.
   mapped->region->Abandon();
   DropDeadBlocks(mapped);
@@ -271,6 +360,8 @@ std::uint64_t AgentSession::LetGoAgent(const std::string& agent) {
   for (const auto& [handle, mapped] : regions_) {
     if (mapped->state->name != agent) continue;
     const std::uint64_t before = mapped->region->resident_bytes();
+    KeepWorkingSet(mapped.get());
+    mapped->region->RecordTouches();
     while (mapped->region->LetGo(16) != 0) {
     }
     bytes += before - mapped->region->resident_bytes();
@@ -304,14 +395,56 @@ absl::Status AgentSession::DemoteBlocks(AgentState* state, Reply* reply) {
   return absl::OkStatus();
 }
 
+// What is needed first comes into DRAM: the newest versions, and the blocks of
+// the working sets.
 absl::Status AgentSession::Resume(const Request& request, Reply* reply) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
                             tenant_->book.Find(request.fixed.agent));
-  MutexLock lock(&state->mutex);
-  for (const RegionRecord& region : state->record.regions) {
+  std::vector<RegionRecord> regions;
+  {
+    MutexLock lock(&state->mutex);
+    regions = state->record.regions;
+  }
+  std::uint64_t bytes_left = tenant_->memory.lent_bytes_max() / 4;
+  for (const RegionRecord& region : regions) {
     if (region.head.number == 0) continue;
     port_->Prefetch(region.head.key);
     ++reply->value[0];
+    if (region.working_set_bytes == 0) continue;
+    const absl::Status status =
+        PrefetchWorkingSet(state, region, &bytes_left, &reply->value[0]);
+    // It is for speed alone.
+    if (!status.ok()) {
+      LogWarning(
+          "agent " + state->name + ", region " + region.name +
+          ": its working set is not read ahead: " + StatusMessage(status));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AgentSession::PrefetchWorkingSet(
+    const std::shared_ptr<AgentState>& state, const RegionRecord& region,
+    std::uint64_t* bytes_left, std::uint64_t* asked) {
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const std::string bytes,
+      nodes_->Read(region.working_set, region.working_set_bytes));
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const WorkingSet pages,
+      DecodeWorkingSet(region.working_set, bytes, PagesOf(region.bytes)));
+  AGENTMEM_ASSIGN_OR_RETURN(const HeldVersion head,
+                            VersionOf(state, region.name, 0));
+  NodeLoader loader(nodes_.get());
+  for (const std::uint32_t page : pages) {
+    AGENTMEM_ASSIGN_OR_RETURN(const PageContent content,
+                              head.manifest->Find(page, &loader));
+    for (const Piece& piece : content.pieces) {
+      if (piece.bytes == 0 || port_->IsResident(piece.key)) continue;
+      if (piece.block_bytes > *bytes_left) return absl::OkStatus();
+      *bytes_left -= piece.block_bytes;
+      port_->Prefetch(piece.key);
+      ++*asked;
+    }
   }
   return absl::OkStatus();
 }

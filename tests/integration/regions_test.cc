@@ -295,6 +295,53 @@ TEST(RegionsTest, PagesTouchedInOrderBringTheNextOnes) {
   EXPECT_TRUE(IsFilled(region->data(), 8 * kMiB, 1));
 }
 
+// The pages that were touched after one resume are there after the next.
+TEST(RegionsTest, WhatWasTouchedAfterAResumeComesBackByItselfAfterTheNext) {
+  MemdProcess memd("64MiB");
+  const std::vector<std::uint64_t> touched = {90, 3, 47, 11, 70, 29, 101, 55};
+  {
+    Client client = ConnectTo(memd);
+    auto agent = client.Agents().Open("a", {.write = true, .create = true});
+    auto region = agent->OpenRegion("heap", {.bytes = 8 * kMiB});
+    Fill(region->data(), 8 * kMiB, 1);
+    ASSERT_TRUE(region->Commit());
+  }
+  std::vector<std::byte> expected(8 * kMiB);
+  Fill(expected.data(), expected.size(), 1);
+  for (int resume = 0; resume < 3; ++resume) {
+    if (resume == 2) {  // it is written down
+      memd.Kill();
+      memd.Start();
+    }
+    Client client = ConnectTo(memd);
+    ASSERT_TRUE(client.Agents().Hibernate("a"));
+    auto agent = client.Agents().Open("a", {.write = true});
+    ASSERT_TRUE(agent) << agent.status().message();
+    auto region = agent->OpenRegion("heap");
+    ASSERT_TRUE(region) << region.status().message();
+    const auto is_right = [&](std::uint64_t page) {
+      return std::memcmp(region->data() + (page << 16),
+                         expected.data() + (page << 16), 1 << 16) == 0;
+    };
+    const auto resident = [&] {
+      const auto shown = client.Agents().Show("a");
+      return shown ? shown->resident_bytes >> 16 : 0;
+    };
+    // With the process, and without it.
+    for (int sleep = 0; sleep < 2; ++sleep) {
+      EXPECT_EQ(resident(), 0u);
+      EXPECT_TRUE(is_right(touched[0]));
+      const std::size_t expected_pages = resume + sleep == 0 ? 1 : 8;
+      for (int i = 0; i < 10'000 && resident() < expected_pages; ++i) {
+      }
+      EXPECT_EQ(resident(), expected_pages) << resume << " " << sleep;
+      for (const std::uint64_t page : touched) EXPECT_TRUE(is_right(page));
+      EXPECT_EQ(resident(), touched.size());
+      ASSERT_TRUE(client.Agents().Hibernate("a"));
+    }
+  }
+}
+
 TEST(RegionsTest, AReaderIsToldOfAVersionAndSeesOnlyWhatChanged) {
   MemdProcess memd("64MiB");
   Client client = ConnectTo(memd);
