@@ -257,6 +257,7 @@ absl::Status ParseTenant(const toml::table& table, const std::string& name,
   fields.Integer("slots", 64, 1ULL << 30, &tenant->slots);
   fields.Integer("index_entries", 64, 1ULL << 36, &tenant->index_entries);
   fields.Bytes("store_quota", 0, 1ULL << 60, &tenant->store_quota_bytes);
+  fields.Bytes("region_quota", 0, 1ULL << 40, &tenant->region_quota_bytes);
   fields.Bytes("hold_quota", kMaxBlockBytes, kDramBytesMax,
                &tenant->hold_quota_bytes);
   fields.Bytes("grant_quota", kMaxBlockBytes, kDramBytesMax,

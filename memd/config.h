@@ -24,8 +24,9 @@ struct TenantConfig {
   std::uint64_t slots = 0;          // 0: from dram_bytes
   std::uint64_t index_entries = 0;  // 0: from slots
   std::uint64_t store_quota_bytes = 0;
-  std::uint64_t hold_quota_bytes = 0;   // a client; 0: a quarter of dram
-  std::uint64_t grant_quota_bytes = 0;  // a client; 0: a sixteenth of dram
+  std::uint64_t region_quota_bytes = 0;  // of one region; 0: what formats allow
+  std::uint64_t hold_quota_bytes = 0;    // a client; 0: a quarter of dram
+  std::uint64_t grant_quota_bytes = 0;   // a client; 0: a sixteenth of dram
 };
 
 struct Config {

@@ -97,7 +97,8 @@ Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Daemon::~Daemon() = default;
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
-                                                     const Clock* clock) {
+                                                     const Clock* clock,
+                                                     const StoreWrapper& wrap) {
   auto parts = std::make_unique<Parts>();
   AGENTMEM_ASSIGN_OR_RETURN(auto lock,
                             StateLock::Acquire(config.state_directory));
@@ -110,6 +111,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   store_options.write_threads =
       static_cast<std::uint32_t>(config.store_write_threads);
   AGENTMEM_ASSIGN_OR_RETURN(parts->store, RocksStore::Open(store_options));
+  if (wrap) parts->store = wrap(std::move(parts->store));
 
   std::uint64_t instance = 0;
   if (getrandom(&instance, sizeof(instance), 0) != sizeof(instance)) {
@@ -149,10 +151,16 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   parts->agents =
       std::make_unique<AgentServer>(parts->reactor.get(), &parts->store->refs(),
                                     &parts->store->blocks(), clock, instance);
-  for (const auto& tenant : parts->node->tenants()) {
-    const TenantOptions& tenant_options = tenant->options();
-    parts->agents->AddTenant(tenant_options.name, tenant_options.id,
-                             tenant_options.dram_bytes);
+  for (std::size_t i = 0; i < config.tenants.size(); ++i) {
+    const TenantOptions& tenant = parts->node->tenants()[i]->options();
+    TenantLimits limits;
+    limits.name = tenant.name;
+    limits.id = tenant.id;
+    limits.dram_bytes = tenant.dram_bytes;
+    if (const std::uint64_t quota = config.tenants[i].region_quota_bytes) {
+      limits.region_bytes_max = quota;
+    }
+    parts->agents->AddTenant(limits);
   }
   parts->reactor->SetAgents(parts->agents.get());
   AGENTMEM_RETURN_IF_ERROR(parts->reactor->Start());

@@ -8,18 +8,23 @@
 #ifndef AGENTMEM_MEMD_DAEMON_H_
 #define AGENTMEM_MEMD_DAEMON_H_
 
+#include <functional>
 #include <memory>
 
 #include "absl/status/statusor.h"
 #include "memd/config.h"
 #include "memd/reactor.h"
+#include "memd/store/rocks_store.h"
 
 namespace agentmem {
 
 class Daemon {
  public:
-  static absl::StatusOr<std::unique_ptr<Daemon>> Open(const Config& config,
-                                                      const Clock* clock);
+  // `wrap`, where tests stand between memd and its store.
+  using StoreWrapper = std::function<std::unique_ptr<RocksStore>(
+      std::unique_ptr<RocksStore> store)>;
+  static absl::StatusOr<std::unique_ptr<Daemon>> Open(
+      const Config& config, const Clock* clock, const StoreWrapper& wrap = {});
   ~Daemon();
 
   // Serves until Stop; returns when everything is written down.

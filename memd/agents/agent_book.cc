@@ -311,7 +311,7 @@ absl::Status AgentBook::ForkLocked(AgentState* from, AgentState* child,
     return MakeStatus(absl::StatusCode::kAlreadyExists,
                       Quoted(child->name) + " exists already");
   }
-  if (!from->unsettled.empty()) return NotSettled(*from);
+  if (from->ahead) return NotSettled(*from);
   AgentRecord made = from->record;
   AGENTMEM_ASSIGN_OR_RETURN(made.lineage, new_lineage_());
   made.created_wall_ns = made.phase_wall_ns = unix_ns;

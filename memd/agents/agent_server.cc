@@ -14,10 +14,9 @@ AgentServer::~AgentServer() {
   }
 }
 
-void AgentServer::AddTenant(const std::string& name, TenantId id,
-                            std::uint64_t dram_bytes) {
-  tenants_[name] = std::make_unique<TenantAgents>(ports_, clock_, refs_, store_,
-                                                  name, id, dram_bytes);
+void AgentServer::AddTenant(const TenantLimits& limits) {
+  tenants_[limits.name] =
+      std::make_unique<TenantAgents>(ports_, clock_, refs_, store_, limits);
 }
 
 void AgentServer::StartCollecting(DurationNs every) {

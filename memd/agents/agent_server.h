@@ -36,8 +36,7 @@ class AgentServer final : public AgentDoor {
   ~AgentServer() override;
 
   // Before the first Adopt.
-  void AddTenant(const std::string& name, TenantId id,
-                 std::uint64_t dram_bytes);
+  void AddTenant(const TenantLimits& limits);
 
   // Once, after the last AddTenant.
   void StartCollecting(DurationNs every);

@@ -47,15 +47,22 @@ namespace agentmem {
 
 class AgentSession;
 
+struct TenantLimits {
+  std::string name;
+  TenantId id;
+  std::uint64_t dram_bytes = 0;
+  std::uint64_t region_bytes_max = kRegionBytesMax;
+};
+
 // What the sessions of a tenant share. Threads: thread-safe.
 struct TenantAgents {
   TenantAgents(PortSource* ports, const Clock* clock, RefStore* refs,
-               BlockStore* store, const std::string& tenant, TenantId id,
-               std::uint64_t dram_bytes)
-      : name(tenant),
-        id(id),
+               BlockStore* store, const TenantLimits& limits)
+      : name(limits.name),
+        id(limits.id),
+        region_bytes_max(limits.region_bytes_max),
         book(refs, id),
-        memory(ports, clock, tenant, dram_bytes),
+        memory(ports, clock, name, limits.dram_bytes),
         lone_reads(store, id) {}
 
   // The sessions that run; `visit` must not wait.
@@ -65,6 +72,7 @@ struct TenantAgents {
 
   const std::string name;
   const TenantId id;
+  const std::uint64_t region_bytes_max;
   AgentBook book;
   RegionMemory memory;
   LoneReads lone_reads;

@@ -334,15 +334,23 @@ absl::Status Region::Appear(std::uint32_t page, const char* bytes, bool zeros) {
   return absl::OkStatus();
 }
 
+absl::Status Region::LostStatus(std::uint32_t page) const {
+  const auto why = lost_.find(page);
+  return DataLoss(
+      "region " + options_.name +
+      (version_ == nullptr
+           ? std::string()
+           : ", version " + std::to_string(version_->info().number)) +
+      ", page at " + std::to_string(OffsetOf(page)) + " is lost" +
+      (why == lost_.end() ? std::string() : ": " + why->second));
+}
+
 void Region::Lose(std::uint32_t page, const absl::Status& why) {
   pages_[page].state = State::kLost;
   if (++lost_pages_ <= kLostLoggedMax) {
-    LogError("agent " + options_.agent + ", region " + options_.name +
-             (version_ == nullptr
-                  ? std::string()
-                  : ", version " + std::to_string(version_->info().number)) +
-             ", page at " + std::to_string(OffsetOf(page)) +
-             " is lost: " + StatusMessage(why) +
+    lost_[page] = StatusMessage(why);
+    LogError("agent " + options_.agent + ", " +
+             StatusMessage(LostStatus(page)) +
              "; who touches it gets SIGBUS, other pages are readable");
   }
   (void)mapper_->Poison(OffsetOf(page), LengthOf(page));
@@ -393,8 +401,7 @@ absl::Status Region::Populate(std::uint64_t offset, std::uint64_t bytes,
         deadline);
     const State state = pages_[page].state;
     if (state == State::kLost) {
-      return DataLoss("the page at " + std::to_string(OffsetOf(page)) +
-                      " of region " + options_.name + " is lost");
+      return LostStatus(page);
     }
     if (!in_time) {
       return DeadlineExceeded("bringing in " + std::to_string(bytes) +

@@ -191,6 +191,7 @@ class Region {
   // OK, or what a retry may mend.
   absl::Status Appear(std::uint32_t page, const char* bytes, bool zeros);
   void Lose(std::uint32_t page, const absl::Status& why);
+  absl::Status LostStatus(std::uint32_t page) const;
   void AllowWrites(std::uint32_t page, std::uint16_t units);
   void DropSpill(Page* page);
   bool Spill(const std::vector<std::uint32_t>& pages);
@@ -220,6 +221,7 @@ class Region {
   std::uint64_t resident_bytes_ = 0;
   bool letting_go_ = false;
   std::uint64_t lost_pages_ = 0;
+  absl::flat_hash_map<std::uint32_t, std::string> lost_;  // why; the first ones
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -505,17 +505,18 @@ absl::Status AgentSession::SettleBlocks(AgentState* state, TimeNs deadline) {
 }
 
 absl::Status AgentSession::SettleAhead(AgentState* state, TimeNs deadline) {
-  return ChangeSettled(state, deadline,
-                       [&] { return tenant_->book.Persist(state); });
+  return ChangeSettled(state, deadline, [] { return absl::OkStatus(); });
 }
 
-// What another session commits as visible in between is settled, too.
+// First what is visible is written down; what another session commits as
+// visible in between, too.
 absl::Status AgentSession::ChangeSettled(
     AgentState* state, TimeNs deadline,
     const std::function<absl::Status()>& change) {
   for (;;) {
     AGENTMEM_RETURN_IF_ERROR(SettleBlocks(state, deadline));
-    const absl::Status status = change();
+    absl::Status status = tenant_->book.Persist(state);
+    if (status.ok()) status = change();
     if (!IsNotSettled(status)) return status;
     if (clock_->Now() >= deadline) {
       return DeadlineExceeded("writing down visible versions of agent \"" +

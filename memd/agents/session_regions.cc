@@ -91,6 +91,13 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
       return record.status();
     }
     AGENTMEM_RETURN_IF_ERROR(CheckSize(bytes));
+    if (bytes > tenant_->region_bytes_max) {
+      return ResourceExhausted(
+          "region \"" + name + "\" of " + std::to_string(bytes) +
+          " bytes: region_quota of tenant \"" + tenant_->name + "\" is " +
+          std::to_string(tenant_->region_bytes_max) +
+          "; ask for less, or raise it in memd's configuration");
+    }
     if (!IsRegionName(name)) {
       return InvalidArgument("a region's name: 1 to 63 letters, digits, . _ -");
     }

@@ -4,50 +4,10 @@
 #include <random>
 #include <thread>
 
-#include "agentmem/agentmem.hpp"
-#include "tests/integration/memd_process.h"
+#include "tests/integration/region_helpers.h"
 
 namespace agentmem {
 namespace {
-
-Client ConnectTo(const MemdProcess& memd, const std::string& name = "test") {
-  ConnectOptions options;
-  options.socket_path = memd.socket();
-  options.name = name;
-  auto client = Client::Connect(options);
-  if (!client) {
-    ADD_FAILURE() << client.status().message();
-    ::abort();
-  }
-  return std::move(*client);
-}
-
-// Bytes that say where they are and of which round.
-void Fill(std::byte* bytes, std::uint64_t count, std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  for (std::uint64_t i = 0; i + 8 <= count; i += 8) {
-    const std::uint64_t word = random();
-    std::memcpy(bytes + i, &word, 8);
-  }
-}
-
-bool IsFilled(const std::byte* bytes, std::uint64_t count, std::uint64_t seed) {
-  std::mt19937_64 random(seed);
-  for (std::uint64_t i = 0; i + 8 <= count; i += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, bytes + i, 8);
-    if (word != random()) return false;
-  }
-  return true;
-}
-
-// For a child: says why it cannot go on; its exit status.
-int Complain(const Status& status) {
-  std::fprintf(stderr, "child: %s\n", status.message().c_str());
-  return 1;
-}
-
-constexpr std::uint64_t kMiB = 1 << 20;
 
 TEST(RegionsTest, ACommittedRegionComesBackToAnotherProcessAfterKillNine) {
   MemdProcess memd("64MiB");
