@@ -408,7 +408,7 @@ class RegionCrash : public ::testing::Test {
 
 TEST_F(RegionCrash, EveryVersionIsOneMomentOfItsWriter) {
   const char* const asked = std::getenv("AGENTMEM_KILLS");
-  const int kills_wanted = asked == nullptr ? 40 : std::atoi(asked);
+  const int kills_wanted = asked == nullptr ? 40 : std::stoi(asked);
   std::map<std::string, int> kills;
   int count = 0;
   for (int round = 0; count < kills_wanted; ++round) {

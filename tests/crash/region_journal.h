@@ -75,9 +75,9 @@ inline std::vector<std::string> WordsOf(const Order& order) {
 
 inline Order OrderOf(char** words) {
   Order order;
-  order.doing = static_cast<Doing>(std::atoi(words[0]));
-  order.point = static_cast<Point>(std::atoi(words[1]));
-  order.passing = static_cast<std::uint32_t>(std::atoi(words[2]));
+  order.doing = static_cast<Doing>(std::stoi(words[0]));
+  order.point = static_cast<Point>(std::stoi(words[1]));
+  order.passing = static_cast<std::uint32_t>(std::stoi(words[2]));
   order.kill_writer = words[3][0] == '1';
   return order;
 }

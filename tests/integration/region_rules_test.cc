@@ -13,7 +13,7 @@
 #include <fstream>
 #include <thread>
 
-#include "tests/integration/region_helpers.h"
+#include "tests/integration/region_bytes.h"
 
 namespace agentmem {
 namespace {

@@ -4,7 +4,7 @@
 #include <random>
 #include <thread>
 
-#include "tests/integration/region_helpers.h"
+#include "tests/integration/region_bytes.h"
 
 namespace agentmem {
 namespace {

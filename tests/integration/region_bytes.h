@@ -1,6 +1,6 @@
-// What the tests of agents and regions share.
-#ifndef AGENTMEM_TESTS_INTEGRATION_REGION_HELPERS_H_
-#define AGENTMEM_TESTS_INTEGRATION_REGION_HELPERS_H_
+// A client of a test's memd, and bytes that say whose they are.
+#ifndef AGENTMEM_TESTS_INTEGRATION_REGION_BYTES_H_
+#define AGENTMEM_TESTS_INTEGRATION_REGION_BYTES_H_
 
 #include <cstdint>
 #include <cstdio>
@@ -57,4 +57,4 @@ inline constexpr std::uint64_t kMiB = 1 << 20;
 
 }  // namespace agentmem
 
-#endif  // AGENTMEM_TESTS_INTEGRATION_REGION_HELPERS_H_
+#endif  // AGENTMEM_TESTS_INTEGRATION_REGION_BYTES_H_
