@@ -44,6 +44,7 @@ constexpr std::uint64_t kUnit = 4096;
 // More than the DRAM that regions may have: changed pages are spilled.
 constexpr std::uint64_t kUnits = 3072;
 constexpr std::uint64_t kRegionBytes = kUnits * kUnit;
+int kills_wanted = 40;
 constexpr int kOperations = 40;  // of a writer, if nobody is killed
 
 // The units that step `step` writes, and what it writes there.
@@ -407,8 +408,6 @@ class RegionCrash : public ::testing::Test {
 };
 
 TEST_F(RegionCrash, EveryVersionIsOneMomentOfItsWriter) {
-  const char* const asked = std::getenv("AGENTMEM_KILLS");
-  const int kills_wanted = asked == nullptr ? 40 : std::stoi(asked);
   std::map<std::string, int> kills;
   int count = 0;
   for (int round = 0; count < kills_wanted; ++round) {
@@ -452,6 +451,9 @@ TEST_F(RegionCrash, EveryVersionIsOneMomentOfItsWriter) {
 int main(int argc, char** argv) {
   if (argc == 4 && std::string(argv[1]) == "--writer") {
     return agentmem::Writer(argv[2], std::strtoull(argv[3], nullptr, 10)).Run();
+  }
+  if (const char* const asked = std::getenv("AGENTMEM_KILLS")) {
+    agentmem::kills_wanted = std::stoi(asked);
   }
   ::testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
