@@ -452,9 +452,9 @@ int main(int argc, char** argv) {
   if (argc == 4 && std::string(argv[1]) == "--writer") {
     return agentmem::Writer(argv[2], std::strtoull(argv[3], nullptr, 10)).Run();
   }
-  if (const char* const asked = std::getenv("AGENTMEM_KILLS")) {
-    agentmem::kills_wanted = std::stoi(asked);
-  }
   ::testing::InitGoogleTest(&argc, argv);
+  if (argc == 3 && std::string(argv[1]) == "--kills") {
+    agentmem::kills_wanted = std::stoi(argv[2]);
+  }
   return RUN_ALL_TESTS();
 }
