@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "client/memctl/command_line.h"
 #include "client/memctl/doctor.h"
+#include "client/memctl/file_error.h"
 #include "client/memctl/human_text.h"
 #include "client/memctl/key_text.h"
 #include "client/memctl/render.h"
@@ -85,7 +86,7 @@ absl::StatusOr<std::string> ReadBlock(std::istream* input,
                                       const std::string& name) {
   std::string bytes(kMaxBlockBytes + 1, '\0');
   input->read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  if (input->bad()) return Unavailable("reading " + name + " failed");
+  if (input->bad()) return FileError("reading " + name);
   bytes.resize(static_cast<std::size_t>(input->gcount()));
   if (bytes.empty() || bytes.size() > kMaxBlockBytes) {
     return InvalidArgument(
@@ -102,7 +103,7 @@ absl::Status PutBlock(const Invocation& invocation, const World& world) {
   if (!standard) {
     errno = 0;
     file.open(invocation.file, std::ios::binary);
-    if (!file) return ErrnoStatus("opening " + invocation.file);
+    if (!file) return FileError("opening " + invocation.file);
   }
   AGENTMEM_ASSIGN_OR_RETURN(
       const std::string bytes,
@@ -135,7 +136,7 @@ absl::Status GetBlock(const Invocation& invocation, const World& world) {
   errno = 0;
   std::ofstream file(invocation.file, std::ios::binary | std::ios::trunc);
   if (file) file.write(found.bytes.data(), length).flush();
-  if (!file) return ErrnoStatus("writing " + invocation.file);
+  if (!file) return FileError("writing " + invocation.file);
   *world.output << RenderGet(
       {invocation.key, found.bytes.size(), invocation.file,
        TierName(static_cast<int>(found.tier))},
@@ -189,7 +190,8 @@ ExitCode RunMemctl(const std::vector<std::string>& arguments,
   } else if (parsed.invocation) {
     const absl::Status status = Run(*parsed.invocation, world);
     if (!status.ok()) {
-      *world.error << "memctl: " << StatusMessage(status) << "\n";
+      // Messages have names in them that others chose.
+      *world.error << "memctl: " << Printable(StatusMessage(status)) << "\n";
     }
     code = ExitCodeOf(status);
   }
