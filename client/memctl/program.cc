@@ -5,11 +5,13 @@
 #include <utility>
 
 #include "base/status.h"
+#include "client/memctl/agent_commands.h"
 #include "client/memctl/command_line.h"
 #include "client/memctl/doctor.h"
 #include "client/memctl/file_error.h"
 #include "client/memctl/human_text.h"
 #include "client/memctl/key_text.h"
+#include "client/memctl/region_commands.h"
 #include "client/memctl/render.h"
 #include "client/memctl/render_json.h"
 
@@ -171,6 +173,30 @@ absl::Status Run(const Invocation& invocation, const World& world) {
       return PutBlock(invocation, world);
     case Verb::kBlockGet:
       return GetBlock(invocation, world);
+    case Verb::kAgentList:
+      return ListAgents(invocation, world);
+    case Verb::kAgentShow:
+      return ShowAgent(invocation, world);
+    case Verb::kAgentLog:
+      return LogAgent(invocation, world);
+    case Verb::kAgentDiff:
+      return DiffRegion(invocation, world);
+    case Verb::kAgentFork:
+      return ForkAgent(invocation, world);
+    case Verb::kAgentRevert:
+      return RevertRegion(invocation, world);
+    case Verb::kAgentHibernate:
+      return HibernateAgent(invocation, world);
+    case Verb::kAgentResume:
+      return ResumeAgent(invocation, world);
+    case Verb::kAgentDelete:
+      return DeleteAgent(invocation, world);
+    case Verb::kRegionRead:
+      return ReadRegion(invocation, world);
+    case Verb::kRegionWrite:
+      return WriteRegion(invocation, world);
+    case Verb::kRegionExport:
+      return ExportRegion(invocation, world);
     default:
       return ShowNode(invocation, world);
   }

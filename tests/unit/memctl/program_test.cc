@@ -179,6 +179,10 @@ TEST_F(ProgramTest, TheRealClientsFindNobodyWithoutWaiting) {
             absl::StatusCode::kUnavailable);
   EXPECT_EQ(ConnectBlocks(path, "", 3600 * kSecondNs).status().code(),
             absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ConnectAgents(path, "", 3600 * kSecondNs).status().code(),
+            absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ConnectRegions(path, "", 3600 * kSecondNs).status().code(),
+            absl::StatusCode::kUnavailable);
   EXPECT_LT(clock.Now() - start, 60 * kSecondNs);
 }
 
