@@ -91,6 +91,9 @@ class AbiRegionWriter final : public RegionWriter {
   AbiRegionWriter(OpenedRegion opened, std::uint64_t timeout)
       : opened_(std::move(opened)), timeout_(timeout) {}
 
+  std::uint64_t version() const override {
+    return agentmem_region_version(opened_.region.get());
+  }
   std::uint64_t bytes() const override {
     return agentmem_region_size(opened_.region.get());
   }

@@ -63,6 +63,8 @@ class RegionReader {
 class RegionWriter {
  public:
   virtual ~RegionWriter() = default;
+  // It begins with; 0: there is none yet, and the region is all zeros.
+  virtual std::uint64_t version() const = 0;
   virtual std::uint64_t bytes() const = 0;
   virtual absl::Status Write(std::uint64_t offset, const char* from,
                              std::uint64_t bytes) = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <vector>
 
 #include "base/status.h"
@@ -51,23 +52,21 @@ bool AllZeros(const char* bytes, std::uint64_t count) {
   return bytes[0] == 0 && std::memcmp(bytes, bytes + 1, count - 1) == 0;
 }
 
-// Runs of units that are not all zeros; how many bytes that were.
-absl::StatusOr<std::uint64_t> WriteUnitsThatAreNotZero(
-    std::uint64_t offset, const std::vector<char>& bytes, std::uint64_t count,
-    NewFile* file) {
-  std::uint64_t written = 0;
+// Visits runs of units that are not all zeros, by their place in `bytes`.
+absl::Status ForEachRunNotZero(
+    const std::vector<char>& bytes, std::uint64_t count,
+    const std::function<absl::Status(std::uint64_t at, std::uint64_t run)>&
+        visit) {
   std::uint64_t begin = 0;  // of the open run
-  for (std::uint64_t at = 0; at < count; at += kUnitBytes) {
-    const std::uint64_t unit = std::min(kUnitBytes, count - at);
-    if (!AllZeros(bytes.data() + at, unit)) continue;
-    AGENTMEM_RETURN_IF_ERROR(
-        file->WriteAt(offset + begin, bytes.data() + begin, at - begin));
-    written += at - begin;
-    begin = at + unit;
+  for (std::uint64_t at = 0; at < count;) {
+    const std::uint64_t end = at + std::min(kUnitBytes, count - at);
+    if (AllZeros(bytes.data() + at, end - at)) {
+      if (begin != at) AGENTMEM_RETURN_IF_ERROR(visit(begin, at - begin));
+      begin = end;
+    }
+    at = end;
   }
-  AGENTMEM_RETURN_IF_ERROR(
-      file->WriteAt(offset + begin, bytes.data() + begin, count - begin));
-  return written + count - begin;
+  return begin == count ? absl::OkStatus() : visit(begin, count - begin);
 }
 
 // As much as there is, up to a chunk; 0 at the input's end.
@@ -142,7 +141,13 @@ absl::Status WriteRegion(const Invocation& invocation, const World& world) {
                               " on, ends beyond them, and nothing was "
                               "committed");
     }
-    AGENTMEM_RETURN_IF_ERROR(writer->Write(at, chunk.data(), count));
+    const auto write = [&](std::uint64_t in_chunk, std::uint64_t run) {
+      return writer->Write(at + in_chunk, chunk.data() + in_chunk, run);
+    };
+    // In a new region zeros need not be written, nor stored.
+    AGENTMEM_RETURN_IF_ERROR(writer->version() == 0
+                                 ? ForEachRunNotZero(chunk, count, write)
+                                 : write(0, count));
     at += count;
     AGENTMEM_ASSIGN_OR_RETURN(count, ReadChunk(input, input_name, &chunk));
   }
@@ -175,10 +180,11 @@ absl::Status ExportRegion(const Invocation& invocation, const World& world) {
       const std::uint64_t at = span.offset + done;
       const std::uint64_t next = std::min(span.bytes - done, kChunkBytes);
       AGENTMEM_RETURN_IF_ERROR(reader->Read(at, chunk.data(), next));
-      AGENTMEM_ASSIGN_OR_RETURN(
-          const std::uint64_t put,
-          WriteUnitsThatAreNotZero(at, chunk, next, &file));
-      written += put;
+      AGENTMEM_RETURN_IF_ERROR(ForEachRunNotZero(
+          chunk, next, [&](std::uint64_t in_chunk, std::uint64_t run) {
+            written += run;
+            return file.WriteAt(at + in_chunk, chunk.data() + in_chunk, run);
+          }));
       done += next;
     }
   }

@@ -254,6 +254,22 @@ TEST_F(MemctlAgentsTest, AnExportOfATebibyteHasHolesAndAppearsWhole) {
             1);
 }
 
+TEST_F(MemctlAgentsTest, AnExportWrittenToANewRegionIsTheSame) {
+  const std::string bytes = Pattern(300'000, 5);
+  Json(
+      {"region", "write", "a", "heap", "--bytes", "64MiB", "--offset", "20MiB"},
+      bytes);
+  const std::string path = memd_.directory() + "/heap.bin";
+  Json({"region", "export", "a", "heap", path});
+  Json({"region", "write", "b", "heap", "--bytes", "64MiB", "--file", path});
+  const Outcome a = Memctl({"region", "read", "a", "heap"});
+  const Outcome b = Memctl({"region", "read", "b", "heap"});
+  EXPECT_EQ(a.output.size(), 64 * kMiB);
+  EXPECT_TRUE(a.output == b.output) << b.error;
+  EXPECT_LE(Json({"agent", "diff", "b", "heap", "0", "1"})["changed_bytes"],
+            bytes.size() + 2 * 65536);
+}
+
 TEST_F(MemctlAgentsTest, AStoppedMemdIsUnreachable) {
   EXPECT_EQ(memd_.Stop(), 0) << memd_.Log();
   const std::string file = memd_.directory() + "/f";

@@ -176,6 +176,7 @@ class FakeRegionWriter final : public RegionWriter {
   }
   ~FakeRegionWriter() override { node_->agents[agent_].writer.clear(); }
 
+  std::uint64_t version() const override { return region_->versions.size(); }
   std::uint64_t bytes() const override { return region_->bytes; }
   absl::Status Write(std::uint64_t offset, const char* from,
                      std::uint64_t bytes) override {

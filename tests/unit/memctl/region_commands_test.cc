@@ -107,6 +107,25 @@ TEST_F(RegionCommandsTest, BytesMoveInBoundedPieces) {
   EXPECT_EQ(node_.largest_request, 4u << 20);
 }
 
+TEST_F(RegionCommandsTest, ZerosAreWrittenOnlyWhereSomethingMayBe) {
+  const std::string zeros(kFakeUnit, '\0');
+  const std::string unit(kFakeUnit, 'x');
+  const std::string bytes =
+      zeros + unit + unit + zeros + unit + std::string("\0\0y", 3);
+  EXPECT_EQ(Run({"region", "write", "a", "heap", "--bytes", "1MiB"}, bytes), 0);
+  const FakeRegion& region = node_.agents["a"].regions["heap"];
+  ASSERT_EQ(region.versions.size(), 1u);
+  EXPECT_EQ(region.versions[0].units.size(), 4u);
+  EXPECT_EQ(region.versions[0].units.count(0), 0u);
+  EXPECT_EQ(region.versions[0].units.count(3), 0u);
+  EXPECT_EQ(Run({"region", "write", "a", "heap", "--offset", "4096"}, zeros),
+            0);
+  EXPECT_TRUE(region.versions[1].units.at(1) == zeros);
+  EXPECT_TRUE(region.versions[1].units.at(2) == unit);
+  EXPECT_EQ(Run({"region", "write", "b", "heap", "--bytes", "1MiB"}, zeros), 0);
+  EXPECT_EQ(node_.agents["b"].regions["heap"].versions.size(), 1u);
+}
+
 TEST_F(RegionCommandsTest, WhatIsBeyondTheEndIsRefusedWithTheSize) {
   Commit({"a", "heap"}, "one");
   for (const std::vector<std::string>& range :
