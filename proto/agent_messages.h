@@ -113,9 +113,9 @@ enum class AgentOp : std::uint32_t {
                        // at most so many. tail: three fields a version,
                        // newest first: VersionEntry, message, labels (one
                        // field that packs (key, value)*). value[0]: 1 if more
-  kDiff = 31,          // agent, region; arg[0]: from, arg[1]: to (0: head);
-                       // offset: begin here. tail: RangeEntry*. value[0]: 1 if
-                       // more
+  kDiff = 31,          // agent, region; arg[0]: from (0: zeros), arg[1]: to
+                       // (0: head); offset: begin here. tail: RangeEntry*.
+                       // value[0]: 1 if more
   kWatch = 32,         // agent, region. value[0]: board word, [1]: version.
                        // Again: the same word, the version of then
   kUnwatch = 33,       // arg[0]: board word; ends it, however often asked for

@@ -1,17 +1,14 @@
 #include "client/memctl/block_client.h"
 
+#include <utility>
+
 #include "agentmem/agentmem.h"
 #include "base/status.h"
+#include "client/memctl/abi_connection.h"
 #include "client/memctl/key_text.h"
-#include "client/memctl/socket_probe.h"
 
 namespace agentmem::memctl {
 namespace {
-
-absl::Status FromError(agentmem_code code, const agentmem_error& error) {
-  if (code == AGENTMEM_OK) return absl::OkStatus();
-  return MakeStatus(static_cast<absl::StatusCode>(code), error.message);
-}
 
 agentmem_key ToAbi(const Key& key) {
   return agentmem_key{key.group, {key.name[0], key.name[1], key.name[2]}};
@@ -19,27 +16,27 @@ agentmem_key ToAbi(const Key& key) {
 
 class AbiBlockClient final : public BlockClient {
  public:
-  AbiBlockClient(agentmem_client* client, DurationNs timeout)
-      : client_(client), timeout_(static_cast<std::uint64_t>(timeout)) {}
-  ~AbiBlockClient() override { agentmem_close(client_); }
+  AbiBlockClient(AbiClient client, DurationNs timeout)
+      : client_(std::move(client)),
+        timeout_(static_cast<std::uint64_t>(timeout)) {}
 
   absl::StatusOr<FoundBlock> Get(const Key& key) override {
     const agentmem_key name = ToAbi(key);
     agentmem_span span = {};
     agentmem_error error = {};
     const agentmem_code code =
-        agentmem_get(client_, &name, 1, timeout_, &span, &error);
+        agentmem_get(client_.get(), &name, 1, timeout_, &span, &error);
     FoundBlock found;
     if (span.data != nullptr) {
       found.bytes.assign(static_cast<const char*>(span.data), span.length);
       found.tier = static_cast<Tier>(span.tier);
-      agentmem_release(client_, &span, 1);
+      agentmem_release(client_.get(), &span, 1);
     }
     if (code == AGENTMEM_NOT_FOUND) {
       return NotFound("no tier has the block " + FormatKey(key) +
                       " in this tenant: check the key and --tenant");
     }
-    AGENTMEM_RETURN_IF_ERROR(FromError(code, error));
+    AGENTMEM_RETURN_IF_ERROR(FromAbi(code, error));
     return found;
   }
 
@@ -49,17 +46,19 @@ class AbiBlockClient final : public BlockClient {
     agentmem_put_id put = 0;
     agentmem_error error = {};
     agentmem_code code =
-        agentmem_put(client_, &name, bytes.data(), bytes.size(),
+        agentmem_put(client_.get(), &name, bytes.data(), bytes.size(),
                      static_cast<agentmem_class>(block_class),
                      static_cast<agentmem_ack>(ack), timeout_, &put, &error);
-    AGENTMEM_RETURN_IF_ERROR(FromError(code, error));
-    code = agentmem_put_wait(client_, put, timeout_, &error);
-    if (code == AGENTMEM_DEADLINE_EXCEEDED) agentmem_put_forget(client_, put);
-    return FromError(code, error);
+    AGENTMEM_RETURN_IF_ERROR(FromAbi(code, error));
+    code = agentmem_put_wait(client_.get(), put, timeout_, &error);
+    if (code == AGENTMEM_DEADLINE_EXCEEDED) {
+      agentmem_put_forget(client_.get(), put);
+    }
+    return FromAbi(code, error);
   }
 
  private:
-  agentmem_client* const client_;
+  const AbiClient client_;
   const std::uint64_t timeout_;
 };
 
@@ -68,26 +67,10 @@ class AbiBlockClient final : public BlockClient {
 absl::StatusOr<std::unique_ptr<BlockClient>> ConnectBlocks(
     const std::string& socket_path, const std::string& tenant,
     DurationNs timeout) {
-  // The library waits for a memd that may be restarting; an operator wants to
-  // know at once.
-  AGENTMEM_RETURN_IF_ERROR(ProbeSocket(socket_path, Door::kClients));
-  agentmem_options options = {};
-  options.size = sizeof(options);
-  options.socket_path = socket_path.c_str();
-  options.tenant = tenant.empty() ? nullptr : tenant.c_str();
-  options.name = "memctl";
-  options.timeout_ns = static_cast<std::uint64_t>(timeout);
-  agentmem_client* client = nullptr;
-  agentmem_error error = {};
-  const agentmem_code code = agentmem_connect(&options, &client, &error);
-  if (code == AGENTMEM_UNAVAILABLE) {
-    // The library says that memd must run; how, is the operator's business.
-    return Unavailable(std::string(error.message) +
-                       " (`systemctl start memd`, or run `memd`)");
-  }
-  AGENTMEM_RETURN_IF_ERROR(FromError(code, error));
+  AGENTMEM_ASSIGN_OR_RETURN(AbiClient client,
+                            ConnectAbi(socket_path, tenant, timeout));
   return std::unique_ptr<BlockClient>(
-      std::make_unique<AbiBlockClient>(client, timeout));
+      std::make_unique<AbiBlockClient>(std::move(client), timeout));
 }
 
 }  // namespace agentmem::memctl

@@ -8,17 +8,10 @@
 #include "base/status.h"
 #include "client/memctl/human_text.h"
 #include "client/memctl/key_text.h"
+#include "client/memctl/subcommand.h"
 
 namespace agentmem::memctl {
 namespace {
-
-constexpr char kExitCodes[] =
-    "Exit codes:\n"
-    "  0  done\n"
-    "  1  the operation failed (not found, refused, timed out)\n"
-    "  2  the command line is wrong\n"
-    "  3  no memd is reachable\n"
-    "  4  doctor found a problem\n";
 
 constexpr char kExamples[] =
     "Examples:\n"
@@ -26,6 +19,7 @@ constexpr char kExamples[] =
     "  memctl clients -t chat            who pins and holds memory of a "
     "tenant\n"
     "  memctl tiers -o json | jq .tiers  the same for programs\n"
+    "  memctl agent log coder-7          the versions of an agent's memory\n"
     "  memctl doctor                     what of this machine needs attention\n"
     "\n"
     "Data goes to standard output, messages to standard error.\n";
@@ -33,15 +27,6 @@ constexpr char kExamples[] =
 constexpr char kKeyHelp[] =
     "KEY is 32 hex digits, group and name, with or without the colon:\n"
     "  0000002a:00112233445566778899aabb\n";
-
-// What the options are read into.
-struct Texts {
-  std::string key;
-  std::string timeout = "5s";
-  std::string output = "table";
-  std::string block_class = "cache";
-  std::string ack = "visible";
-};
 
 std::string Version() {
   return "memctl " + std::to_string(AGENTMEM_VERSION_MAJOR) + "." +
@@ -65,7 +50,8 @@ void AddGlobals(CLI::App* app, Invocation* invocation, Texts* texts) {
          "$XDG_RUNTIME_DIR/agentmem/memd.sock")
       ->type_name("PATH");
   app->add_option("-t,--tenant", invocation->tenant,
-                  "only this tenant (block put and get: as this tenant)")
+                  "only this tenant (blocks' bytes, agents and regions: as "
+                  "this tenant)")
       ->type_name("NAME");
   app->add_option("-o,--output", texts->output,
                   "table or json (raw integers: "
@@ -73,20 +59,11 @@ void AddGlobals(CLI::App* app, Invocation* invocation, Texts* texts) {
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"table", "json"}));
   app->add_option("--timeout", texts->timeout,
-                  "how long to wait, as 500ms, 5s or 1m. Default: 5s")
+                  "how long to wait for each answer, as 500ms, 5s or 1m. "
+                  "Default: 5s; 1m for agent hibernate and revert, region "
+                  "write and export")
       ->type_name("TIME")
       ->check(CLI::Validator(WhyNotDuration, ""));
-}
-
-// A command without arguments of its own.
-CLI::App* AddCommand(CLI::App* app, const char* name, const char* description,
-                     const std::string& footer, Verb verb,
-                     Invocation* invocation) {
-  CLI::App* const command = app->add_subcommand(name, description);
-  command->fallthrough();
-  command->footer(footer);
-  command->callback([=] { invocation->verb = verb; });
-  return command;
 }
 
 void AddKey(CLI::App* command, Texts* texts) {
@@ -153,28 +130,29 @@ void AddBlockCommands(CLI::App* app, Invocation* invocation, Texts* texts) {
 }
 
 void AddCommands(CLI::App* app, Invocation* invocation, Texts* texts) {
-  const auto footer = [](const char* examples) {
-    return std::string("Examples:\n") + examples + "\n" + kExitCodes;
-  };
-  AddCommand(app, "status", "The node in short: state, tiers, tenants, clients",
-             footer("  memctl status\n  memctl status -o json | jq .state\n"),
-             Verb::kStatus, invocation);
+  AddCommand(
+      app, "status", "The node in short: state, tiers, tenants, clients",
+      ExamplesFooter("  memctl status\n  memctl status -o json | jq .state\n"),
+      Verb::kStatus, invocation);
   AddCommand(app, "tiers", "How full each tier is, and what it did",
-             footer("  memctl tiers\n  memctl tiers -t chat\n"), Verb::kTiers,
-             invocation);
-  AddCommand(app, "tenants", "Each tenant's puts, misses and memory",
-             footer("  memctl tenants\n  memctl tenants -t chat -o json\n"),
-             Verb::kTenants, invocation);
+             ExamplesFooter("  memctl tiers\n  memctl tiers -t chat\n"),
+             Verb::kTiers, invocation);
+  AddCommand(
+      app, "tenants", "Each tenant's puts, misses and memory",
+      ExamplesFooter("  memctl tenants\n  memctl tenants -t chat -o json\n"),
+      Verb::kTenants, invocation);
   AddCommand(app, "clients", "Who pins and holds what, and for how long",
-             footer("  memctl clients\n"
-                    "  memctl clients -o json | jq '.clients[].pid'\n"),
+             ExamplesFooter("  memctl clients\n"
+                            "  memctl clients -o json | jq '.clients[].pid'\n"),
              Verb::kClients, invocation);
+  AddAgentCommands(app, invocation);
+  AddRegionCommands(app, invocation, texts);
   AddBlockCommands(app, invocation, texts);
   CLI::App* const doctor = AddCommand(
       app, "doctor", "What of this machine needs attention, and the remedy",
-      footer("  memctl doctor\n"
-             "  memctl doctor -o json | jq '.findings[] | "
-             "select(.level != \"ok\")'\n") +
+      ExamplesFooter("  memctl doctor\n"
+                     "  memctl doctor -o json | jq '.findings[] | "
+                     "select(.level != \"ok\")'\n") +
           "\nWorks without memd. Levels: ok; note (costs speed, or is not in "
           "use here);\nproblem (something that agentmem offers does not work "
           "here).\n",
@@ -194,10 +172,17 @@ void Take(const Texts& texts, Invocation* invocation) {
       {"replicated", Ack::kReplicated},
       {"durable", Ack::kDurable}};
   invocation->output = texts.output == "json" ? Output::kJson : Output::kTable;
-  invocation->timeout = ParseDuration(texts.timeout).value();
+  invocation->timeout = texts.timeout.empty()
+                            ? DefaultTimeout(invocation->verb)
+                            : ParseDuration(texts.timeout).value();
   invocation->ack = kAcks.at(texts.ack);
   invocation->block_class =
       texts.block_class == "state" ? BlockClass::kState : BlockClass::kCache;
+  for (const std::string& label : texts.labels) {
+    const std::size_t equals = label.find('=');
+    invocation->labels.emplace_back(label.substr(0, equals),
+                                    label.substr(equals + 1));
+  }
   if (!texts.key.empty()) invocation->key = ParseKey(texts.key).value();
 }
 

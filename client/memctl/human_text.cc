@@ -3,6 +3,8 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
+#include <map>
 
 #include "base/status.h"
 
@@ -79,6 +81,16 @@ std::string HumanDuration(DurationNs d) {
   return TwoUnits(d / kDayNs, "d", d % kDayNs / kHourNs, "h");
 }
 
+std::string HumanTime(std::uint64_t unix_ns) {
+  if (unix_ns == 0) return "-";
+  const auto seconds = static_cast<std::time_t>(unix_ns / kSecondNs);
+  std::tm parts = {};
+  if (::gmtime_r(&seconds, &parts) == nullptr) return "-";
+  char text[64];
+  std::strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &parts);
+  return text;
+}
+
 std::string HumanShare(std::uint64_t part, std::uint64_t whole) {
   if (whole == 0) return "-";
   const double share =
@@ -122,6 +134,24 @@ absl::StatusOr<DurationNs> ParseDuration(const std::string& text) {
                            "number and ms, s, m or h, for example 500ms or 5s");
   }
   return static_cast<DurationNs>(ns);
+}
+
+absl::StatusOr<std::uint64_t> ParseBytes(const std::string& text) {
+  constexpr std::uint64_t kMost = 1ULL << 40;
+  std::uint64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value);
+  static const std::map<std::string, int> kShifts = {
+      {"", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}};
+  const auto shift = kShifts.find(std::string(rest, end));
+  if (error != std::errc() || shift == kShifts.end() ||
+      value > kMost >> shift->second) {
+    return InvalidArgument("\"" + text +
+                           "\" is not a number of bytes from 0 to 1TiB; write "
+                           "a number and nothing, KiB, MiB, GiB or TiB, for "
+                           "example 4096 or 16MiB");
+  }
+  return value << shift->second;
 }
 
 }  // namespace agentmem::memctl

@@ -2,6 +2,18 @@
 
 namespace agentmem::memctl {
 
+DurationNs DefaultTimeout(Verb verb) {
+  switch (verb) {
+    case Verb::kAgentHibernate:
+    case Verb::kAgentRevert:
+    case Verb::kRegionWrite:
+    case Verb::kRegionExport:
+      return 60 * kSecondNs;
+    default:
+      return 5 * kSecondNs;
+  }
+}
+
 std::string DefaultSocketPath(const Environment& environment) {
   if (!environment.agentmem_socket.empty()) return environment.agentmem_socket;
   if (environment.root) return "/run/agentmem/memd.sock";

@@ -2,9 +2,11 @@
 #ifndef AGENTMEM_CLIENT_MEMCTL_INVOCATION_H_
 #define AGENTMEM_CLIENT_MEMCTL_INVOCATION_H_
 
+#include <cstdint>
 #include <string>
 
 #include "base/clock.h"
+#include "client/memctl/region_client.h"
 #include "proto/types.h"
 
 namespace agentmem::memctl {
@@ -19,6 +21,18 @@ enum class Verb {
   kBlockPut,
   kBlockGet,
   kDoctor,
+  kAgentList,
+  kAgentShow,
+  kAgentLog,
+  kAgentDiff,
+  kAgentFork,
+  kAgentRevert,
+  kAgentHibernate,
+  kAgentResume,
+  kAgentDelete,
+  kRegionRead,
+  kRegionWrite,
+  kRegionExport,
 };
 
 enum class Output { kTable, kJson };
@@ -34,6 +48,20 @@ struct Invocation {
   BlockClass block_class = BlockClass::kCache;
   Ack ack = Ack::kVisible;
   std::string file = "-";  // "-": standard input or output
+  // agent and region
+  RegionName name;     // agent log: an empty region: all of them
+  std::string prefix;  // of agents to list
+  std::string fork_to;
+  std::uint64_t version = 0;  // 0: the newest
+  std::uint64_t from_version = 0;
+  std::uint64_t count = 0;  // of versions to log; 0: all
+  std::uint64_t offset = 0;
+  std::uint64_t length = UINT64_MAX;  // that: up to the region's end
+  WriterOptions writer;
+  std::string message;
+  Labels labels;
+  bool sure = false;       // what is asked for cannot be undone
+  bool overwrite = false;  // a file that exists
   // doctor
   std::string state_directory;
 };
@@ -47,6 +75,9 @@ struct Environment {
   std::string xdg_state_home;   // $XDG_STATE_HOME
   std::string home;             // $HOME
 };
+
+// Longer for what writes or moves a region's bytes.
+DurationNs DefaultTimeout(Verb verb);
 
 // The same rule as libagentmem's.
 std::string DefaultSocketPath(const Environment& environment);

@@ -34,7 +34,9 @@ int main(int argc, char** argv) {
                     [&](const std::string& path, agentmem::DurationNs timeout) {
                       return ConnectAdmin(path, timeout, &clock);
                     },
-                    ConnectBlocks};
+                    ConnectBlocks,
+                    ConnectAgents,
+                    ConnectRegions};
   return static_cast<int>(RunMemctl(
       std::vector<std::string>(argv + 1, argv + argc), environment, world));
 }

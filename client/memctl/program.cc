@@ -5,10 +5,13 @@
 #include <utility>
 
 #include "base/status.h"
+#include "client/memctl/agent_commands.h"
 #include "client/memctl/command_line.h"
 #include "client/memctl/doctor.h"
+#include "client/memctl/file_error.h"
 #include "client/memctl/human_text.h"
 #include "client/memctl/key_text.h"
+#include "client/memctl/region_commands.h"
 #include "client/memctl/render.h"
 #include "client/memctl/render_json.h"
 
@@ -85,7 +88,7 @@ absl::StatusOr<std::string> ReadBlock(std::istream* input,
                                       const std::string& name) {
   std::string bytes(kMaxBlockBytes + 1, '\0');
   input->read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  if (input->bad()) return Unavailable("reading " + name + " failed");
+  if (input->bad()) return FileError("reading " + name);
   bytes.resize(static_cast<std::size_t>(input->gcount()));
   if (bytes.empty() || bytes.size() > kMaxBlockBytes) {
     return InvalidArgument(
@@ -102,7 +105,7 @@ absl::Status PutBlock(const Invocation& invocation, const World& world) {
   if (!standard) {
     errno = 0;
     file.open(invocation.file, std::ios::binary);
-    if (!file) return ErrnoStatus("opening " + invocation.file);
+    if (!file) return FileError("opening " + invocation.file);
   }
   AGENTMEM_ASSIGN_OR_RETURN(
       const std::string bytes,
@@ -135,7 +138,7 @@ absl::Status GetBlock(const Invocation& invocation, const World& world) {
   errno = 0;
   std::ofstream file(invocation.file, std::ios::binary | std::ios::trunc);
   if (file) file.write(found.bytes.data(), length).flush();
-  if (!file) return ErrnoStatus("writing " + invocation.file);
+  if (!file) return FileError("writing " + invocation.file);
   *world.output << RenderGet(
       {invocation.key, found.bytes.size(), invocation.file,
        TierName(static_cast<int>(found.tier))},
@@ -170,6 +173,30 @@ absl::Status Run(const Invocation& invocation, const World& world) {
       return PutBlock(invocation, world);
     case Verb::kBlockGet:
       return GetBlock(invocation, world);
+    case Verb::kAgentList:
+      return ListAgents(invocation, world);
+    case Verb::kAgentShow:
+      return ShowAgent(invocation, world);
+    case Verb::kAgentLog:
+      return LogAgent(invocation, world);
+    case Verb::kAgentDiff:
+      return DiffRegion(invocation, world);
+    case Verb::kAgentFork:
+      return ForkAgent(invocation, world);
+    case Verb::kAgentRevert:
+      return RevertRegion(invocation, world);
+    case Verb::kAgentHibernate:
+      return HibernateAgent(invocation, world);
+    case Verb::kAgentResume:
+      return ResumeAgent(invocation, world);
+    case Verb::kAgentDelete:
+      return DeleteAgent(invocation, world);
+    case Verb::kRegionRead:
+      return ReadRegion(invocation, world);
+    case Verb::kRegionWrite:
+      return WriteRegion(invocation, world);
+    case Verb::kRegionExport:
+      return ExportRegion(invocation, world);
     default:
       return ShowNode(invocation, world);
   }
@@ -189,7 +216,8 @@ ExitCode RunMemctl(const std::vector<std::string>& arguments,
   } else if (parsed.invocation) {
     const absl::Status status = Run(*parsed.invocation, world);
     if (!status.ok()) {
-      *world.error << "memctl: " << StatusMessage(status) << "\n";
+      // Messages have names in them that others chose.
+      *world.error << "memctl: " << Printable(StatusMessage(status)) << "\n";
     }
     code = ExitCodeOf(status);
   }

@@ -117,9 +117,9 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
     record = RecordOf(state, name);
     AGENTMEM_RETURN_IF_ERROR(record.status());
   } else if (bytes != 0 && bytes != record->bytes) {
-    return InvalidArgument("region \"" + name + "\" has " +
-                           std::to_string(record->bytes) + " bytes, not " +
-                           std::to_string(bytes));
+    return FailedPrecondition("region \"" + name + "\" has " +
+                              std::to_string(record->bytes) + " bytes, not " +
+                              std::to_string(bytes));
   }
   HeldVersion held;
   if (record->head.number != 0) {

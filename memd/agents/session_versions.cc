@@ -210,6 +210,7 @@ absl::Status AgentSession::RevertTo(CommitBlocks* blocks,
   change.info.message =
       "revert to version " + std::to_string(change.info.related_number);
   change.info.labels.clear();
+  change.info.trace_id = {};
   change.base = old.manifest.get();
   NodeLoader loader(nodes_.get());
   AGENTMEM_ASSIGN_OR_RETURN(

@@ -1,138 +1,42 @@
 // memctl against a real memd: what an operator types, and what comes back.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "tests/integration/memctl_run.h"
 
 namespace agentmem {
 namespace {
 
 using ::testing::HasSubstr;
 
-constexpr int kReadyTimeoutMs = 60'000;
 const char kKeyText[] = "0000002a:00112233445566778899aabb";
-
-struct Outcome {
-  int exit_code = -1;
-  std::string output;
-  std::string error;
-  nlohmann::json json() const {
-    return nlohmann::json::parse(output, nullptr, false);
-  }
-};
-
-std::string ReadAll(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
 
 class MemctlTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = "/tmp/memctlXXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    directory_ = name;
-    socket_ = directory_ + "/memd.sock";
-    std::ofstream(directory_ + "/memd.toml")
-        << "state_directory = \"" << directory_ << "/state\"\n"
-        << "socket = \"" << socket_ << "\"\n"
-        << "dram = \"64MiB\"\n";
-    StartMemd();
-  }
   void TearDown() override {
-    StopMemd();
-    std::filesystem::remove_all(directory_);
+    if (memd_.pid() <= 0) return;
+    EXPECT_EQ(memd_.Stop(), 0) << memd_.Log();
   }
 
-  // Returns when memd says READY=1, as systemd would wait for it.
-  void StartMemd() {
-    const std::string path = directory_ + "/notify";
-    const UniqueFd notify(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address = {};
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, path.data(), path.size());
-    ASSERT_EQ(::bind(notify.get(), reinterpret_cast<sockaddr*>(&address),
-                     sizeof(address)),
-              0);
-    memd_ = ::fork();
-    ASSERT_GE(memd_, 0);
-    if (memd_ == 0) {
-      ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
-      const std::string config = directory_ + "/memd.toml";
-      ::execl(AGENTMEM_MEMD, "memd", "--config", config.c_str(), nullptr);
-      ::_exit(127);
-    }
-    std::string said;
-    while (said.find("READY=1") == std::string::npos) {
-      pollfd waits = {notify.get(), POLLIN, 0};
-      ASSERT_GT(::poll(&waits, 1, kReadyTimeoutMs), 0) << "memd is not ready";
-      char text[512];
-      const ssize_t bytes = ::recv(notify.get(), text, sizeof(text), 0);
-      ASSERT_GT(bytes, 0);
-      said.append(text, static_cast<std::size_t>(bytes));
-    }
-  }
-  void StopMemd() {
-    if (memd_ <= 0) return;
-    ::kill(memd_, SIGTERM);
-    int status = 0;
-    EXPECT_EQ(::waitpid(memd_, &status, 0), memd_);
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-    memd_ = 0;
-  }
-
-  Outcome Memctl(std::vector<std::string> arguments,
+  Outcome Memctl(const std::vector<std::string>& arguments,
                  const std::string& input = "") const {
-    arguments.insert(arguments.begin(), {"memctl", "--socket", socket_});
-    std::ofstream(directory_ + "/in", std::ios::binary) << input;
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    const pid_t child = ::fork();
-    if (child == 0) {
-      const bool redirected =
-          std::freopen((directory_ + "/in").c_str(), "r", stdin) != nullptr &&
-          std::freopen((directory_ + "/out").c_str(), "w", stdout) != nullptr &&
-          std::freopen((directory_ + "/err").c_str(), "w", stderr) != nullptr;
-      if (redirected) ::execv(AGENTMEM_MEMCTL, argv.data());
-      ::_exit(127);
-    }
-    int status = 0;
-    EXPECT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_TRUE(WIFEXITED(status)) << "memctl ended by a signal: " << status;
-    return {WEXITSTATUS(status), ReadAll(directory_ + "/out"),
-            ReadAll(directory_ + "/err")};
+    return RunMemctl(memd_, arguments, input);
   }
 
-  std::string directory_;
-  std::string socket_;
-  pid_t memd_ = 0;
+  MemdProcess memd_{"64MiB"};
 };
 
 TEST_F(MemctlTest, StatusTellsOfTheMemdThatRuns) {
   const Outcome status = Memctl({"status", "-o", "json"});
   ASSERT_EQ(status.exit_code, 0) << status.error;
   EXPECT_EQ(status.json()["state"], "serving");
-  EXPECT_EQ(status.json()["pid"], memd_);
-  EXPECT_EQ(status.json()["socket_path"], socket_);
+  EXPECT_EQ(status.json()["pid"], memd_.pid());
+  EXPECT_EQ(status.json()["socket_path"], memd_.socket());
   for (const char* command : {"status", "tiers", "tenants", "clients"}) {
     const Outcome table = Memctl({command});
     EXPECT_EQ(table.exit_code, 0) << table.error;
@@ -142,7 +46,7 @@ TEST_F(MemctlTest, StatusTellsOfTheMemdThatRuns) {
 
 TEST_F(MemctlTest, TheAdministrationsSocketIsItsOwnersAlone) {
   struct stat info;
-  ASSERT_EQ(::stat((directory_ + "/admin.sock").c_str(), &info), 0);
+  ASSERT_EQ(::stat((memd_.directory() + "/admin.sock").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
 }
 
@@ -175,8 +79,8 @@ TEST_F(MemctlTest, ABlockThatNobodyPutIsNotFound) {
 }
 
 TEST_F(MemctlTest, AStoppedMemdIsUnreachableAndLeavesNoSocketBehind) {
-  StopMemd();
-  EXPECT_FALSE(std::filesystem::exists(directory_ + "/admin.sock"));
+  EXPECT_EQ(memd_.Stop(), 0) << memd_.Log();
+  EXPECT_FALSE(std::filesystem::exists(memd_.directory() + "/admin.sock"));
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{"status"},
                                              {"block", "get", kKeyText}}) {

@@ -223,6 +223,19 @@ TEST(RegionsTest, AForkIsIndependentAndHibernationKeepsWhatIsNotCommitted) {
   EXPECT_EQ(*version, 2u);
 }
 
+TEST(RegionsTest, ARegionIsNotOpenedWithAnotherSize) {
+  MemdProcess memd("64MiB");
+  Client client = ConnectTo(memd);
+  auto agent = client.Agents().Open("a", {.write = true, .create = true});
+  { ASSERT_TRUE(agent->OpenRegion("heap", {.bytes = kMiB})); }
+  const auto larger = agent->OpenRegion("heap", {.bytes = 2 * kMiB});
+  ASSERT_FALSE(larger);
+  EXPECT_EQ(larger.status().code(), Code::kFailedPrecondition);
+  EXPECT_NE(larger.status().message().find("1048576 bytes, not 2097152"),
+            std::string::npos)
+      << larger.status().message();
+}
+
 TEST(RegionsTest, PagesTouchedInOrderBringTheNextOnes) {
   MemdProcess memd("64MiB");
   Client client = ConnectTo(memd);

@@ -160,7 +160,8 @@ AGENTMEM_API agentmem_code agentmem_agent_resume(agentmem_client* client,
                                                  uint64_t timeout_ns,
                                                  uint64_t* asked_blocks,
                                                  agentmem_error* error);
-/* All versions of all its regions. FAILED_PRECONDITION: it is open. */
+/* All versions of all its regions. FAILED_PRECONDITION: a writer has it open.
+ */
 AGENTMEM_API agentmem_code agentmem_agent_delete(agentmem_client* client,
                                                  const char* name,
                                                  uint64_t timeout_ns,
@@ -380,7 +381,9 @@ AGENTMEM_API agentmem_code agentmem_region_history(
     agentmem_client* client, const char* agent, const char* region,
     uint64_t from, uint64_t count, uint64_t timeout_ns,
     agentmem_version_callback callback, void* context, agentmem_error* error);
-/* The ranges in which two versions differ, ascending; 0 is the newest. */
+/* The ranges in which two versions differ, ascending. `from` 0: a region of
+ * zeros, so that the ranges are all that was ever written; `to` 0: the newest.
+ */
 AGENTMEM_API agentmem_code agentmem_region_diff(
     agentmem_client* client, const char* agent, const char* region,
     uint64_t from, uint64_t to, uint64_t timeout_ns,

@@ -179,6 +179,10 @@ TEST_F(ProgramTest, TheRealClientsFindNobodyWithoutWaiting) {
             absl::StatusCode::kUnavailable);
   EXPECT_EQ(ConnectBlocks(path, "", 3600 * kSecondNs).status().code(),
             absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ConnectAgents(path, "", 3600 * kSecondNs).status().code(),
+            absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ConnectRegions(path, "", 3600 * kSecondNs).status().code(),
+            absl::StatusCode::kUnavailable);
   EXPECT_LT(clock.Now() - start, 60 * kSecondNs);
 }
 
@@ -275,6 +279,20 @@ TEST_F(ProgramTest, AFileThatCannotBeOpenedIsNamed) {
   stored_[kSampleKey] = {"x", BlockClass::kCache, Ack::kVisible};
   EXPECT_EQ(Run({"block", "get", kKeyText, directory_ + "/none/x"}), 1);
   EXPECT_THAT(error(), HasSubstr("/none/x: No such file"));
+}
+
+TEST_F(ProgramTest, AFileThatFailsIsNoUnreachableMemd) {
+  stored_[kSampleKey] = {"x", BlockClass::kCache, Ack::kVisible};
+  EXPECT_EQ(Run({"block", "get", kKeyText, directory_}), 1);
+  EXPECT_THAT(error(), HasSubstr(directory_ + ": Is a directory"));
+  EXPECT_EQ(Run({"block", "put", kKeyText, directory_}), 1);
+  EXPECT_THAT(error(), HasSubstr(directory_));
+}
+
+TEST_F(ProgramTest, AnErrorWithNamesOfOthersCannotDriveTheTerminal) {
+  reachable_ = Unavailable("held by \"agent\x1b[2J\"");
+  EXPECT_EQ(Run({"status"}), 3);
+  EXPECT_EQ(error(), "memctl: held by \"agent?[2J\"\n");
 }
 
 TEST_F(ProgramTest, DoctorWorksWithoutMemdAndExitsWithFourOnAProblem) {

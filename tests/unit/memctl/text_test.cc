@@ -80,6 +80,25 @@ TEST(HumanTextTest, ATimeoutIsReadWithItsUnitAndBounded) {
   }
 }
 
+TEST(HumanTextTest, BytesAreReadWithTheirUnitAndBounded) {
+  EXPECT_EQ(ParseBytes("0").value(), 0u);
+  EXPECT_EQ(ParseBytes("4096").value(), 4096u);
+  EXPECT_EQ(ParseBytes("64KiB").value(), 65536u);
+  EXPECT_EQ(ParseBytes("1TiB").value(), 1ULL << 40);
+  for (const char* text : {"", "-1", "KiB", "1KB", "1k", "1.5KiB", "4 KiB",
+                           "1025GiB", "99999999999999999999"}) {
+    EXPECT_EQ(ParseBytes(text).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << text;
+  }
+}
+
+TEST(HumanTextTest, TimesAreOfTheWorldAndZeroIsNone) {
+  EXPECT_EQ(HumanTime(0), "-");
+  EXPECT_EQ(HumanTime(1), "1970-01-01 00:00:00 UTC");
+  EXPECT_EQ(HumanTime(1'772'368'496'999'999'999), "2026-03-01 12:34:56 UTC");
+}
+
 TEST(HumanTextTest, TextOfOthersCannotDriveTheTerminal) {
   EXPECT_EQ(Printable("a\x1b[31mb\n"), "a?[31mb?");
   EXPECT_EQ(Printable("\xc2\x9b"
