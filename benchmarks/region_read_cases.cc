@@ -1,5 +1,6 @@
 // Suite `region`: pages that come in.
 #include <algorithm>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "base/status.h"
 #include "benchmarks/connection.h"
 #include "benchmarks/page_cache.h"
+#include "benchmarks/raw_faults.h"
 #include "benchmarks/raw_segments.h"
 #include "benchmarks/region_bench.h"
 
@@ -42,7 +44,16 @@ absl::Status RegionBench::AddFaults() {
     stopwatch_.TimeSingles(pages.size(), &samples, [&](std::size_t i) {
       Touch(memory.region, pages[i]);
     });
-    Add("fault/65536/dram", &samples);
+    Samples bare;
+    AGENTMEM_ASSIGN_OR_RETURN(const std::unique_ptr<RawFaults> raw,
+                              RawFaults::Make(scale_.small));
+    stopwatch_.TimeSingles(pages.size(), &bare, [&](std::size_t i) {
+      Keep(*static_cast<volatile const std::byte*>(raw->data() +
+                                                   pages[i] * kRegionPage));
+    });
+    CaseResult* const dram = Add("fault/65536/dram", &samples);
+    dram->baseline = "a bare userfaultfd, copying 64 KiB";
+    dram->baseline_value = bare.Percentile(0.5);
     AGENTMEM_ASSIGN_OR_RETURN(const Connection blocks,
                               Connection::Open(memd_->socket_path()));
     std::vector<char> block(kRegionPage);

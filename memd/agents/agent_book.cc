@@ -228,18 +228,27 @@ void AgentBook::Release(AgentState* state, std::uint64_t token) {
   });
 }
 
+absl::Status AgentBook::CheckWriter(AgentState* state, std::uint64_t token) {
+  MutexLock lock(&state->mutex);
+  return CheckWriterLocked(*state, token);
+}
+
+absl::Status AgentBook::CheckWriterLocked(const AgentState& state,
+                                          std::uint64_t token) {
+  if (state.deleted) return Aborted(Quoted(state.name) + " was deleted");
+  if (state.writer.token == token) return absl::OkStatus();
+  return Aborted(Quoted(state.name) + " was taken over" +
+                 (state.writer.token == 0
+                      ? std::string()
+                      : " by \"" + state.writer.name + "\" (process " +
+                            std::to_string(state.writer.pid) + ")") +
+                 ": this writer's changes are refused; open it again");
+}
+
 absl::Status AgentBook::Change(AgentState* state, std::uint64_t token,
                                const RecordChange& change) {
   MutexLock lock(&state->mutex);
-  if (state->deleted) return Aborted(Quoted(state->name) + " was deleted");
-  if (state->writer.token != token) {
-    return Aborted(Quoted(state->name) + " was taken over" +
-                   (state->writer.token == 0
-                        ? std::string()
-                        : " by \"" + state->writer.name + "\" (process " +
-                              std::to_string(state->writer.pid) + ")") +
-                   ": this writer's changes are refused; open it again");
-  }
+  AGENTMEM_RETURN_IF_ERROR(CheckWriterLocked(*state, token));
   return Apply(state, change);
 }
 

@@ -162,7 +162,9 @@ class AgentBook {
       AGENTMEM_EXCLUDES(mutex_);
   void Release(AgentState* state, std::uint64_t token);
 
-  // Made if the writer is still `token`.
+  // ABORTED: the writer is not `token` any more.
+  absl::Status CheckWriter(AgentState* state, std::uint64_t token);
+  // Made if it is.
   absl::Status Change(AgentState* state, std::uint64_t token,
                       const RecordChange& change);
   // Of what is nobody's in particular (retention): whoever writes; durable.
@@ -207,6 +209,9 @@ class AgentBook {
   absl::Status Forget(std::uint64_t lineage);
 
  private:
+  static absl::Status CheckWriterLocked(const AgentState& state,
+                                        std::uint64_t token)
+      AGENTMEM_REQUIRES(state.mutex);
   absl::Status Apply(AgentState* state, const RecordChange& change)
       AGENTMEM_REQUIRES(state->mutex) AGENTMEM_EXCLUDES(garbage_mutex_);
   absl::Status ForkLocked(AgentState* from, AgentState* child,

@@ -35,8 +35,7 @@ class BlockWalk {
           VisitNode(child.node, level - 1, node->FirstPageOf(child.slot)));
     }
     for (const TreeNode::LeafPage& page : node->pages()) {
-      if (left_out_ != nullptr &&
-          left_out_->contains(node->FirstPageOf(page.slot))) {
+      if (left_out_ != nullptr && left_out_->contains(node->PageOf(page))) {
         continue;
       }
       AGENTMEM_RETURN_IF_ERROR(VisitPieces(node->PiecesOf(page)));

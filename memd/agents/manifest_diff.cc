@@ -52,12 +52,13 @@ class RangeJoiner {
 // both versions say as a whole, when the walk comes by.
 class TreeDiff {
  public:
-  TreeDiff(const VersionToRead& a, const VersionToRead& b, RangeJoiner* out)
-      : sides_{a, b}, out_(out) {
+  TreeDiff(const VersionToRead& a, const VersionToRead& b,
+           std::uint64_t first_page, RangeJoiner* out)
+      : sides_{a, b}, first_page_(first_page), out_(out) {
     for (const VersionToRead& side : sides_) {
       if (side.manifest == nullptr) continue;
       for (const OverlayPage& entry : side.manifest->overlay()) {
-        overlaid_.push_back(entry.page);
+        if (entry.page >= first_page_) overlaid_.push_back(entry.page);
       }
     }
     std::sort(overlaid_.begin(), overlaid_.end());
@@ -85,6 +86,7 @@ class TreeDiff {
     if (!trees[0].node.exists() && !trees[1].node.exists()) {
       return absl::OkStatus();
     }
+    if (first_page + NodeSpan(level) <= first_page_) return absl::OkStatus();
     if (trees[0].node.key == trees[1].node.key &&
         trees[0].node.exists() == trees[1].node.exists()) {
       return absl::OkStatus();
@@ -179,6 +181,7 @@ class TreeDiff {
   }
 
   const std::array<VersionToRead, 2> sides_;
+  const std::uint64_t first_page_;  // those before it are not wanted
   RangeJoiner* const out_;
   std::vector<std::uint64_t> overlaid_;
   std::size_t next_ = 0;
@@ -187,14 +190,18 @@ class TreeDiff {
 }  // namespace
 
 absl::Status Diff(const VersionToRead& a, const VersionToRead& b,
-                  const RangeVisitor& visit) {
+                  const RangeVisitor& visit, std::uint64_t from) {
   std::uint64_t end = 0;
   for (const VersionToRead& side : {a, b}) {
     if (side.manifest == nullptr) continue;
     end = std::max(end, side.manifest->info().region_bytes);
   }
-  RangeJoiner out(end, visit);
-  return TreeDiff(a, b, &out).Run();
+  const RangeVisitor visit_wanted = [&](const ByteRange& range) {
+    if (range.offset + range.bytes <= from) return absl::OkStatus();
+    return visit(range);
+  };
+  RangeJoiner out(end, visit_wanted);
+  return TreeDiff(a, b, from / kPageBytes, &out).Run();
 }
 
 }  // namespace agentmem

@@ -35,9 +35,11 @@ struct VersionToRead {
 using RangeVisitor = std::function<absl::Status(const ByteRange&)>;
 
 // Ascending ranges that do not touch, in units of kUnitBytes but for the end of
-// the larger region. Growing alone is no difference: both read zeros.
+// the larger region. Growing alone is no difference: both read zeros. Ranges
+// that end at or below `from` are left out, and not looked for where that saves
+// reading.
 absl::Status Diff(const VersionToRead& a, const VersionToRead& b,
-                  const RangeVisitor& visit);
+                  const RangeVisitor& visit, std::uint64_t from = 0);
 
 }  // namespace agentmem
 

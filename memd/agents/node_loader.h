@@ -35,10 +35,10 @@ class NodeSource {
 
 class NodeLoader {
  public:
-  // A leaf of 256 bases is 10 KiB decoded: 100 of them, and so all leaves of
-  // 1.6 GiB, are kept. More memory than that is DRAM's business, where the
-  // blocks are.
-  static constexpr std::size_t kKeptBytesMax = 1 << 20;
+  // A leaf of 256 bases is 10 KiB decoded: 400 of them, and so all leaves of
+  // 6.4 GiB, are kept, for a thousandth of what they map. More memory than that
+  // is DRAM's business, where the blocks are.
+  static constexpr std::size_t kKeptBytesMax = 4 << 20;
 
   explicit NodeLoader(NodeSource* source,
                       std::size_t kept_bytes_max = kKeptBytesMax)

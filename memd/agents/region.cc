@@ -462,10 +462,12 @@ std::uint64_t Region::changed_bytes() const {
   return bytes;
 }
 
+// As much as does not push out what others have.
 void Region::BringAhead(std::uint64_t offset, std::uint64_t bytes) {
-  const std::uint64_t end = offset + bytes;
-  for (std::uint64_t at = offset / kPageBytes * kPageBytes; at < end;
-       at += kPageBytes) {
+  const std::uint64_t end =
+      offset + std::min(bytes, tools_->memory->lent_bytes_max() / 2);
+  for (std::uint64_t at = offset / kPageBytes * kPageBytes;
+       at < end && !waiting(); at += kPageBytes) {
     const auto page = static_cast<std::uint32_t>(at / kPageBytes);
     if (pages_[page].state == State::kAbsent) StartLoad(page, Why::kAhead);
   }

@@ -235,10 +235,14 @@ absl::Status AgentSession::ListAgents(const Request& request, Reply* reply) {
 absl::Status AgentSession::ShowAgent(const Request& request, Reply* reply) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
                             tenant_->book.Find(request.fixed.agent));
-  FieldWriter fields;
-  fields.AddStruct(EntryOf(state.get()));
-  MutexLock lock(&state->mutex);
-  for (const RegionRecord& region : state->record.regions) {
+  std::vector<RegionRecord> regions;
+  {
+    MutexLock lock(&state->mutex);
+    regions = state->record.regions;
+  }
+  AgentEntry agent = EntryOf(state.get());
+  FieldWriter entries;
+  for (const RegionRecord& region : regions) {
     RegionEntry entry = {};
     SetField(region.name, entry.name, sizeof(entry.name));
     entry.bytes = region.bytes;
@@ -252,9 +256,19 @@ absl::Status AgentSession::ShowAgent(const Request& request, Reply* reply) {
       entry.resident_bytes += mapped->region->resident_bytes();
       entry.dirty_bytes += mapped->region->changed_bytes();
     }
-    fields.AddStruct(entry);
+    entries.AddStruct(entry);
+    if (region.head.number == 0) continue;
+    // (A version that cannot be read says so when it is opened.)
+    const absl::StatusOr<Manifest> head =
+        OpenVersion(region.head, nodes_.get());
+    if (!head.ok()) continue;
+    agent.committed_unix_ns =
+        std::max(agent.committed_unix_ns,
+                 static_cast<std::uint64_t>(head->info().wall_time_ns));
   }
-  reply->tail = fields.bytes();
+  FieldWriter fields;
+  fields.AddStruct(agent);
+  reply->tail = fields.bytes() + entries.bytes();
   return absl::OkStatus();
 }
 

@@ -320,6 +320,8 @@ absl::Status AgentSession::Commit(const Request& request, Reply* reply) {
   const bool durable = info.ack == Ack::kDurable;
   const TimeNs deadline = request.fixed.deadline_ns;
   if (status.ok() && versions.empty()) {
+    AGENTMEM_RETURN_IF_ERROR(
+        tenant_->book.CheckWriter(agent->state.get(), token_));
     return durable ? SettleAhead(agent->state.get(), deadline)
                    : absl::OkStatus();
   }

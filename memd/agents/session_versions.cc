@@ -108,19 +108,17 @@ absl::Status AgentSession::DiffVersions(const Request& request, Reply* reply) {
                             VersionOf(state, region, request.fixed.arg[1]));
   NodeLoader loader(nodes_.get());
   FieldWriter fields;
-  const absl::Status walked =
-      Diff({from.manifest.get(), &loader}, {to.manifest.get(), &loader},
-           [&](const ByteRange& range) {
-             if (range.offset + range.bytes <= request.fixed.offset) {
-               return absl::OkStatus();
-             }
-             if (fields.bytes().size() + sizeof(RangeEntry) + 4 > kTailBytes) {
-               reply->value[0] = 1;
-               return Enough();
-             }
-             fields.AddStruct(RangeEntry{range.offset, range.bytes});
-             return absl::OkStatus();
-           });
+  const absl::Status walked = Diff(
+      {from.manifest.get(), &loader}, {to.manifest.get(), &loader},
+      [&](const ByteRange& range) {
+        if (fields.bytes().size() + sizeof(RangeEntry) + 4 > kTailBytes) {
+          reply->value[0] = 1;
+          return Enough();
+        }
+        fields.AddStruct(RangeEntry{range.offset, range.bytes});
+        return absl::OkStatus();
+      },
+      request.fixed.offset);
   if (reply->value[0] == 0) AGENTMEM_RETURN_IF_ERROR(walked);
   reply->tail = fields.bytes();
   return absl::OkStatus();

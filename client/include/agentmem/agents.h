@@ -183,11 +183,11 @@ typedef struct agentmem_agent_info {
   agentmem_phase phase;
   uint8_t writing; /* 1: it has a writer now */
   uint8_t reserved[6];
-  uint64_t region_bytes;   /* sum of its regions' sizes */
-  uint64_t resident_bytes; /* of them, in DRAM */
-  uint64_t versions;       /* of all its regions, ever */
-  uint64_t committed_unix_ns;
-} agentmem_agent_info; /* may grow at its end */
+  uint64_t region_bytes;      /* sum of its regions' sizes */
+  uint64_t resident_bytes;    /* of them, in DRAM */
+  uint64_t versions;          /* of all its regions, ever */
+  uint64_t committed_unix_ns; /* newest version; of agent_show alone */
+} agentmem_agent_info;        /* may grow at its end */
 
 typedef struct agentmem_region_info {
   const char* name;

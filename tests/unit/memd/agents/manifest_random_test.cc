@@ -30,18 +30,24 @@ Units ModelDiff(const RegionModel& a, const RegionModel& b) {
   return units;
 }
 
-Units DiffOf(const VersionToRead& a, const VersionToRead& b) {
+Units DiffOf(const VersionToRead& a, const VersionToRead& b,
+             std::uint64_t from = 0) {
   Units units;
   std::uint64_t end = 0;
-  const absl::Status status = Diff(a, b, [&](const ByteRange& range) {
-    EXPECT_TRUE(units.empty() || range.offset > end) << "touches or descends";
-    EXPECT_GT(range.bytes, 0u);
-    end = range.offset + range.bytes;
-    for (std::uint64_t at = range.offset; at < end; at += kUnitBytes) {
-      units.insert(at / kUnitBytes);
-    }
-    return absl::OkStatus();
-  });
+  const absl::Status status = Diff(
+      a, b,
+      [&](const ByteRange& range) {
+        EXPECT_TRUE(units.empty() || range.offset > end)
+            << "touches or descends";
+        EXPECT_GT(range.bytes, 0u);
+        end = range.offset + range.bytes;
+        EXPECT_GT(end, from);
+        for (std::uint64_t at = range.offset; at < end; at += kUnitBytes) {
+          if (at >= from) units.insert(at / kUnitBytes);
+        }
+        return absl::OkStatus();
+      },
+      from);
   EXPECT_TRUE(status.ok()) << status.ToString();
   return units;
 }
@@ -210,6 +216,10 @@ class RandomRegion {
     const VersionToRead newer = {&region_.versions.back(), &other};
     EXPECT_EQ(DiffOf(older, newer), ModelDiff(models_[i], region_.model));
     EXPECT_EQ(DiffOf(newer, older), ModelDiff(models_[i], region_.model));
+    const std::uint64_t from = random_() % (pages_ * kPageUnits);
+    Units rest = ModelDiff(models_[i], region_.model);
+    rest.erase(rest.begin(), rest.lower_bound(from));
+    EXPECT_EQ(DiffOf(older, newer, from * kUnitBytes), rest);
     EXPECT_EQ(DiffOf({}, newer), ModelDiff({}, region_.model));
     EXPECT_EQ(DiffOf(newer, newer), Units());
   }
