@@ -21,7 +21,10 @@ namespace {
 
 constexpr int kFaultsPerRound = 16;
 // Without work for so long, the thread sleeps: to be woken costs as much.
+// Longer while what comes comes in short intervals, as the faults of a process
+// that wakes up do.
 constexpr DurationNs kLookNs = 20 * kMicrosecondNs;
+constexpr DurationNs kLookMaxNs = 200 * kMicrosecondNs;
 constexpr DurationNs kRetryNs = 20 * kMillisecondNs;
 // How long what was committed as visible may be in this node's memory only,
 // when nothing else makes it durable.
@@ -155,12 +158,9 @@ void AgentSession::Run() {
       }
       DropDeadBlocks(mapped.get());
     }
-    if (work) {
-      look_until_ = now + kLookNs;
-    } else if (now >= look_until_) {
-      Sleep(true, std::min(retry_at_, settle_at_));
-    }
+    if (!LookOn(work, now)) Sleep(true, std::min(retry_at_, settle_at_));
   }
+  StopLooking();
   {
     MutexLock lock(&tenant_->mutex);
     tenant_->sessions.erase(token_);
@@ -206,7 +206,32 @@ absl::Status AgentSession::Welcome() {
   return absl::OkStatus();
 }
 
+// Is it worth while to look again, and not to sleep? For a share of the cores
+// only: the others have work to do.
+bool AgentSession::LookOn(bool work, TimeNs now) {
+  if (work) {
+    const DurationNs gap = now - last_work_;
+    last_work_ = now;
+    look_ns_ = gap > kLookMaxNs
+                   ? kLookNs
+                   : std::clamp<DurationNs>(2 * gap, look_ns_ / 2, kLookMaxNs);
+    look_ns_ = std::max(look_ns_, kLookNs);
+    return true;
+  }
+  if (now - last_work_ >= look_ns_) return false;
+  if (!looks_) {
+    looks_ = tenant_->looking.fetch_add(1) < tenant_->looking_max;
+    if (!looks_) tenant_->looking.fetch_sub(1);
+  }
+  return looks_;
+}
+
+void AgentSession::StopLooking() {
+  if (std::exchange(looks_, false)) tenant_->looking.fetch_sub(1);
+}
+
 void AgentSession::Sleep(bool also_socket, TimeNs until) {
+  StopLooking();
   if (port_->PrepareSleep()) {
     pollfd waited[5] = {{port_->wake_fd(), POLLIN, 0},
                         {wake_.get(), POLLIN, 0},
@@ -250,11 +275,7 @@ bool AgentSession::ServeUntil(const std::function<bool()>& done,
       retry_at_ = std::min(retry_at_, now + kRetryNs);
       until = std::min(until, retry_at_);
     }
-    if (work) {
-      look_until_ = now + kLookNs;
-    } else if (now >= look_until_) {
-      Sleep(false, until);
-    }
+    if (!LookOn(work, now)) Sleep(false, until);
   }
 }
 

@@ -19,6 +19,7 @@
 #ifndef AGENTMEM_MEMD_AGENTS_AGENT_SESSION_H_
 #define AGENTMEM_MEMD_AGENTS_AGENT_SESSION_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -26,6 +27,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -76,6 +78,10 @@ struct TenantAgents {
   AgentBook book;
   RegionMemory memory;
   LoneReads lone_reads;
+  // Sessions that look for work without sleeping.
+  const int looking_max =
+      std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 4);
+  std::atomic<int> looking = 0;
   Mutex mutex;
   absl::flat_hash_map<std::uint64_t, AgentSession*> sessions
       AGENTMEM_GUARDED_BY(mutex);
@@ -156,6 +162,8 @@ class AgentSession {
   void RunPosted() AGENTMEM_EXCLUDES(mutex_);
   bool ServeSocket();
   bool ServeFaults();
+  bool LookOn(bool work, TimeNs now);
+  void StopLooking();
   void Sleep(bool also_socket, TimeNs until);
   bool ServeUntil(const std::function<bool()>& done, TimeNs deadline);
   bool MakeRoom();
@@ -277,7 +285,9 @@ class AgentSession {
 
   bool making_room_ = false;
   TimeNs ask_again_ = 0;
-  TimeNs look_until_ = 0;  // without sleeping
+  TimeNs last_work_ = 0;
+  DurationNs look_ns_ = 0;  // how long without sleeping
+  bool looks_ = false;      // counted in TenantAgents::looking
   TimeNs retry_at_ = kNoDeadline;
   TimeNs settle_at_ = kNoDeadline;
   std::unique_ptr<char[]> packet_;  // the one that is received

@@ -98,7 +98,8 @@ void Region::OnFault(const PageFault& fault, bool alone) {
       return;
     case State::kAbsent:
       if (write) state.wanted |= bit;
-      StartLoad(page, alone ? Why::kTouchedAlone : Why::kTouched);
+      StartLoad(page, alone ? Why::kTouchedAlone : Why::kTouched,
+                static_cast<std::uint32_t>(unit));
       return ReadAhead(page);
   }
 }
@@ -168,7 +169,7 @@ absl::StatusOr<PageContent> Region::ContentOf(std::uint32_t page) {
   return version_->Find(page, &loader_);
 }
 
-void Region::StartLoad(std::uint32_t page, Why why) {
+void Region::StartLoad(std::uint32_t page, Why why, std::uint32_t first_unit) {
   const bool touched = why == Why::kTouched || why == Why::kTouchedAlone;
   if (touched && recording_ && touched_.size() <= kWorkingSetPagesMax) {
     touched_.push_back(page);
@@ -177,6 +178,7 @@ void Region::StartLoad(std::uint32_t page, Why why) {
   state.state = State::kLoading;
   auto load = std::make_shared<Load>();
   load->page = page;
+  load->first_unit = first_unit;
   load->version = version_.get();
   if (state.spilled) {
     load->pieces.push_back(state.spill);
@@ -280,7 +282,7 @@ void Region::FinishLoad(const std::shared_ptr<Load>& load) {
   }
   const bool zeros = load->pieces.empty();
   const absl::Status status =
-      Appear(load->page, zeros ? kZeros.data() : Assemble(*load), zeros);
+      Appear(*load, zeros ? kZeros.data() : Assemble(*load), zeros);
   ReleaseBlocks(load.get());
   if (!status.ok()) retry_.push_back(load);
 }
@@ -303,14 +305,35 @@ const char* Region::Assemble(const Load& load) const {
   return tools_->scratch;
 }
 
+// The unit that is waited for first: who waits goes on while the rest is
+// copied, which takes longer than everything else about a fault.
+absl::Status Region::Install(std::uint32_t page, const char* bytes,
+                             std::uint32_t first_unit) {
+  const std::uint64_t length = LengthOf(page);
+  const std::uint64_t first = first_unit * kUnitBytes;
+  const std::uint64_t next = first + kUnitBytes;
+  AGENTMEM_RETURN_IF_ERROR(mapper_->Install(OffsetOf(page) + first,
+                                            bytes + first, kUnitBytes, true));
+  if (next < length) {
+    AGENTMEM_RETURN_IF_ERROR(mapper_->Install(
+        OffsetOf(page) + next, bytes + next, length - next, true));
+  }
+  if (first == 0) return absl::OkStatus();
+  return mapper_->Install(OffsetOf(page), bytes, first, true);
+}
+
 // The room for it was taken.
-absl::Status Region::Appear(std::uint32_t page, const char* bytes, bool zeros) {
+absl::Status Region::Appear(const Load& load, const char* bytes, bool zeros) {
+  const std::uint32_t page = load.page;
   Page& state = pages_[page];
   // New memory is written all over: nothing is gained by asking for each unit.
   const bool open = zeros && state.wanted != 0 && mapped_;
-  if (const absl::Status status = mapper_->Install(
-          OffsetOf(page), bytes, LengthOf(page), mapped_ && !open);
-      !status.ok()) {
+  const absl::Status status =
+      mapped_ && state.wanted == 0
+          ? Install(page, bytes, load.first_unit)
+          : mapper_->Install(OffsetOf(page), bytes, LengthOf(page),
+                             mapped_ && !open);
+  if (!status.ok()) {
     tools_->memory->Give(kPageBytes);
     if (status.code() != absl::StatusCode::kNotFound) return status;
     // The process or its mapping is gone: nobody waits.

@@ -171,6 +171,7 @@ class Region {
     std::size_t missing = 0;
     std::optional<CompletionEntry> failure;
     bool planned = false;
+    std::uint32_t first_unit = 0;  // that somebody waits for
   };
 
   std::uint64_t OffsetOf(std::uint32_t page) const {
@@ -179,7 +180,7 @@ class Region {
   std::uint64_t LengthOf(std::uint32_t page) const;
   std::uint16_t UnitsOf(std::uint32_t page) const;
   enum class Why : std::uint8_t { kTouched, kTouchedAlone, kAhead, kPlanned };
-  void StartLoad(std::uint32_t page, Why why);
+  void StartLoad(std::uint32_t page, Why why, std::uint32_t first_unit = 0);
   bool ReadAlone(const std::shared_ptr<Load>& load, std::size_t piece);
   void ReadAhead(std::uint32_t page);
   void OnBlock(const std::shared_ptr<Load>& load, std::size_t piece,
@@ -189,7 +190,9 @@ class Region {
   const char* Assemble(const Load& load) const;
   void ReleaseBlocks(Load* load);
   // OK, or what a retry may mend.
-  absl::Status Appear(std::uint32_t page, const char* bytes, bool zeros);
+  absl::Status Appear(const Load& load, const char* bytes, bool zeros);
+  absl::Status Install(std::uint32_t page, const char* bytes,
+                       std::uint32_t first_unit);
   void Lose(std::uint32_t page, const absl::Status& why);
   absl::Status LostStatus(std::uint32_t page) const;
   void AllowWrites(std::uint32_t page, std::uint16_t units);

@@ -248,7 +248,7 @@ TEST(HostileAgentsTest, NoRequestStopsMemdOrHarmsAnHonestAgent) {
     }
   }
   // It was not all refused at the door.
-  EXPECT_GT(accepted, 300u);
+  EXPECT_GT(accepted, 150u);
   agentmem_region_close(region);
   agentmem_agent_close(agent);
   agentmem_close(client);
