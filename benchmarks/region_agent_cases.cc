@@ -37,7 +37,8 @@ std::string NameOf(int agent) { return "idle-" + std::to_string(agent); }
 // What processes of a storm share.
 struct Storm {
   std::atomic<int> ready = 0;
-  std::atomic<std::uint32_t> open = 0;       // a futex
+  std::atomic<std::uint32_t> woken = 0;
+  std::atomic<std::uint32_t> open = 0;       // a futex; 1: wake up, 2: end
   std::atomic<TimeNs> done[kStormMax] = {};  // 0: it failed
 };
 
@@ -60,6 +61,11 @@ class Sleeper {
     } else {
       std::fprintf(stderr, "a process of the storm: %s\n",
                    StatusMessage(status).c_str());
+    }
+    // Awake, for as long as others are still waking.
+    storm->woken.fetch_add(1);
+    while (storm->open.load() != 2) {
+      ::syscall(SYS_futex, &storm->open, FUTEX_WAIT, 1, nullptr, nullptr, 0);
     }
     ::_exit(0);
   }
@@ -152,6 +158,14 @@ absl::StatusOr<std::vector<double>> RegionBench::WakeTogether(int from,
     }
     const TimeNs start = MonotonicNowNs();
     storm->open.store(1);
+    ::syscall(SYS_futex, &storm->open, FUTEX_WAKE, INT_MAX, nullptr, nullptr,
+              0);
+    while (storm->woken.load() < static_cast<std::uint32_t>(count)) {
+      const timespec pause = {0, 1'000'000};
+      ::syscall(SYS_futex, &storm->woken, FUTEX_WAIT, storm->woken.load(),
+                &pause, nullptr, 0);
+    }
+    storm->open.store(2);
     ::syscall(SYS_futex, &storm->open, FUTEX_WAKE, INT_MAX, nullptr, nullptr,
               0);
     sleepers.clear();

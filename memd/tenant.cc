@@ -57,7 +57,7 @@ void Tenant::RemoveClient(ClientId id, TimeNs now) {
   auto found = clients_.find(id);
   if (found == clients_.end()) return;
   found->second->SeeAllTables();
-  DrainNotes(now);
+  DrainNotesOf(found->second.get(), now);
   // Its waiters are not answered any more: Fail and Answer look clients up.
   std::unique_ptr<Client> client = std::move(found->second);
   clients_.erase(found);
@@ -69,8 +69,10 @@ void Tenant::RemoveClient(ClientId id, TimeNs now) {
     return waiter.is_grant && waiter.op.client == id;
   });
   // Its pins are gone with its tables: nobody scans them any more.
-  ScanPins();
-  SweepLimbo();
+  if (!limbo_.empty()) {
+    ScanPins();
+    SweepLimbo();
+  }
   RetryRoomWaiters(now);
 }
 

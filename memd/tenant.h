@@ -246,6 +246,7 @@ class Tenant {
   void SearchFailed(std::uint8_t size_class, TimeNs now);
   bool RevokeGrants(TimeNs put_before, TimeNs offered_before);
   void DrainNotes(TimeNs now);
+  void DrainNotesOf(Client* client, TimeNs now);
   enum class RoomOutcome : std::uint8_t { kDone, kOverQuota, kNoRoom };
   void RetryRoomWaiters(TimeNs now);
   bool IsSettled(const RoomWaiter& waiter, TimeNs now);

@@ -272,19 +272,21 @@ bool Tenant::RevokeGrants(TimeNs put_before, TimeNs offered_before) {
 }
 
 void Tenant::DrainNotes(TimeNs now) {
-  for (const auto& [id, client] : clients_) {
-    dram_hits_ += client->DrainNotes(
-        [&](std::uint64_t note) {
-          const std::uint32_t index = static_cast<std::uint32_t>(note);
-          if (index >= slots_.size()) return;
-          const SlotRecord& slot = slots_[index];
-          if (slot.state == SlotState::kPublished &&
-              static_cast<std::uint32_t>(slot.generation) == note >> 32) {
-            policy_->Accessed(SlotIndex(index), now);
-          }
-        },
-        &notes_lost_);
-  }
+  for (const auto& [id, client] : clients_) DrainNotesOf(client.get(), now);
+}
+
+void Tenant::DrainNotesOf(Client* client, TimeNs now) {
+  dram_hits_ += client->DrainNotes(
+      [&](std::uint64_t note) {
+        const std::uint32_t index = static_cast<std::uint32_t>(note);
+        if (index >= slots_.size()) return;
+        const SlotRecord& slot = slots_[index];
+        if (slot.state == SlotState::kPublished &&
+            static_cast<std::uint32_t>(slot.generation) == note >> 32) {
+          policy_->Accessed(SlotIndex(index), now);
+        }
+      },
+      &notes_lost_);
 }
 
 // In order of arrival, and nobody holds up one who can be served: clients that
