@@ -495,37 +495,29 @@ absl::StatusOr<Roots> AgentBook::TakeRoots(std::span<const KnownAgent> agents) {
   Roots roots;
   absl::flat_hash_set<std::uint64_t> lineages;
   for (const KnownAgent& agent : agents) lineages.insert(agent.lineage);
-  MutexLock lock(&mutex_);
-  std::vector<std::shared_ptr<AgentState>> open;
-  absl::flat_hash_set<std::string_view> open_names;
-  for (const auto& [name, weak] : states_) {
-    std::shared_ptr<AgentState> state = weak.lock();
-    if (state == nullptr) continue;
-    open_names.insert(state->name);
-    open.push_back(std::move(state));
-  }
-  for (const std::shared_ptr<AgentState>& state : open) {
-    MutexLock state_lock(&state->mutex);
-    for (const VersionHold* hold : state->holds) {
-      if (hold->link().number != 0 &&
-          lineages.contains(LineageOf(hold->link().key))) {
-        roots.versions.push_back({hold->link(), hold->link().number});
-      }
-    }
-    roots.in_hand.insert(state->in_hand.begin(), state->in_hand.end());
-    if (!state->deleted && lineages.contains(state->record.lineage)) {
-      AGENTMEM_RETURN_IF_ERROR(AddRoots(state.get(), &roots));
-    }
-  }
-  // (Nobody opens one of these meanwhile, and holds what its record says.)
+  AddHeld(lineages, &roots);
+  // One at a time: others are opened in between. What is opened later holds
+  // only what its record has led to here.
   for (const KnownAgent& agent : agents) {
-    if (agent.name.empty() || open_names.contains(agent.name)) continue;
+    if (agent.name.empty()) continue;
+    MutexLock lock(&mutex_);
+    auto known = states_.find(agent.name);
+    const std::shared_ptr<AgentState> state =
+        known == states_.end() ? nullptr : known->second.lock();
+    if (state != nullptr) {
+      MutexLock state_lock(&state->mutex);
+      if (!state->deleted)
+        AGENTMEM_RETURN_IF_ERROR(AddRoots(state.get(), &roots));
+      continue;
+    }
     AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(RefName(agent.name)));
     if (ref.version == 0) continue;
     AGENTMEM_ASSIGN_OR_RETURN(const AgentRecord record,
                               DecodeAgentRecord(agent.name, ref.value));
     AddRecordRoots(record, &roots);
   }
+  // Last: a fork that comes later begins as one of the above is now.
+  MutexLock lock(&mutex_);
   for (const VersionRoot& born : born_) {
     if (lineages.contains(LineageOf(born.link.key))) {
       roots.versions.push_back(born);
@@ -534,6 +526,31 @@ absl::StatusOr<Roots> AgentBook::TakeRoots(std::span<const KnownAgent> agents) {
   roots.blocks.insert(roots.blocks.end(), born_blocks_.begin(),
                       born_blocks_.end());
   return roots;
+}
+
+// What is in a hand is taken before the records: what is put down in between
+// was published, and they lead to it.
+void AgentBook::AddHeld(const absl::flat_hash_set<std::uint64_t>& lineages,
+                        Roots* roots) {
+  std::vector<std::shared_ptr<AgentState>> open;
+  {
+    MutexLock lock(&mutex_);
+    for (const auto& [name, weak] : states_) {
+      if (auto state = weak.lock()) open.push_back(std::move(state));
+    }
+  }
+  for (const std::shared_ptr<AgentState>& state : open) {
+    MutexLock lock(&state->mutex);
+    for (const VersionHold* hold : state->holds) {
+      if (hold->link().number != 0 &&
+          lineages.contains(LineageOf(hold->link().key))) {
+        roots->versions.push_back({hold->link(), hold->link().number});
+      }
+    }
+    for (const Key& key : state->in_hand) {
+      if (lineages.contains(LineageOf(key))) roots->in_hand.insert(key);
+    }
+  }
 }
 
 // Of an agent that is open. A crash makes the stored record the agent's again:
@@ -555,7 +572,11 @@ absl::Status AgentBook::AddRoots(AgentState* state, Roots* roots) {
     }
   }
   for (const VersionHold* hold : state->holds) {
-    if (hold->link().number != 0) continue;
+    if (hold->link().number != 0) {
+      // (One that came after AddHeld, of what retention gave up since.)
+      roots->versions.push_back({hold->link(), hold->link().number});
+      continue;
+    }
     for (RegionRecord& region : record.regions) {
       if (region.id == hold->region_id()) {
         region.oldest_kept = std::min(region.oldest_kept, hold->oldest());

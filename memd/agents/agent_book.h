@@ -219,6 +219,8 @@ class AgentBook {
                           std::int64_t unix_ns) AGENTMEM_NO_ANALYSIS;
   std::string RefName(const std::string& agent) const;
   std::string GoneName(std::uint64_t lineage) const;
+  void AddHeld(const absl::flat_hash_set<std::uint64_t>& lineages, Roots* roots)
+      AGENTMEM_EXCLUDES(mutex_);
   absl::Status AddRoots(AgentState* state, Roots* roots)
       AGENTMEM_REQUIRES(state->mutex);
   absl::StatusOr<std::shared_ptr<AgentState>> Load(const std::string& name)

@@ -73,6 +73,9 @@ absl::StatusOr<AgentSession::Mapped*> AgentSession::FindRange(
 absl::StatusOr<RegionRecord> AgentSession::RecordOf(AgentState* state,
                                                     const std::string& region) {
   MutexLock lock(&state->mutex);
+  if (state->deleted) {
+    return NotFound("agent \"" + state->name + "\" was deleted");
+  }
   for (const RegionRecord& record : state->record.regions) {
     if (record.name == region) return record;
   }
