@@ -31,11 +31,16 @@ std::string ValueText(double value, const std::string& unit) {
   return unit == "ns" ? DurationText(value) : NumberText(value) + " " + unit;
 }
 
+// Nothing: it was not measured.
+std::string PercentileText(double ns) {
+  return ns == 0 ? "" : DurationText(ns);
+}
+
 Row RowOf(const CaseResult& one) {
   Row row = {one.name,
-             DurationText(one.p50_ns),
-             DurationText(one.p99_ns),
-             DurationText(one.p999_ns),
+             PercentileText(one.p50_ns),
+             PercentileText(one.p99_ns),
+             PercentileText(one.p999_ns),
              ValueText(one.value, one.unit),
              "",
              ""};

@@ -73,7 +73,7 @@ TEST(ReportTest, TheMarkdownTableHasOneRowACaseAndAsManyCellsAsItsHead) {
   EXPECT_NE(table.find("| get | 73.0 ns | 1.25 us | 3.40 ms | 500 MB/s | "
                        "memcpy 1000 MB/s | 0.50 |\n"),
             std::string::npos);
-  EXPECT_NE(table.find("| lone | 0.00 ns | 0.00 ns | 0.00 ns | 10.0 ns |  |  "
+  EXPECT_NE(table.find("| lone |  |  |  | 10.0 ns |  |  "
                        "|\n"),
             std::string::npos);
 }
