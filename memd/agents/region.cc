@@ -17,7 +17,10 @@
 namespace agentmem {
 namespace {
 
-constexpr std::size_t kPlannedAtOnce = 8;  // between two looks for faults
+// Of a working set. Others' faults stand in the store's queue behind them: no
+// more than keeps the disk busy.
+constexpr std::size_t kPlannedLoadingMax = 12;
+constexpr std::size_t kPlannedAtOnce = 4;  // between two looks for faults
 constexpr std::uint64_t kLostLoggedMax = 8;
 constexpr std::uint32_t kAheadPagesMin = 4;
 constexpr std::uint32_t kAheadPagesMax = 64;
@@ -137,16 +140,17 @@ void Region::PlanWorkingSet(WorkingSet pages) {
 
 bool Region::ReadPlanned() {
   if (touched_.empty() || planned_next_ == planned_.size()) return false;
-  // What is read ahead may not push out what was, nor what others have.
-  const std::size_t pages_max =
-      tools_->memory->lent_bytes_max() / 2 / kPageBytes;
-  if (waiting() || planned_next_ >= pages_max) {
+  // What is read ahead pushes nothing out, neither what was nor what others
+  // have: a quarter of the memory stays for what is touched.
+  const std::uint64_t bytes_max = tools_->memory->lent_bytes_max();
+  if (waiting() || planned_next_ >= bytes_max / 2 / kPageBytes ||
+      tools_->memory->used_bytes() > bytes_max / 4 * 3) {
     planned_next_ = planned_.size();
     return false;
   }
   std::size_t asked = 0;
   while (planned_next_ < planned_.size() && asked < kPlannedAtOnce &&
-         planned_loading_ < kAheadPagesMax) {
+         planned_loading_ < kPlannedLoadingMax) {
     const std::uint32_t page = planned_[planned_next_++];
     if (pages_[page].state != State::kAbsent) continue;
     StartLoad(page, Why::kPlanned);
@@ -158,6 +162,8 @@ bool Region::ReadPlanned() {
 std::optional<WorkingSet> Region::TakeWorkingSet() {
   if (touched_.empty()) return std::nullopt;
   WorkingSet now = MergeWorkingSets(planned_, std::exchange(touched_, {}));
+  // Who reads nearly all of it gains nothing: runs are read ahead anyway.
+  if (2 * now.size() > PagesOf(options_.bytes)) now.clear();
   const bool same = now.size() == planned_.size();
   PlanWorkingSet(now);
   if (same) return std::nullopt;

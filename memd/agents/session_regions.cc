@@ -19,7 +19,7 @@
 namespace agentmem {
 namespace {
 
-constexpr DurationNs kKeepWorkingSetNs = 50 * kMillisecondNs;
+constexpr DurationNs kKeepWorkingSetNs = 5 * kMillisecondNs;
 
 absl::StatusOr<UniqueFd> MakeMemory(const std::string& name,
                                     std::uint64_t bytes) {
