@@ -378,9 +378,12 @@ class RegionCrash : public ::testing::Test {
         CheckVersion("a", (*history)[i].number);
       }
     }
-    journal_->acknowledged.store(step);
-    journal_->durable.store(step);
-    journal_->begun.store(step);
+    // memd may still be finishing what a writer that was killed had begun.
+    if (memd_died) {
+      journal_->acknowledged.store(step);
+      journal_->durable.store(step);
+      journal_->begun.store(step);
+    }
     for (int i = 0; i < kForks; ++i) {
       Journal::Fork& fork = journal_->forks[i];
       const auto state = static_cast<ForkState>(fork.state.load());
@@ -393,6 +396,7 @@ class RegionCrash : public ::testing::Test {
       if (there) {
         EXPECT_EQ(CheckVersion(ForkName(i), 0), fork.step.load());
       }
+      if (!memd_died) continue;
       fork.state.store(static_cast<std::uint32_t>(there ? ForkState::kThere
                                                         : ForkState::kNone));
     }
