@@ -143,6 +143,12 @@ class AgentSession {
     std::size_t estimate = 0;
     std::vector<Key> made;    // in hand
     std::vector<Key> needed;  // by the versions, and written
+    bool published = false;   // or it was tried
+    // The store may have the record though it said that it failed: then its
+    // blocks have to stay until a restart tells.
+    bool IsUnknown(const absl::Status& status) const {
+      return published && status.code() == absl::StatusCode::kUnavailable;
+    }
     std::size_t asked = 0;
     std::shared_ptr<std::size_t> answered = std::make_shared<std::size_t>(0);
     std::shared_ptr<CompletionEntry> failure;

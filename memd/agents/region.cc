@@ -20,12 +20,19 @@ namespace {
 // Of a working set. Others' faults stand in the store's queue behind them: no
 // more than keeps the disk busy.
 constexpr std::size_t kPlannedLoadingMax = 12;
-constexpr std::size_t kPlannedAtOnce = 4;  // between two looks for faults
+constexpr std::size_t kPlannedAtOnce = 4;       // between two looks for faults
+constexpr std::uint16_t kPinsMax = UINT16_MAX;  // of a page
 constexpr std::uint64_t kLostLoggedMax = 8;
 constexpr std::uint32_t kAheadPagesMin = 4;
 constexpr std::uint32_t kAheadPagesMax = 64;
 
 alignas(4096) constexpr std::array<char, kPageBytes> kZeros = {};
+
+// Not what a retry may mend.
+bool IsLoss(absl::StatusCode code) {
+  return code == absl::StatusCode::kNotFound ||
+         code == absl::StatusCode::kDataLoss;
+}
 
 // Calls visit(first unit, units) for each run of ones.
 template <typename Visit>
@@ -185,12 +192,18 @@ void Region::StartLoad(std::uint32_t page, Why why, std::uint32_t first_unit) {
   auto load = std::make_shared<Load>();
   load->page = page;
   load->first_unit = first_unit;
-  load->version = version_.get();
+  load->version = version_;
   if (state.spilled) {
     load->pieces.push_back(state.spill);
   } else {
     absl::StatusOr<PageContent> content = ContentOf(page);
-    if (!content.ok()) return Lose(page, content.status());
+    if (!content.ok()) {
+      if (IsLoss(content.status().code())) {
+        return Lose(page, content.status());
+      }
+      retry_.push_back(load);  // the store is busy, or there is no room
+      return;
+    }
     load->pieces = std::move(content->pieces);
   }
   load->blocks.resize(load->pieces.size());
@@ -211,12 +224,17 @@ void Region::StartLoad(std::uint32_t page, Why why, std::uint32_t first_unit) {
     return;
   load->missing = missing.size();
   for (const std::size_t i : missing) {
-    const std::shared_ptr<bool> alive = alive_;
     tools_->port->Fetch(load->pieces[i].key, kNoDeadline,
-                        [this, alive, load, i](const CompletionEntry& answer) {
-                          if (*alive) OnBlock(load, i, answer);
-                          // (The hold of one that comes too late ends with the
-                          // port.)
+                        [this, alive = alive_, port = tools_->port, load,
+                         i](const CompletionEntry& answer) {
+                          if (*alive) return OnBlock(load, i, answer);
+                          // The region was closed meanwhile: nothing of it is
+                          // held.
+                          if (answer.code == Code::kOk)
+                            port->Release(port->Held(answer));
+                          for (BlockPort::Pinned& block : load->blocks) {
+                            port->Release(std::exchange(block, {}));
+                          }
                         });
   }
 }
@@ -259,16 +277,15 @@ bool Region::TakeRoom() {
 
 void Region::FinishLoad(const std::shared_ptr<Load>& load) {
   if (std::exchange(load->planned, false)) --planned_loading_;
-  if (options_.for_reading && load->version != version_.get()) {
+  if (options_.for_reading && load->version != version_) {
     ReleaseBlocks(load.get());
     return StartLoad(load->page, Why::kAhead);  // MoveTo came in between
   }
   if (load->failure) {
     ReleaseBlocks(load.get());
     const CompletionEntry answer = *std::exchange(load->failure, {});
-    const bool again =
-        answer.code != Code::kNotFound && answer.code != Code::kDataLoss;
-    if (again) {
+    const auto code = static_cast<absl::StatusCode>(answer.code);
+    if (!IsLoss(code)) {
       retry_.push_back(load);  // the store failed: it may be well again
       return;
     }
@@ -343,6 +360,7 @@ absl::Status Region::Appear(const Load& load, const char* bytes, bool zeros) {
     tools_->memory->Give(kPageBytes);
     if (status.code() != absl::StatusCode::kNotFound) return status;
     // The process or its mapping is gone: nobody waits.
+    ++unmapped_;
     if (state.spilled) {
       state.state = State::kAbsent;
     } else {
@@ -353,7 +371,7 @@ absl::Status Region::Appear(const Load& load, const char* bytes, bool zeros) {
   state.state = State::kResident;
   resident_bytes_ += kPageBytes;
   *tools_->resident_bytes += kPageBytes;
-  arrivals_.push_back(page);
+  NoteArrival(page);
   const std::uint16_t wanted = std::exchange(state.wanted, 0);
   if (open) {
     state.changed = state.writable = UnitsOf(page);
@@ -361,6 +379,24 @@ absl::Status Region::Appear(const Load& load, const char* bytes, bool zeros) {
     AllowWrites(page, wanted);
   }
   return absl::OkStatus();
+}
+
+void Region::NoteArrival(std::uint32_t page) {
+  pages_[page].arrival = ++last_arrival_;
+  arrivals_.push_back({page, last_arrival_});
+  // What left by another way than LetGo stands there until it is looked at.
+  constexpr std::uint64_t kStaleMax = 64;
+  if (arrivals_.size() > 2 * (resident_bytes_ / kPageBytes) + kStaleMax) {
+    std::erase_if(arrivals_, [this](const Arrival& arrival) {
+      return !HasArrived(arrival);
+    });
+  }
+}
+
+bool Region::HasArrived(const Arrival& arrival) const {
+  const auto found = pages_.find(arrival.page);
+  return found != pages_.end() && found->second.state == State::kResident &&
+         found->second.arrival == arrival.number;
 }
 
 absl::Status Region::LostStatus(std::uint32_t page) const {
@@ -406,7 +442,7 @@ void Region::AllowWrites(std::uint32_t page, std::uint16_t units) {
 void Region::DropSpill(Page* page) {
   if (!page->spilled) return;
   page->spilled = false;
-  dead_.push_back(page->spill.key);
+  if (!std::exchange(page->keep_spill, false)) dead_.push_back(page->spill.key);
 }
 
 absl::Status Region::Populate(std::uint64_t offset, std::uint64_t bytes,
@@ -414,48 +450,64 @@ absl::Status Region::Populate(std::uint64_t offset, std::uint64_t bytes,
   const auto first = static_cast<std::uint32_t>(offset / kPageBytes);
   const auto end = static_cast<std::uint32_t>(
       (offset + bytes + kPageBytes - 1) / kPageBytes);
+  const std::uint64_t unmapped_before = unmapped_;
   std::uint32_t next = first;  // to be asked for
-  std::uint32_t page = first;  // to be waited for
   // Some at a time: what is asked for may not push out what was.
   constexpr std::uint32_t kAhead = 64;
-  while (page < end) {
+  for (std::uint32_t page = first; page < end; ++page) {
     for (; next < end && next < page + kAhead; ++next) {
       if (pages_[next].state == State::kAbsent) StartLoad(next, Why::kAhead);
     }
-    const bool in_time = tools_->serve(
-        [&] {
-          const State state = pages_[page].state;
-          return state != State::kLoading;
-        },
-        deadline);
-    const State state = pages_[page].state;
-    if (state == State::kLost) {
-      return LostStatus(page);
+    absl::Status status = AwaitPage(page, deadline, unmapped_before);
+    if (status.ok() && pin && pages_[page].pins == kPinsMax) {
+      status =
+          ResourceExhausted("the page at " + std::to_string(OffsetOf(page)) +
+                            " has " + std::to_string(kPinsMax) + " pins");
     }
-    if (!in_time) {
-      return DeadlineExceeded("bringing in " + std::to_string(bytes) +
-                              " bytes at " + std::to_string(offset) + ": at " +
-                              std::to_string(OffsetOf(page)));
-    }
-    if (state == State::kAbsent) {  // left again
-      StartLoad(page, Why::kAhead);
-      continue;
+    if (!status.ok()) {
+      if (pin) UnpinPages(first, page);
+      return status;
     }
     if (pin) ++pages_[page].pins;
-    ++page;
   }
   return absl::OkStatus();
 }
 
-absl::Status Region::Unpin(std::uint64_t offset, std::uint64_t bytes) {
-  const auto first = static_cast<std::uint32_t>(offset / kPageBytes);
-  const auto end = static_cast<std::uint32_t>(
-      (offset + bytes + kPageBytes - 1) / kPageBytes);
+// Until it is resident; it may leave again meanwhile.
+absl::Status Region::AwaitPage(std::uint32_t page, TimeNs deadline,
+                               std::uint64_t unmapped_before) {
+  for (;;) {
+    const bool served = tools_->serve(
+        [&] { return pages_[page].state != State::kLoading; }, deadline);
+    const State state = pages_[page].state;
+    if (state == State::kResident) return absl::OkStatus();
+    if (state == State::kLost) return LostStatus(page);
+    if (unmapped_ != unmapped_before) {
+      return FailedPrecondition("region " + options_.name +
+                                " is not mapped any more where its process "
+                                "said: at " +
+                                std::to_string(address_ + OffsetOf(page)));
+    }
+    if (!served || tools_->clock->Now() >= deadline) {
+      return DeadlineExceeded("bringing in the page at " +
+                              std::to_string(OffsetOf(page)) + " of region " +
+                              options_.name);
+    }
+    if (state == State::kAbsent) StartLoad(page, Why::kAhead);
+  }
+}
+
+void Region::Unpin(std::uint64_t offset, std::uint64_t bytes) {
+  UnpinPages(static_cast<std::uint32_t>(offset / kPageBytes),
+             static_cast<std::uint32_t>((offset + bytes + kPageBytes - 1) /
+                                        kPageBytes));
+}
+
+void Region::UnpinPages(std::uint32_t first, std::uint32_t end) {
   for (std::uint32_t page = first; page < end; ++page) {
     auto found = pages_.find(page);
     if (found != pages_.end() && found->second.pins != 0) --found->second.pins;
   }
-  return absl::OkStatus();
 }
 
 absl::Status Region::MarkWritten(std::uint64_t offset, std::uint64_t bytes) {

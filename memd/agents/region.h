@@ -98,7 +98,7 @@ class Region {
   // Brings [offset, offset + bytes) in; with `pin` it stays until Unpin.
   absl::Status Populate(std::uint64_t offset, std::uint64_t bytes, bool pin,
                         TimeNs deadline);
-  absl::Status Unpin(std::uint64_t offset, std::uint64_t bytes);
+  void Unpin(std::uint64_t offset, std::uint64_t bytes);
   // An explicit region's word on what it wrote.
   absl::Status MarkWritten(std::uint64_t offset, std::uint64_t bytes);
   // Hints: pages are asked for, or let go as far as they are clean.
@@ -121,10 +121,11 @@ class Region {
   // Pages whose writers wait, to be captured first.
   std::optional<std::uint32_t> TakeUrgent();
   // After a commit of what Cut returned. Without success, all of it is changed
-  // still.
+  // still; if it may be in the store all the same (`unknown`), the private
+  // blocks that it took stay until a restart tells.
   void Committed(const std::vector<Captured>& pages,
                  std::shared_ptr<const Manifest> version);
-  void NotCommitted(const std::vector<Captured>& pages);
+  void NotCommitted(const std::vector<Captured>& pages, bool unknown);
 
   // A reader moves to another version: these pages are dropped.
   void MoveTo(std::shared_ptr<const Manifest> version,
@@ -161,11 +162,17 @@ class Region {
     std::uint16_t writable = 0;
     std::uint16_t wanted = 0;  // units whose writers wait
     std::uint16_t pins = 0;
+    std::uint64_t arrival = 0;  // the one in arrivals_ that counts
     Piece spill;
+    bool keep_spill = false;  // a version that may be in the store has it
+  };
+  struct Arrival {
+    std::uint32_t page = 0;
+    std::uint64_t number = 0;
   };
   struct Load {
     std::uint32_t page = 0;
-    const Manifest* version = nullptr;  // that `pieces` are of
+    std::shared_ptr<const Manifest> version;  // that `pieces` are of
     std::vector<Piece> pieces;
     std::vector<BlockPort::Pinned> blocks;  // of `pieces`
     std::size_t missing = 0;
@@ -183,6 +190,9 @@ class Region {
   void StartLoad(std::uint32_t page, Why why, std::uint32_t first_unit = 0);
   bool ReadAlone(const std::shared_ptr<Load>& load, std::size_t piece);
   void ReadAhead(std::uint32_t page);
+  absl::Status AwaitPage(std::uint32_t page, TimeNs deadline,
+                         std::uint64_t unmapped_before);
+  void UnpinPages(std::uint32_t first, std::uint32_t end);
   void OnBlock(const std::shared_ptr<Load>& load, std::size_t piece,
                const CompletionEntry& answer);
   void FinishLoad(const std::shared_ptr<Load>& load);
@@ -193,6 +203,8 @@ class Region {
   absl::Status Appear(const Load& load, const char* bytes, bool zeros);
   absl::Status Install(std::uint32_t page, const char* bytes,
                        std::uint32_t first_unit);
+  void NoteArrival(std::uint32_t page);
+  bool HasArrived(const Arrival& arrival) const;
   void Lose(std::uint32_t page, const absl::Status& why);
   absl::Status LostStatus(std::uint32_t page) const;
   void AllowWrites(std::uint32_t page, std::uint16_t units);
@@ -209,7 +221,10 @@ class Region {
   bool mapped_ = false;
   std::uint64_t address_ = 0;
   absl::flat_hash_map<std::uint32_t, Page> pages_;
-  std::deque<std::uint32_t> arrivals_;  // resident pages, oldest first
+  // Resident pages, oldest first; and pages that have left by another way.
+  std::deque<Arrival> arrivals_;
+  std::uint64_t last_arrival_ = 0;
+  std::uint64_t unmapped_ = 0;  // pages that had nowhere to go
   std::vector<std::shared_ptr<Load>> retry_;
   std::deque<std::uint32_t> urgent_;
   std::vector<Key> dead_;

@@ -28,15 +28,13 @@ std::size_t Region::LetGo(std::size_t pages) {
   std::vector<std::uint32_t> changed;
   for (std::size_t look = arrivals_.size();
        look > 0 && clean.size() + changed.size() < pages; --look) {
-    const std::uint32_t page = arrivals_.front();
+    const Arrival arrival = arrivals_.front();
+    const std::uint32_t page = arrival.page;
     arrivals_.pop_front();
-    auto found = pages_.find(page);
-    if (found == pages_.end() || found->second.state != State::kResident) {
-      continue;
-    }
-    Page& state = found->second;
+    if (!HasArrived(arrival)) continue;
+    Page& state = pages_[page];
     if (state.pins != 0 || state.in_flight) {
-      arrivals_.push_back(page);
+      arrivals_.push_back(arrival);
       continue;
     }
     if (state.changed == 0 || state.spilled) {
@@ -50,7 +48,7 @@ std::size_t Region::LetGo(std::size_t pages) {
   if (!changed.empty() && Spill(changed)) {
     gone += changed.size();
   } else {
-    for (const std::uint32_t page : changed) arrivals_.push_back(page);
+    for (const std::uint32_t page : changed) NoteArrival(page);
   }
   letting_go_ = false;
   return gone;
@@ -68,7 +66,10 @@ bool Region::Spill(const std::vector<std::uint32_t>& pages) {
     Page& state = pages_[page];
     const std::uint64_t length = LengthOf(page);
     if (state.writable != 0) {
-      if (!mapper_->Protect(OffsetOf(page), length).ok()) return false;
+      if (!mapper_->Protect(OffsetOf(page), length).ok()) {
+        written->failed = true;
+        break;
+      }
       state.writable = 0;
     }
     BlockPort::Grant grant;
@@ -83,6 +84,7 @@ bool Region::Spill(const std::vector<std::uint32_t>& pages) {
       break;
     }
     state.spill = Piece();
+    state.keep_spill = false;
     state.spill.key = tools_->new_key();
     state.spill.block_bytes = static_cast<std::uint32_t>(length);
     state.spill.bytes = static_cast<std::uint32_t>(length);
@@ -225,10 +227,14 @@ void Region::Committed(const std::vector<Captured>& pages,
   }
 }
 
-void Region::NotCommitted(const std::vector<Captured>& pages) {
+void Region::NotCommitted(const std::vector<Captured>& pages, bool unknown) {
   for (const Captured& captured : pages) {
     EndCut(captured.page);
     Page& page = pages_[captured.page];
+    if (unknown && captured.spilled) {
+      std::erase(dead_, captured.spill.key);
+      page.keep_spill = page.spilled && page.spill.key == captured.spill.key;
+    }
     page.in_flight = false;
     page.changed |= captured.changed;
   }

@@ -73,9 +73,7 @@ void AgentSession::PutDown(AgentState* state, const std::vector<Key>& keys) {
 // The versions will not be.
 void AgentSession::GiveUp(CommitBlocks* blocks, const absl::Status& why) {
   AgentState* const state = blocks->agent->state.get();
-  // The store may have the record all the same: then its blocks have to stay
-  // until a restart tells.
-  if (why.code() == absl::StatusCode::kUnavailable) return;
+  if (blocks->IsUnknown(why)) return;
   for (const Key& key : blocks->made) {
     port_->Ask(Op::kDrop, key, kNoDeadline, [](const CompletionEntry&) {});
   }
@@ -329,7 +327,7 @@ absl::Status AgentSession::Commit(const Request& request, Reply* reply) {
   if (status.ok()) status = MakeVersions(info, &versions, &blocks);
   if (!status.ok()) {
     for (const NextVersion& next : versions) {
-      next.mapped->region->NotCommitted(next.pages);
+      next.mapped->region->NotCommitted(next.pages, blocks.IsUnknown(status));
     }
     GiveUp(&blocks, status);
     return status;
@@ -371,17 +369,24 @@ absl::Status AgentSession::MakeVersions(const VersionInfo& info,
       if (captured.spilled) spilled.push_back(captured.spill.key);
     }
   }
-  if (blocks->ack == Ack::kDurable) {
+  const bool durable = blocks->ack == Ack::kDurable;
+  if (durable) {
     for (const Key& key : spilled) MakeDurable(key, blocks);
-    AGENTMEM_RETURN_IF_ERROR(
-        SettleBlocks(blocks->agent->state.get(), blocks->deadline));
   } else {
     blocks->needed.insert(blocks->needed.end(), spilled.begin(), spilled.end());
   }
   AGENTMEM_RETURN_IF_ERROR(AwaitBlocks(blocks));
-  AGENTMEM_RETURN_IF_ERROR(Publish(versions, blocks));
-  PutDown(blocks->agent->state.get(), blocks->made);
-  PutDown(blocks->agent->state.get(), spilled);
+  AgentState* const state = blocks->agent->state.get();
+  absl::Status status;
+  do {
+    if (durable) {
+      AGENTMEM_RETURN_IF_ERROR(SettleBlocks(state, blocks->deadline));
+    }
+    status = Publish(versions, blocks);
+  } while (IsNotSettled(status));
+  AGENTMEM_RETURN_IF_ERROR(status);
+  PutDown(state, blocks->made);
+  PutDown(state, spilled);
   return absl::OkStatus();
 }
 
@@ -451,6 +456,7 @@ absl::Status AgentSession::Publish(std::vector<NextVersion>* versions,
     }
     return absl::OkStatus();
   };
+  blocks->published = true;
   AGENTMEM_RETURN_IF_ERROR(
       tenant_->book.Change(blocks->agent->state.get(), token_, change));
   for (const NextVersion& next : *versions) {

@@ -300,7 +300,8 @@ absl::Status AgentSession::Populate(const Request& request) {
   const AgentRequest& fixed = request.fixed;
   switch (fixed.op) {
     case AgentOp::kUnpin:
-      return region.Unpin(fixed.offset, fixed.length);
+      region.Unpin(fixed.offset, fixed.length);
+      return absl::OkStatus();
     case AgentOp::kMarkDirty:
       if (region.options().for_reading) {
         return FailedPrecondition("the region is open for reading");

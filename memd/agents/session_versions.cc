@@ -231,6 +231,7 @@ absl::Status AgentSession::RevertTo(CommitBlocks* blocks,
     }
     return absl::OkStatus();
   };
+  blocks->published = true;
   AGENTMEM_RETURN_IF_ERROR(
       tenant_->book.Change(state.get(), token_, published));
   AddStored(made.link());

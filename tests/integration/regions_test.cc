@@ -1,5 +1,7 @@
 // Agents and regions against a real memd: what is committed comes back, whole
 // and to whoever opens it.
+#include <sys/mman.h>
+
 #include <atomic>
 #include <random>
 #include <thread>
@@ -432,6 +434,54 @@ TEST(RegionsTest, WhatNoVersionNeedsAnyMoreLeavesTheStore) {
       memd,
       [](const nlohmann::json& tiers) { return StoredBlocks(tiers) == 0; }))
       << memd.Memctl("status") << memd.Log();
+}
+
+// A page that goes and comes again is given up once.
+TEST(RegionsTest, APageThatIsTouchedAgainAfterARefreshIsGivenUpOnce) {
+  MemdProcess memd("64MiB");
+  Client client = ConnectTo(memd);
+  Client other = ConnectTo(memd, "reader");
+  auto agent = client.Agents().Open("a", {.write = true, .create = true});
+  auto region = agent->OpenRegion("heap", {.bytes = kMiB});
+  Fill(region->data(), 65536, 1);
+  ASSERT_TRUE(region->Commit());
+  auto reader = other.Agents().Open("a");
+  auto seen = reader->OpenRegion("heap");
+  ASSERT_TRUE(seen) << seen.status().message();
+  for (std::uint64_t seed = 2; seed < 8; ++seed) {
+    Fill(region->data(), 65536, seed);
+    ASSERT_TRUE(region->Commit());
+    ASSERT_TRUE(seen->Refresh());
+    EXPECT_TRUE(IsFilled(seen->data(), 65536, seed));
+  }
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(seen->Hint({0, 65536}, Timeout::max()));
+    EXPECT_TRUE(IsFilled(seen->data(), 65536, 7));
+  }
+  auto slept = client.Agents().Hibernate("a");
+  ASSERT_TRUE(slept) << slept.status().message() << memd.Log();
+  EXPECT_TRUE(IsFilled(seen->data(), 65536, 7));
+  EXPECT_EQ(memd.Stop(), 0) << memd.Log();
+}
+
+// A process that takes its mapping away is told, and memd does not wait.
+TEST(RegionsTest, BringingInWhatIsNotMappedAnyMoreEnds) {
+  MemdProcess memd("64MiB");
+  Child child([&](int) {
+    Client client = ConnectTo(memd);
+    auto agent = client.Agents().Open("a", {.write = true, .create = true});
+    auto region = agent->OpenRegion("heap", {.bytes = kMiB});
+    if (!region) return Complain(region.status());
+    ::munmap(region->data(), kMiB);
+    const Status brought =
+        region->Populate({0, kMiB}, std::chrono::seconds(20));
+    ::_exit(brought.code() == Code::kFailedPrecondition ? 0
+                                                        : Complain(brought));
+    return 0;
+  });
+  EXPECT_EQ(child.Wait(), 0) << memd.Log();
+  EXPECT_EQ(memd.Stop(), 0) << memd.Log();
+  EXPECT_EQ(memd.Log().find("did not end in time"), std::string::npos);
 }
 
 }  // namespace
