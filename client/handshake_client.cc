@@ -59,8 +59,11 @@ Outcome OpenSocket(const Endpoint& endpoint, const Deadline& deadline,
       std::max<DurationNs>(deadline.Remaining(kConnectNs), kMillisecondNs);
   const timeval patience = {left / kSecondNs, left % kSecondNs / 1000};
   setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-  const int connected = connect(
-      fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  int connected;
+  do {
+    connected = connect(fd.get(), reinterpret_cast<const sockaddr*>(&address),
+                        sizeof(address));
+  } while (connected != 0 && errno == EINTR && !deadline.Passed());
   const int error = errno;
   fcntl(fd.get(), F_SETFL, O_NONBLOCK);
   if (connected != 0) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/futex.h"
 #include "client/messages.h"
 #include "proto/agent_fields.h"
 
@@ -232,9 +233,16 @@ Outcome Region::Refresh(std::uint64_t version, const Deadline& deadline,
   Exchange exchange(AgentOp::kRefresh);
   exchange.request.region_handle = handle_;
   exchange.request.region_version = version;
-  if (Outcome called = connection().Call(&exchange, deadline); !called.ok()) {
-    return called;
+  if (!moving_.Lock(deadline)) {
+    return Fail(Code::kDeadlineExceeded,
+                "region " + name_ + " was being refreshed until the deadline");
   }
+  moves_.fetch_add(1, std::memory_order_acq_rel);
+  const Outcome called = connection().Call(&exchange, deadline);
+  moves_.fetch_add(1, std::memory_order_acq_rel);
+  FutexWakeAll(&moves_);
+  moving_.Unlock();
+  if (!called.ok()) return called;
   *moved_to = exchange.reply.value[0];
   version_.store(*moved_to, std::memory_order_relaxed);
   if (!changed) return {};

@@ -22,6 +22,7 @@
 #include "client/deadline.h"
 #include "client/outcome.h"
 #include "client/region_mapping.h"
+#include "client/timed_mutex.h"
 #include "proto/agent_messages.h"
 
 namespace agentmem::client {
@@ -89,6 +90,8 @@ class Region {
                  Exchange* exchange) const;
   Outcome RangeRequest(AgentOp op, std::uint32_t flags, std::uint64_t offset,
                        std::uint64_t bytes, const Deadline& deadline);
+  Outcome ReadChunks(std::uint64_t offset, char* buffer, std::uint64_t bytes,
+                     const Deadline& deadline);
   Outcome ReadChunk(std::uint64_t offset, char* buffer, std::uint64_t bytes,
                     const Deadline& deadline);
   Outcome WriteChunk(std::uint64_t offset, const char* buffer,
@@ -110,6 +113,9 @@ class Region {
   std::atomic<std::uint64_t> version_ = 0;
   // Its word of the board, plus one; 0: nobody watched yet.
   std::atomic<std::uint32_t> board_word_ = 0;
+  TimedMutex moving_;  // one Refresh at a time
+  // Odd while a Refresh moves the pages; the reads beside it look again.
+  std::atomic<std::uint32_t> moves_ = 0;
 };
 
 // All regions of an agent in one instant.

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "client/futex.h"
 #include "client/region.h"
 
 namespace agentmem::client {
@@ -43,6 +44,30 @@ Outcome Region::Read(std::uint64_t offset, char* buffer, std::uint64_t bytes,
   if (Outcome checked = CheckRange(offset, bytes); !checked.ok()) {
     return checked;
   }
+  if (!read_only_) return ReadChunks(offset, buffer, bytes, deadline);
+  // A Refresh beside it moves the pages of one that reads: what was copied may
+  // be of two versions then, and is copied again.
+  for (;;) {
+    const std::uint32_t before = moves_.load(std::memory_order_acquire);
+    if (before % 2 == 0) {
+      const Outcome outcome = ReadChunks(offset, buffer, bytes, deadline);
+      if (moves_.fetch_add(0, std::memory_order_acq_rel) == before) {
+        return outcome;
+      }
+    } else {
+      FutexWait(&moves_, before, deadline.Remaining(kSecondNs));
+    }
+    if (deadline.Passed()) {
+      return Fail(Code::kDeadlineExceeded,
+                  "region " + name_ +
+                      " was refreshed beside the read until the "
+                      "deadline");
+    }
+  }
+}
+
+Outcome Region::ReadChunks(std::uint64_t offset, char* buffer,
+                           std::uint64_t bytes, const Deadline& deadline) {
   while (bytes != 0) {
     const std::uint64_t chunk = std::min(bytes, kChunkBytes);
     if (Outcome read = ReadChunk(offset, buffer, chunk, deadline); !read.ok()) {
