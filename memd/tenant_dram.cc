@@ -418,17 +418,22 @@ void Tenant::ExpireWaiters(TimeNs now) {
     }
     auto load = loads_.find(waiter.key);
     if (load == loads_.end()) continue;
-    const std::vector<OpRef> ops = std::move(load->second.waiters);
+    std::vector<OpRef> ops = std::move(load->second.waiters);
     loads_.erase(load);
+    if (const auto wanted = durable_loads_.extract(waiter.key)) {
+      ops.insert(ops.end(), wanted.mapped().begin(), wanted.mapped().end());
+    }
     for (const OpRef& op : ops) FailForRoom(op, use);
   }
-  for (auto& [key, load] : loads_) {
-    std::erase_if(load.waiters, [&](const OpRef& op) {
+  const auto expire = [&](std::vector<OpRef>* ops) {
+    std::erase_if(*ops, [&](const OpRef& op) {
       if (now < op.deadline) return false;
       Fail(op, Code::kDeadlineExceeded, Reason::kDeadline);
       return true;
     });
-  }
+  };
+  for (auto& [key, ops] : durable_loads_) expire(&ops);
+  for (auto& [key, load] : loads_) expire(&load.waiters);
 }
 
 }  // namespace agentmem

@@ -38,8 +38,8 @@ inline constexpr std::uint64_t kAgentMagic =
     0x31544741'4d454741ULL;  // AGEMAGT1
 inline constexpr std::uint32_t kAgentFormat = 1;
 
-// 256 regions of at most 190 bytes are 48 KiB, with 4 KiB of labels. A record
-// that is full says so.
+// 256 regions of at most 190 bytes are 48 KiB; with 4 KiB of labels and the
+// rest no record is larger.
 inline constexpr std::size_t kAgentRecordBytesMax = 64 << 10;
 inline constexpr std::uint32_t kRegionsMax = 256;
 inline constexpr std::size_t kRegionNameBytesMax = 63;

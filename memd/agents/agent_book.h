@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -78,6 +79,8 @@ struct AgentState {
   absl::flat_hash_set<Key> in_hand AGENTMEM_GUARDED_BY(mutex);
   absl::flat_hash_set<const VersionHold*> holds AGENTMEM_GUARDED_BY(mutex);
   std::vector<Watcher> watchers AGENTMEM_GUARDED_BY(mutex);
+  // Sessions that have regions of it open, and how many.
+  absl::flat_hash_map<std::uint64_t, int> open_in AGENTMEM_GUARDED_BY(mutex);
   std::atomic<std::uint64_t> resident_bytes = 0;  // of all its mappings
   bool deleted AGENTMEM_GUARDED_BY(mutex) = false;
 };
@@ -130,6 +133,7 @@ struct Roots {
   std::vector<Key> blocks;  // that stand for themselves
   absl::flat_hash_set<Key> in_hand;
 };
+void AddRecordRoots(const AgentRecord& record, Roots* roots);
 struct KnownAgent {
   std::string name;  // empty: it is gone, its blocks may not be
   std::uint64_t lineage = 0;
@@ -160,7 +164,11 @@ class AgentBook {
   // For looking: no writer, never made.
   absl::StatusOr<std::shared_ptr<AgentState>> Find(const std::string& name)
       AGENTMEM_EXCLUDES(mutex_);
+  // What it writes; not what it watches.
   void Release(AgentState* state, std::uint64_t token);
+  // Of the session `token`, all words or one.
+  static void Unwatch(AgentState* state, std::uint64_t token,
+                      std::optional<std::uint32_t> word);
 
   // ABORTED: the writer is not `token` any more.
   absl::Status CheckWriter(AgentState* state, std::uint64_t token);

@@ -271,4 +271,36 @@ absl::StatusOr<AgentRecord> DecodeAgentRecord(const std::string& name,
   return record;
 }
 
+const Retention& RetentionOf(const AgentRecord& agent,
+                             const RegionRecord& region) {
+  return region.retention.has_value() ? *region.retention : agent.retention;
+}
+
+std::string EncodeGone(const AgentRecord& record) {
+  std::string value;
+  AppendFixed(GoneHeader{kGoneMagic, kAgentFormat, 0,
+                         record.origin ? record.origin->lineage : 0},
+              &value);
+  return value;
+}
+
+absl::StatusOr<std::uint64_t> DecodeGone(const std::string& name,
+                                         std::string_view value) {
+  const std::string prefix = "ref '" + name + "': ";
+  GoneHeader header;
+  if (value.size() != sizeof(header)) {
+    return DataLoss(prefix + std::to_string(value.size()) +
+                    " bytes, expected " + std::to_string(sizeof(header)));
+  }
+  std::memcpy(&header, value.data(), sizeof(header));
+  if (header.magic != kGoneMagic) {
+    return DataLoss(prefix + "does not begin with a gone agent's magic");
+  }
+  if (header.format != kAgentFormat) {
+    return DataLoss(prefix + "format " + std::to_string(header.format) +
+                    ", expected " + std::to_string(kAgentFormat));
+  }
+  return header.origin;
+}
+
 }  // namespace agentmem

@@ -6,7 +6,7 @@
 // Ownership: values. Threads: pure functions. Errors: EncodeAgentRecord:
 // INVALID_ARGUMENT (a field outside its range, named). DecodeAgentRecord:
 // DATA_LOSS, with the ref's name and what is wrong; an unknown format is named
-// with the known one.
+// with the known one; so does DecodeGone.
 // Cost: one allocation a string; nothing is allocated that was not there.
 #ifndef AGENTMEM_MEMD_AGENTS_AGENT_RECORD_H_
 #define AGENTMEM_MEMD_AGENTS_AGENT_RECORD_H_
@@ -74,11 +74,21 @@ struct AgentRecord {
 
 bool IsRegionName(std::string_view name);
 
+// The region's own, or the agent's.
+const Retention& RetentionOf(const AgentRecord& agent,
+                             const RegionRecord& region);
+
 absl::StatusOr<std::string> EncodeAgentRecord(const AgentRecord& record);
 
 // `name` is the ref's, for messages.
 absl::StatusOr<AgentRecord> DecodeAgentRecord(const std::string& name,
                                               std::string_view value);
+
+// A gone agent's ref: what is to know of it until nothing of it is left. The
+// answer is the lineage that it was forked from, 0: none.
+std::string EncodeGone(const AgentRecord& record);
+absl::StatusOr<std::uint64_t> DecodeGone(const std::string& name,
+                                         std::string_view value);
 
 }  // namespace agentmem
 

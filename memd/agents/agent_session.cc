@@ -116,6 +116,14 @@ void AgentSession::RunPosted() {
     work.swap(posted_);
   }
   for (const auto& item : work) item(this);
+  if (!room_wanted_.exchange(false)) return;
+  for (const auto& [handle, mapped] : regions_) {
+    if (mapped->region->LetGo(kPagesPerRound) != 0) return;
+  }
+}
+
+void AgentSession::WantRoom() {
+  if (!room_wanted_.exchange(true)) Wake();
 }
 
 void TenantAgents::ForEachSession(
@@ -147,17 +155,9 @@ void AgentSession::Run() {
     RunPosted();
     work |= ServeSocket();
     const TimeNs now = clock_->Now();
-    if (now >= retry_at_) {
-      retry_at_ = kNoDeadline;
-      for (const auto& [handle, mapped] : regions_) mapped->region->Retry();
-    }
+    work |= RetryWaiting(now);
     if (now >= settle_at_) Settle();
-    for (const auto& [handle, mapped] : regions_) {
-      if (mapped->region->waiting()) {
-        retry_at_ = std::min(retry_at_, now + kRetryNs);
-      }
-      DropDeadBlocks(mapped.get());
-    }
+    for (const auto& [handle, mapped] : regions_) DropDeadBlocks(mapped.get());
     if (!LookOn(work, now)) Sleep(true, std::min(retry_at_, settle_at_));
   }
   StopLooking();
@@ -171,13 +171,18 @@ void AgentSession::Run() {
   for (auto& [handle, agent] : agents_) {
     tenant_->book.Release(agent.state.get(), token_);
   }
-  for (std::uint32_t word = 0; word < kBoardWords; ++word) {
-    if (watched_[word] != nullptr) {
-      tenant_->book.Release(watched_[word].get(), token_);
-    }
+  for (std::shared_ptr<AgentState>& state : watched_) {
+    if (state != nullptr) AgentBook::Unwatch(state.get(), token_, std::nullopt);
+    state.reset();
   }
   agents_.clear();
+  // Here and not where the session is reaped: a port may have to wait for the
+  // reactor, which reaps.
   faults_.Reset();
+  board_.reset();
+  nodes_.reset();
+  port_.reset();
+  peer_.socket.Reset();
 }
 
 absl::Status AgentSession::Welcome() {
@@ -246,6 +251,8 @@ void AgentSession::Sleep(bool also_socket, TimeNs until) {
     }
     ::poll(waited, also_socket ? 5 : 4, timeout);
     if (waited[3].revents != 0) ended_ = true;
+    // It was made to block, and would be polled for ever.
+    if ((waited[2].revents & (POLLERR | POLLNVAL)) != 0) ended_ = true;
     if (waited[1].revents != 0) {
       std::uint64_t count;
       [[maybe_unused]] const ssize_t got =
@@ -261,22 +268,32 @@ bool AgentSession::ServeUntil(const std::function<bool()>& done,
     bool work = ServeFaults();
     work |= port_->Poll() != 0;
     work |= ReadPlanned();
+    RunPosted();
+    if (ended_ || stopping_.load()) return false;
     if (done()) return true;
     const TimeNs now = clock_->Now();
-    if (now >= deadline || ended_ || stopping_.load()) return false;
-    TimeNs until = deadline;
-    for (const auto& [handle, mapped] : regions_) {
-      if (!mapped->region->waiting()) continue;
-      if (now >= retry_at_) {
-        retry_at_ = now + kRetryNs;
-        mapped->region->Retry();
-        work = true;
-      }
-      retry_at_ = std::min(retry_at_, now + kRetryNs);
-      until = std::min(until, retry_at_);
-    }
-    if (!LookOn(work, now)) Sleep(false, until);
+    if (now >= deadline) return false;
+    work |= RetryWaiting(now);
+    if (!LookOn(work, now)) Sleep(false, std::min(deadline, retry_at_));
   }
+}
+
+// Regions that wait for room or for the store try again now and then.
+bool AgentSession::RetryWaiting(TimeNs now) {
+  bool waiting = false;
+  for (const auto& [handle, mapped] : regions_) {
+    waiting |= mapped->region->waiting();
+  }
+  if (!waiting) {
+    retry_at_ = kNoDeadline;
+    return false;
+  }
+  if (now < retry_at_ && retry_at_ != kNoDeadline) return false;
+  const bool due = retry_at_ != kNoDeadline;
+  retry_at_ = now + kRetryNs;
+  if (!due) return false;
+  for (const auto& [handle, mapped] : regions_) mapped->region->Retry();
+  return true;
 }
 
 bool AgentSession::ServeFaults() {
@@ -286,7 +303,7 @@ bool AgentSession::ServeFaults() {
   if (count < 0) {
     LogError("the faults of process " + std::to_string(peer_.pid) +
              " cannot be read: " + std::strerror(errno));
-    faults_.Reset();
+    ended_ = true;
     return false;
   }
   for (int i = 0; i < count; ++i) {
@@ -320,20 +337,20 @@ void AgentSession::AskOthersForRoom() {
   if (now < ask_again_) return;
   ask_again_ = now + kRetryNs;
   tenant_->ForEachSession([this](AgentSession* session) {
-    if (session == this) return;
-    session->Post([](AgentSession* other) {
-      for (const auto& [handle, mapped] : other->regions_) {
-        if (mapped->region->LetGo(kPagesPerRound) != 0) return;
-      }
-    });
+    if (session != this) session->WantRoom();
   });
 }
 
 void AgentSession::DropDeadBlocks(Mapped* mapped) {
   const std::vector<Key> dead = mapped->region->TakeDeadBlocks();
   if (dead.empty()) return;
+  const std::uint64_t lineage = LineageOf(dead.front());
   for (const Key& key : dead) {
-    port_->Ask(Op::kDrop, key, kNoDeadline, [](const CompletionEntry&) {});
+    port_->Ask(Op::kDrop, key, kNoDeadline,
+               [tenant = tenant_, lineage](const CompletionEntry& answer) {
+                 if (answer.code != Code::kOk)
+                   tenant->book.NoteGarbage(lineage);
+               });
   }
   PutDown(mapped->state.get(), dead);
 }
@@ -368,11 +385,11 @@ absl::StatusOr<bool> AgentSession::Receive(Request* request) {
   const ssize_t got =
       recvmsg(peer_.socket.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  if (got >= 0) request->fd = TakeDescriptor(&message);
   if (got <= 0) {
     ended_ = true;
     return false;
   }
-  request->fd = TakeDescriptor(&message);
   const auto bytes = static_cast<std::size_t>(got);
   if (bytes < sizeof(AgentRequest) || bytes > kAgentPacketMax) {
     return InvalidArgument(FaultyRequest(std::to_string(bytes) + " bytes"));

@@ -54,6 +54,7 @@ struct TenantLimits {
   TenantId id;
   std::uint64_t dram_bytes = 0;
   std::uint64_t region_bytes_max = kRegionBytesMax;
+  int regions_open_max = 1024;
 };
 
 // What the sessions of a tenant share. Threads: thread-safe.
@@ -65,7 +66,8 @@ struct TenantAgents {
         region_bytes_max(limits.region_bytes_max),
         book(refs, id),
         memory(ports, clock, name, limits.dram_bytes),
-        lone_reads(store, id) {}
+        lone_reads(store, id),
+        regions_open_max(limits.regions_open_max) {}
 
   // The sessions that run; `visit` must not wait.
   void ForEachSession(const std::function<void(AgentSession*)>& visit)
@@ -78,6 +80,9 @@ struct TenantAgents {
   AgentBook book;
   RegionMemory memory;
   LoneReads lone_reads;
+  // Each is a descriptor of memd's.
+  const int regions_open_max;
+  std::atomic<int> regions_open = 0;
   // Sessions that look for work without sleeping.
   const int looking_max =
       std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 4);
@@ -97,6 +102,8 @@ class AgentSession {
   void Stop();
   // `work` is run on the session's thread, unless it ends before.
   void Post(std::function<void(AgentSession*)> work) AGENTMEM_EXCLUDES(mutex_);
+  // Others wait for memory: some pages leave, if any can.
+  void WantRoom();
   void Wake();
   std::uint64_t token() const { return token_; }
 
@@ -168,6 +175,7 @@ class AgentSession {
   void RunPosted() AGENTMEM_EXCLUDES(mutex_);
   bool ServeSocket();
   bool ServeFaults();
+  bool RetryWaiting(TimeNs now);
   bool LookOn(bool work, TimeNs now);
   void StopLooking();
   void Sleep(bool also_socket, TimeNs until);
@@ -201,6 +209,8 @@ class AgentSession {
   absl::StatusOr<Agent*> FindAgent(std::uint32_t handle);
 
   // session_regions.cc
+  absl::Status MakeRegion(const Request& request, AgentState* state);
+  absl::Status CheckMayOpen(const std::string& name) const;
   absl::Status OpenRegion(const Request& request, Reply* reply);
   absl::Status MapRegion(const Request& request);
   absl::Status CloseRegion(std::uint32_t handle);
@@ -210,6 +220,7 @@ class AgentSession {
   bool ReadPlanned();
   void FetchWorkingSet(std::uint32_t handle, Mapped* mapped);
   void KeepWorkingSet(Mapped* mapped);
+  bool PutSoon(const Key& key, std::string_view bytes);
   absl::Status PrefetchWorkingSet(const std::shared_ptr<AgentState>& state,
                                   const RegionRecord& region,
                                   std::uint64_t* bytes_left,
@@ -266,7 +277,7 @@ class AgentSession {
   static Key NewKey(Agent* agent);
   CommitBlocks NewBlocks(Agent* agent, Ack ack, TimeNs deadline);
 
-  const AgentPeer peer_;
+  AgentPeer peer_;
   const std::uint64_t token_;
   const std::uint64_t instance_;
   PortSource* const ports_;
@@ -276,6 +287,7 @@ class AgentSession {
   Mutex mutex_;
   std::vector<std::function<void(AgentSession*)>> posted_
       AGENTMEM_GUARDED_BY(mutex_);
+  std::atomic<bool> room_wanted_{false};
   std::atomic<bool> stopping_{false};
   bool ended_ = false;
 

@@ -248,7 +248,16 @@ bool Collector::Sweep(const Roots& roots, Collected* done) {
 // names it as an origin: families would fall apart that share blocks.
 absl::Status Collector::ForgetGone(const Family& family) {
   for (const KnownAgent& gone : family) {
-    if (!gone.name.empty() || !listed_[gone.lineage].keys.empty()) continue;
+    if (!gone.name.empty()) continue;
+    const Listed& listed = listed_[gone.lineage];
+    if (!listed.keys.empty()) {
+      // All of it was dropped: the next round finds nothing.
+      if (std::find(listed.marked.begin(), listed.marked.end(), true) ==
+          listed.marked.end()) {
+        book_->NoteGarbage(gone.lineage);
+      }
+      continue;
+    }
     const bool origin = std::any_of(
         family.begin(), family.end(),
         [&](const KnownAgent& other) { return other.origin == gone.lineage; });

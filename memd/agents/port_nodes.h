@@ -27,15 +27,21 @@ class PortNodes final : public NodeSource {
     if (!port_->TryPin(key, &pinned)) {
       struct Got {
         bool answered = false;
+        bool late = false;  // nobody waits any more
         CompletionEntry answer = {};
       };
       const auto got = std::make_shared<Got>();
       const TimeNs deadline = clock_->Now() + kReadNs;
-      port_->Fetch(key, deadline, [got](const CompletionEntry& answer) {
-        got->answered = true;
-        got->answer = answer;
-      });
+      port_->Fetch(key, deadline,
+                   [got, port = port_](const CompletionEntry& answer) {
+                     got->answered = true;
+                     got->answer = answer;
+                     if (got->late && answer.code == Code::kOk) {
+                       port->Release(port->Held(answer));
+                     }
+                   });
       if (!port_->PollUntil([&] { return got->answered; }, deadline, *clock_)) {
+        got->late = true;
         return DeadlineExceeded("reading a node: no answer of the store");
       }
       if (got->answer.code != Code::kOk) {

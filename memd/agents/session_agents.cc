@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 #include <utility>
 
 #include "base/status.h"
@@ -14,6 +16,7 @@
 namespace agentmem {
 namespace {
 
+constexpr std::size_t kSessionAgentsMax = 1024;
 constexpr std::size_t kListBytes = kAgentPacketMax - sizeof(AgentReply) - 64;
 
 absl::StatusOr<std::string> AgentName(const char* field) {
@@ -40,6 +43,23 @@ absl::StatusOr<Labels> ReadLabelFields(FieldReader* fields) {
   if (!fields->ok()) return InvalidArgument("labels: broken fields");
   AGENTMEM_RETURN_IF_ERROR(CheckLabels(labels));
   return labels;
+}
+
+// That it was made with; 0: nobody has said UFFDIO_API yet.
+absl::StatusOr<std::uint64_t> FaultFeatures(int userfaultfd) {
+  const std::string path = "/proc/self/fdinfo/" + std::to_string(userfaultfd);
+  std::ifstream file(path);
+  std::string line;
+  while (std::getline(file, line)) {
+    // "API:\tAPI:FEATURES:IOCTLS", in hex.
+    if (line.rfind("API:", 0) != 0) continue;
+    const std::size_t first = line.find(':', 4);
+    if (first == std::string::npos) break;
+    std::uint64_t features = 0;
+    std::istringstream(line.substr(first + 1)) >> std::hex >> features;
+    return features;
+  }
+  return Internal("what the userfaultfd can do is not to be read in " + path);
 }
 
 }  // namespace
@@ -69,7 +89,18 @@ absl::Status AgentSession::UseFaults(Request* request, Reply* reply) {
       std::strcmp(link, "anon_inode:[userfaultfd]") != 0) {
     return InvalidArgument("the descriptor is no userfaultfd");
   }
-  const std::uint64_t features = request->fixed.arg[0];
+  // Not by the process's word. Other events than page faults bring descriptors,
+  // or hold up the process's calls until they are read.
+  AGENTMEM_ASSIGN_OR_RETURN(const std::uint64_t features,
+                            FaultFeatures(request->fd.get()));
+  constexpr std::uint64_t kEvents =
+      UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP |
+      UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
+  const int flags = fcntl(request->fd.get(), F_GETFL);
+  if ((features & kEvents) != 0 || flags < 0 || (flags & O_NONBLOCK) == 0) {
+    return InvalidArgument(
+        "the userfaultfd blocks, or reports other events than page faults");
+  }
   constexpr std::uint64_t kNeeded =
       UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_MISSING_SHMEM |
       UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
@@ -91,6 +122,11 @@ absl::Status AgentSession::OpenAgent(const Request& request, Reply* reply) {
                             AgentName(request.fixed.agent));
   FieldReader fields(request.tail);
   AGENTMEM_ASSIGN_OR_RETURN(const Labels labels, ReadLabelFields(&fields));
+  if (agents_.size() >= kSessionAgentsMax) {
+    return ResourceExhausted("agent \"" + name + "\": this process has " +
+                             std::to_string(agents_.size()) +
+                             " agents open; close some");
+  }
   const WriterIdentity writer = {token_, peer_.client_name, peer_.pid,
                                  clock_->Now()};
   AGENTMEM_ASSIGN_OR_RETURN(AgentBook::Opened opened,
@@ -342,10 +378,7 @@ absl::Status AgentSession::Unwatch(const Request& request) {
                            " of the board is not watched");
   }
   const std::shared_ptr<AgentState> state = std::exchange(watched_[word], {});
-  MutexLock lock(&state->mutex);
-  std::erase_if(state->watchers, [&](const Watcher& watcher) {
-    return watcher.session == token_ && watcher.word == word;
-  });
+  AgentBook::Unwatch(state.get(), token_, static_cast<std::uint32_t>(word));
   return absl::OkStatus();
 }
 

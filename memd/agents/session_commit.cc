@@ -26,6 +26,8 @@ constexpr std::size_t kPayloadBytesMax = 64 << 10;
 constexpr std::size_t kPackBytes = 64 << 10;
 // From here on a page is written as a whole.
 constexpr int kDeltaUnitsMax = 8;
+// The store answers; if it does not, nobody waits for longer.
+constexpr DurationNs kSettleMaxNs = 60 * kSecondNs;
 // Without serving faults in between: the writers wait for this long at most.
 constexpr std::size_t kPagesAtOnce = 64;
 
@@ -501,8 +503,12 @@ absl::Status AgentSession::SettleBlocks(AgentState* state, TimeNs deadline) {
     keys.assign(state->unsettled.begin(), state->unsettled.end());
   }
   for (const Key& key : keys) MakeDurable(key, &blocks);
-  const bool in_time = port_->PollUntil(
-      [&] { return *blocks.answered == blocks.asked; }, deadline, *clock_);
+  const auto done = [&] { return *blocks.answered == blocks.asked; };
+  // At its end a session has nobody to serve.
+  const TimeNs until = std::min(deadline, clock_->Now() + kSettleMaxNs);
+  const bool in_time = ended_ || stopping_.load()
+                           ? port_->PollUntil(done, until, *clock_)
+                           : ServeUntil(done, until);
   if (blocks.failure->code != Code::kOk) {
     return StatusOf(*blocks.failure, "a block of a visible version");
   }

@@ -20,6 +20,7 @@ namespace agentmem {
 namespace {
 
 constexpr DurationNs kKeepWorkingSetNs = 5 * kMillisecondNs;
+constexpr std::size_t kSessionRegionsMax = 256;
 
 absl::StatusOr<UniqueFd> MakeMemory(const std::string& name,
                                     std::uint64_t bytes) {
@@ -83,6 +84,51 @@ absl::StatusOr<RegionRecord> AgentSession::RecordOf(AgentState* state,
                   "\"");
 }
 
+// Adds it to the agent's record.
+absl::Status AgentSession::MakeRegion(const Request& request,
+                                      AgentState* state) {
+  const std::string name(request.fixed.region);
+  const std::uint64_t bytes = request.fixed.length;
+  AGENTMEM_RETURN_IF_ERROR(CheckSize(bytes));
+  if (bytes > tenant_->region_bytes_max) {
+    return ResourceExhausted(
+        "region \"" + name + "\" of " + std::to_string(bytes) +
+        " bytes: region_quota of tenant \"" + tenant_->name + "\" is " +
+        std::to_string(tenant_->region_bytes_max) +
+        "; ask for less, or raise it in memd's configuration");
+  }
+  if (!IsRegionName(name)) {
+    return InvalidArgument("a region's name: 1 to 63 letters, digits, . _ -");
+  }
+  RecordChange change;
+  change.edit = [&](AgentRecord* changed) {
+    RegionRecord made;
+    made.name = name;
+    made.id = changed->next_region_id++;
+    made.bytes = bytes;
+    changed->regions.push_back(made);
+    return absl::OkStatus();
+  };
+  return ChangeSettled(state, request.fixed.deadline_ns, [&] {
+    return tenant_->book.Change(state, token_, change);
+  });
+}
+
+// A region that is open costs memd a descriptor.
+absl::Status AgentSession::CheckMayOpen(const std::string& name) const {
+  if (regions_.size() >= kSessionRegionsMax ||
+      tenant_->regions_open.load() >= tenant_->regions_open_max) {
+    return ResourceExhausted(
+        "region \"" + name + "\": this process has " +
+        std::to_string(regions_.size()) + " regions open and its tenant " +
+        std::to_string(tenant_->regions_open.load()) + "; " +
+        std::to_string(kSessionRegionsMax) + " and " +
+        std::to_string(tenant_->regions_open_max) +
+        " are allowed, by the descriptors that memd may have: close some");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
   AGENTMEM_ASSIGN_OR_RETURN(Agent * agent, FindAgent(request.fixed.handle));
   AgentState* const state = agent->state.get();
@@ -93,29 +139,7 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
     if (bytes == 0 || !agent->writes || request.fixed.region_version != 0) {
       return record.status();
     }
-    AGENTMEM_RETURN_IF_ERROR(CheckSize(bytes));
-    if (bytes > tenant_->region_bytes_max) {
-      return ResourceExhausted(
-          "region \"" + name + "\" of " + std::to_string(bytes) +
-          " bytes: region_quota of tenant \"" + tenant_->name + "\" is " +
-          std::to_string(tenant_->region_bytes_max) +
-          "; ask for less, or raise it in memd's configuration");
-    }
-    if (!IsRegionName(name)) {
-      return InvalidArgument("a region's name: 1 to 63 letters, digits, . _ -");
-    }
-    RecordChange change;
-    change.edit = [&](AgentRecord* changed) {
-      RegionRecord made;
-      made.name = name;
-      made.id = changed->next_region_id++;
-      made.bytes = bytes;
-      changed->regions.push_back(made);
-      return absl::OkStatus();
-    };
-    AGENTMEM_RETURN_IF_ERROR(ChangeSettled(
-        state, request.fixed.deadline_ns,
-        [&] { return tenant_->book.Change(state, token_, change); }));
+    AGENTMEM_RETURN_IF_ERROR(MakeRegion(request, state));
     reply->value[3] = 1;
     record = RecordOf(state, name);
     AGENTMEM_RETURN_IF_ERROR(record.status());
@@ -140,6 +164,7 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
                                 "\" is open for writing here already");
     }
   }
+  AGENTMEM_RETURN_IF_ERROR(CheckMayOpen(name));
   AGENTMEM_ASSIGN_OR_RETURN(UniqueFd memory, MakeMemory(name, record->bytes));
   reply->fd = UniqueFd(fcntl(memory.get(), F_DUPFD_CLOEXEC, 3));
   if (!reply->fd.valid()) return ErrnoStatus("duplicating a descriptor");
@@ -180,6 +205,9 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
   reply->value[2] = held.manifest == nullptr ? 0 : held.manifest->info().number;
   reply->value[4] = for_reading;
   regions_[handle] = std::move(mapped);
+  MutexLock lock(&state->mutex);
+  ++state->open_in[token_];
+  ++tenant_->regions_open;
   return absl::OkStatus();
 }
 
@@ -219,6 +247,9 @@ void AgentSession::FetchWorkingSet(std::uint32_t handle, Mapped* mapped) {
           const BlockPort::Pinned block = port_->Held(answer);
           bytes.assign(block.data, block.length);
           port_->Release(block);
+        } else if (answer.code != Code::kNotFound &&
+                   answer.code != Code::kDataLoss) {
+          return;  // it is there, and is not replaced
         }
         auto found = regions_.find(handle);
         if (found == regions_.end()) return;
@@ -242,46 +273,54 @@ bool AgentSession::ReadPlanned() {
 }
 
 // Of a writer's region: what was touched since its resume. To lose it costs
-// time and nothing else: it waits for nobody.
+// time and nothing else: it waits for next to nothing.
 void AgentSession::KeepWorkingSet(Mapped* mapped) {
   const Region::Options& options = mapped->region->options();
   if (options.for_reading || mapped->plan_comes) return;
   const std::optional<WorkingSet> pages = mapped->region->TakeWorkingSet();
   if (!pages.has_value()) return;
   Agent* const agent = &agents_.find(mapped->agent)->second;
-  Key key;
-  std::string bytes;
-  if (!pages->empty()) {
-    bytes = EncodeWorkingSet(*pages);
-    const auto length = static_cast<std::uint32_t>(bytes.size());
-    BlockPort::Grant grant;
-    if (!port_->TakeGrant(length, &grant) &&
-        !GrantFor(port_.get(), length, clock_->Now() + kKeepWorkingSetNs,
-                  *clock_, &grant)) {
-      return;
+  const std::string bytes = pages->empty() ? "" : EncodeWorkingSet(*pages);
+  const Key key = pages->empty() ? Key() : NewKey(agent);
+  if (pages->empty() || PutSoon(key, bytes)) {
+    RecordChange change;
+    change.durable = false;
+    change.unsettled = {&key, pages->empty() ? std::size_t{0} : 1};
+    change.edit = [&](AgentRecord* record) {
+      for (RegionRecord& region : record->regions) {
+        if (region.id != options.id) continue;
+        region.working_set = key;
+        region.working_set_bytes = static_cast<std::uint32_t>(bytes.size());
+      }
+      return absl::OkStatus();
+    };
+    // (Refused: it was taken over.)
+    if (tenant_->book.Change(mapped->state.get(), token_, change).ok()) {
+      SettleSoon();
     }
-    std::memcpy(grant.data, bytes.data(), length);
-    key = NewKey(agent);
-    port_->Publish(grant, key, length, Ack::kVisible, 0,
-                   [](const CompletionEntry&) {});
-  }
-  RecordChange change;
-  change.durable = false;
-  change.unsettled = {&key, pages->empty() ? std::size_t{0} : 1};
-  change.edit = [&](AgentRecord* record) {
-    for (RegionRecord& region : record->regions) {
-      if (region.id != options.id) continue;
-      region.working_set = key;
-      region.working_set_bytes = static_cast<std::uint32_t>(bytes.size());
-    }
-    return absl::OkStatus();
-  };
-  // (Refused: it was taken over.)
-  if (tenant_->book.Change(mapped->state.get(), token_, change).ok()) {
-    SettleSoon();
   }
   PutDown(mapped->state.get(), {key});
   tenant_->book.NoteGarbage(agent->lineage);
+}
+
+// False: it is not there, or will not be.
+bool AgentSession::PutSoon(const Key& key, std::string_view bytes) {
+  const TimeNs deadline = clock_->Now() + kKeepWorkingSetNs;
+  const auto length = static_cast<std::uint32_t>(bytes.size());
+  BlockPort::Grant grant;
+  if (!port_->TakeGrant(length, &grant) &&
+      !GrantFor(port_.get(), length, deadline, *clock_, &grant)) {
+    return false;
+  }
+  std::memcpy(grant.data, bytes.data(), length);
+  const auto answer = std::make_shared<std::optional<Code>>();
+  port_->Publish(grant, key, length, Ack::kVisible, 0,
+                 [answer](const CompletionEntry& put) { *answer = put.code; });
+  port_->PollUntil([&] { return answer->has_value(); }, deadline, *clock_);
+  if (*answer == Code::kOk) return true;
+  // (It may come yet; what is asked later is done later.)
+  port_->Ask(Op::kDrop, key, kNoDeadline, [](const CompletionEntry&) {});
+  return false;
 }
 
 absl::Status AgentSession::CloseRegion(std::uint32_t handle) {
@@ -290,7 +329,11 @@ absl::Status AgentSession::CloseRegion(std::uint32_t handle) {
   // What was spilled ends with its writer.
   mapped->region->Abandon();
   DropDeadBlocks(mapped);
+  const std::shared_ptr<AgentState> state = mapped->state;
   regions_.erase(handle);
+  --tenant_->regions_open;
+  MutexLock lock(&state->mutex);
+  if (--state->open_in[token_] == 0) state->open_in.erase(token_);
   return absl::OkStatus();
 }
 
@@ -342,8 +385,13 @@ absl::Status AgentSession::Hibernate(const Request& request, Reply* reply) {
   const std::string agent = request.fixed.agent;
   TenantAgents* const tenant = tenant_;
   const std::uint64_t asker = token_;
+  absl::flat_hash_map<std::uint64_t, int> open_in;
+  {
+    MutexLock lock(&state->mutex);
+    open_in = state->open_in;
+  }
   tenant_->ForEachSession([&](AgentSession* session) {
-    if (session == this) return;
+    if (session == this || !open_in.contains(session->token())) return;
     ++call->pending;
     session->Post([call, agent, tenant, asker](AgentSession* other) {
       call->bytes += other->LetGoAgent(agent);
@@ -353,10 +401,7 @@ absl::Status AgentSession::Hibernate(const Request& request, Reply* reply) {
   });
   call->bytes += LetGoAgent(agent);
   // (Two that ask each other answer each other.)
-  const auto done = [&] {
-    RunPosted();
-    return call->pending == 0;
-  };
+  const auto done = [&] { return call->pending == 0; };
   if (!ServeUntil(done, request.fixed.deadline_ns)) {
     return DeadlineExceeded("agent \"" + state->name +
                             "\": a process that has it open does not answer");
