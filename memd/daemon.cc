@@ -1,6 +1,7 @@
 #include "memd/daemon.h"
 
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <deque>
@@ -10,6 +11,7 @@
 #include "base/map_shared.h"
 #include "base/status.h"
 #include "memd/agents/agent_server.h"
+#include "memd/descriptor_budget.h"
 #include "memd/state_lock.h"
 #include "memd/store/rocks_store.h"
 #include "memd/tenant_registry.h"
@@ -37,6 +39,11 @@ namespace {
 // An index is touched as a whole when it is put into huge pages. One that was
 // configured larger than this stays sparse.
 constexpr std::uint64_t kTouchedIndexBytesMax = 256ULL << 20;
+
+std::uint64_t DescriptorLimit() {
+  rlimit limit = {};
+  return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
+}
 
 // Whole huge pages, unless it is smaller than one.
 std::uint64_t IndexBytes(const IndexWriter::Shape& shape) {
@@ -139,7 +146,16 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   ReactorOptions options;
   options.socket_path = config.socket_path;
   options.state_directory = config.state_directory;
-  options.clients_max = config.clients_max;
+  const DescriptorBudget budget = ShareDescriptors(
+      DescriptorLimit(), config.clients_max, config.tenants.size());
+  if (budget.clients_max < config.clients_max) {
+    LogWarning("clients_max is " + std::to_string(config.clients_max) +
+               ", but memd may have " + std::to_string(DescriptorLimit()) +
+               " descriptors, enough for " +
+               std::to_string(budget.clients_max) +
+               "; raise LimitNOFILE (ulimit -n), or lower clients_max");
+  }
+  options.clients_max = budget.clients_max;
   options.spin_ns = static_cast<DurationNs>(config.spin_us) * kMicrosecondNs;
   options.instance = instance;
   options.populator = parts->populator.get();
@@ -160,6 +176,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
     if (const std::uint64_t quota = config.tenants[i].region_quota_bytes) {
       limits.region_bytes_max = quota;
     }
+    limits.sessions_max = budget.sessions_max;
+    limits.regions_open_max = static_cast<int>(budget.regions_max);
     parts->agents->AddTenant(limits);
   }
   parts->reactor->SetAgents(parts->agents.get());

@@ -39,7 +39,8 @@ Surroundings ReadSurroundings() {
   return surroundings;
 }
 
-// Four descriptors a client: as many as the system lets us have.
+// They are shared out by descriptor_budget.h: as many as the system lets us
+// have.
 void RaiseDescriptorLimit() {
   rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;

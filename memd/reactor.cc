@@ -168,9 +168,10 @@ std::size_t Reactor::Turn(TimeNs now) {
   if (now >= next_tick_) {
     node_->Tick(now);
     if (strangers_ != 0) DropStrangers(now);
+    agents_busy_ = options_.agents != nullptr && options_.agents->Tick();
     next_tick_ = now + kTickIdleNs;
   }
-  if (!accepting_ && strangers_ < kStrangersMax) {
+  if (!accepting_ && strangers_ < kStrangersMax && now >= accept_again_) {
     accepting_ = true;
     Watch(listener_.get(), kTagListener, EPOLLIN);
   }
@@ -208,7 +209,10 @@ void Reactor::Tell() {
 }
 
 int Reactor::TimeoutMs(TimeNs now) const {
-  if (connections_.empty() && stop_until_ == 0 && !node_->restless()) return -1;
+  if (connections_.empty() && stop_until_ == 0 && accepting_ && !agents_busy_ &&
+      !node_->restless()) {
+    return -1;
+  }
   const DurationNs until =
       stop_until_ != 0 ? std::min<DurationNs>(next_tick_ - now, kTickSoonNs)
                        : next_tick_ - now;

@@ -120,6 +120,7 @@ class Reactor final : public AdminBackend, public PortSource {
   // reactor_clients.cc
   // Strangers at a time: each costs descriptors, until it says who it is.
   static constexpr std::size_t kStrangersMax = 256;
+  void StopAccepting();
   void Accept(TimeNs now);
   void OnSocket(std::uint64_t id, TimeNs now);
   absl::Status Attach(std::uint64_t id, const HelloRequest& hello, TimeNs now);
@@ -152,6 +153,8 @@ class Reactor final : public AdminBackend, public PortSource {
   std::size_t ports_ = 0;
   std::size_t strangers_ = 0;  // connections that have not said hello
   bool accepting_ = true;      // the listener is watched
+  TimeNs accept_again_ = 0;    // not before: there were no descriptors
+  bool agents_busy_ = false;   // the agents have something to clear away
   bool draining_ = false;
   TimeNs stop_until_ = 0;  // 0: nobody said Stop
   TimeNs drain_until_ = 0;

@@ -24,6 +24,7 @@ namespace {
 
 // A connection that has not said hello by then is closed.
 constexpr DurationNs kHelloNs = 5 * kSecondNs;
+constexpr DurationNs kAcceptAgainNs = 100 * kMillisecondNs;
 
 // Field 22 of /proc/PID/stat; 0 when it cannot be read.
 std::uint64_t StartTimeOf(std::int32_t pid) {
@@ -74,17 +75,29 @@ UniqueFd ProcessOf(int socket, std::int32_t pid) {
   return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
 }
 
+// The listener is level-triggered: who is not accepted would wake us at once.
+void Reactor::StopAccepting() {
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_.get(), nullptr);
+  accepting_ = false;
+}
+
 void Reactor::Accept(TimeNs now) {
   for (;;) {
     // More of them wait in the socket's backlog.
-    if (strangers_ >= kStrangersMax) {
-      epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_.get(), nullptr);
-      accepting_ = false;
-      return;
-    }
+    if (strangers_ >= kStrangersMax) return StopAccepting();
     UniqueFd socket(accept4(listener_.get(), nullptr, nullptr,
                             SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!socket.valid()) return;
+    if (!socket.valid()) {
+      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+          errno == ENOBUFS) {
+        LogWarning(ErrnoStatus("accepting a client").ToString() +
+                   "; the next try is in 100 ms. Raise LimitNOFILE, or lower "
+                   "clients_max");
+        accept_again_ = now + kAcceptAgainNs;
+        StopAccepting();
+      }
+      return;
+    }
     ucred peer = {};
     socklen_t bytes = sizeof(peer);
     const std::uint64_t id = next_id_++;

@@ -97,9 +97,14 @@ absl::Status Reactor::HandOver(std::uint64_t id, const HelloRequest& hello) {
   peer.uid = connection.uid;
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection.socket.get(), nullptr);
   peer.socket = std::move(connection.socket);
+  const absl::Status adopted = options_.agents->Adopt(&peer);
+  if (!adopted.ok()) {
+    connection.socket = std::move(peer.socket);
+    return adopted;
+  }
+  agents_busy_ = true;
   --strangers_;
   connections_.erase(id);
-  options_.agents->Adopt(std::move(peer));
   return absl::OkStatus();
 }
 

@@ -1,14 +1,17 @@
 // The reactor's way to the agents: it hands over connections that said
 // kHelloAgents, once it has found their tenant and their process.
 //
-// Ownership: Adopt takes the descriptors. Threads: Adopt from the reactor's,
-// and never waits. Errors: answered on the socket by who adopted it.
+// Ownership: Adopt takes the descriptors if it answers OK. Threads: the
+// reactor's, which none of it holds up. Errors: of Adopt, RESOURCE_EXHAUSTED or
+// UNAVAILABLE, for the reactor to tell the process; later ones are told by who
+// adopted it.
 #ifndef AGENTMEM_MEMD_AGENTS_AGENT_DOOR_H_
 #define AGENTMEM_MEMD_AGENTS_AGENT_DOOR_H_
 
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
 #include "base/unique_fd.h"
 #include "proto/types.h"
 
@@ -27,7 +30,9 @@ struct AgentPeer {
 class AgentDoor {
  public:
   virtual ~AgentDoor() = default;
-  virtual void Adopt(AgentPeer peer) = 0;
+  virtual absl::Status Adopt(AgentPeer* peer) = 0;
+  // Clears away what has ended; true: there is something to clear away yet.
+  virtual bool Tick() = 0;
   // No new peers; every agent writes down what it acknowledged. Asked again
   // until it says true.
   virtual bool Stopped() = 0;

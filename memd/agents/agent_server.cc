@@ -1,8 +1,10 @@
 #include "memd/agents/agent_server.h"
 
+#include <cstring>
 #include <utility>
 
 #include "base/check.h"
+#include "base/status.h"
 
 namespace agentmem {
 
@@ -10,46 +12,73 @@ AgentServer::~AgentServer() {
   collections_.clear();
   for (Running& running : running_) {
     running.session->Stop();
-    running.thread.join();
+    pthread_join(running.thread, nullptr);
   }
 }
 
 void AgentServer::AddTenant(const TenantLimits& limits) {
-  tenants_[limits.name] =
+  Tenant& tenant = tenants_[limits.name];
+  tenant.agents =
       std::make_unique<TenantAgents>(ports_, clock_, refs_, store_, limits);
+  tenant.sessions_max = limits.sessions_max;
 }
 
 void AgentServer::StartCollecting(DurationNs every) {
   for (const auto& [name, tenant] : tenants_) {
     collections_.push_back(std::make_unique<CollectionThread>(
-        tenant.get(), ports_, store_, clock_, every));
+        tenant.agents.get(), ports_, store_, clock_, every));
   }
 }
 
-void AgentServer::Adopt(AgentPeer peer) {
-  Reap();
-  if (stopping_) return;  // its socket closes
-  auto tenant = tenants_.find(peer.tenant);
-  AGENTMEM_CHECK(tenant != tenants_.end());
-  Running& running = running_.emplace_back();
-  running.session =
-      std::make_unique<AgentSession>(std::move(peer), ++next_token_, instance_,
-                                     ports_, tenant->second.get(), clock_);
-  running.thread = std::thread([&running] {
-    running.session->Run();
-    running.ended.store(true);
-  });
+void* AgentServer::RunSession(void* argument) {
+  auto* const running = static_cast<Running*>(argument);
+  running->session->Run();
+  running->ended.store(true);
+  return nullptr;
 }
 
-void AgentServer::Reap() {
+absl::Status AgentServer::Adopt(AgentPeer* peer) {
+  Tick();
+  if (stopping_) return Unavailable("memd is shutting down; try again");
+  auto found = tenants_.find(peer->tenant);
+  AGENTMEM_CHECK(found != tenants_.end());
+  Tenant& tenant = found->second;
+  if (tenant.sessions >= tenant.sessions_max) {
+    return ResourceExhausted(
+        std::to_string(tenant.sessions) + " processes of tenant \"" +
+        peer->tenant +
+        "\" use agents, as many as clients_max and memd's descriptors (ulimit "
+        "-n, LimitNOFILE) allow each tenant");
+  }
+  Running& running = running_.emplace_back();
+  running.tenant = &tenant;
+  running.session =
+      std::make_unique<AgentSession>(std::move(*peer), ++next_token_, instance_,
+                                     ports_, tenant.agents.get(), clock_);
+  const int failed =
+      pthread_create(&running.thread, nullptr, &RunSession, &running);
+  if (failed != 0) {
+    *peer = running.session->TakePeer();
+    running_.pop_back();
+    return ResourceExhausted(
+        "no thread for it: " + std::string(std::strerror(failed)) +
+        "; raise TasksMax or the memory of memd");
+  }
+  ++tenant.sessions;
+  return absl::OkStatus();
+}
+
+bool AgentServer::Tick() {
   for (auto running = running_.begin(); running != running_.end();) {
     if (!running->ended.load()) {
       ++running;
       continue;
     }
-    running->thread.join();
+    pthread_join(running->thread, nullptr);
+    --running->tenant->sessions;
     running = running_.erase(running);
   }
+  return !running_.empty();
 }
 
 bool AgentServer::Stopped() {
@@ -58,7 +87,7 @@ bool AgentServer::Stopped() {
     for (Running& running : running_) running.session->Stop();
     for (const auto& collection : collections_) collection->Stop();
   }
-  Reap();
+  Tick();
   std::erase_if(collections_,
                 [](const auto& collection) { return collection->ended(); });
   return running_.empty() && collections_.empty();

@@ -8,12 +8,13 @@
 #ifndef AGENTMEM_MEMD_AGENTS_AGENT_SERVER_H_
 #define AGENTMEM_MEMD_AGENTS_AGENT_SERVER_H_
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdint>
 #include <list>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -41,23 +42,30 @@ class AgentServer final : public AgentDoor {
   // Once, after the last AddTenant.
   void StartCollecting(DurationNs every);
 
-  void Adopt(AgentPeer peer) override;
+  absl::Status Adopt(AgentPeer* peer) override;
+  bool Tick() override;
   bool Stopped() override;
 
  private:
+  struct Tenant {
+    std::unique_ptr<TenantAgents> agents;
+    std::uint64_t sessions = 0;
+    std::uint64_t sessions_max = 0;
+  };
   struct Running {
     std::unique_ptr<AgentSession> session;
-    std::thread thread;
+    Tenant* tenant = nullptr;
+    pthread_t thread = {};
     std::atomic<bool> ended{false};
   };
-  void Reap();
+  static void* RunSession(void* running);
 
   PortSource* const ports_;
   RefStore* const refs_;
   BlockStore* const store_;
   const Clock* const clock_;
   const std::uint64_t instance_;
-  absl::flat_hash_map<std::string, std::unique_ptr<TenantAgents>> tenants_;
+  absl::flat_hash_map<std::string, Tenant> tenants_;  // then unchanged
   // The reactor's thread alone.
   std::list<Running> running_;
   std::uint64_t next_token_ = 0;

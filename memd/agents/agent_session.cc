@@ -154,6 +154,7 @@ void AgentSession::Run() {
     work |= ReadPlanned();
     RunPosted();
     work |= ServeSocket();
+    if (ended_) break;
     const TimeNs now = clock_->Now();
     work |= RetryWaiting(now);
     if (now >= settle_at_) Settle();

@@ -54,6 +54,7 @@ struct TenantLimits {
   TenantId id;
   std::uint64_t dram_bytes = 0;
   std::uint64_t region_bytes_max = kRegionBytesMax;
+  std::uint64_t sessions_max = 4096;  // processes
   int regions_open_max = 1024;
 };
 
@@ -99,6 +100,8 @@ class AgentSession {
   ~AgentSession();
 
   void Run();
+  // In place of Run: nothing will serve it.
+  AgentPeer TakePeer() { return std::move(peer_); }
   void Stop();
   // `work` is run on the session's thread, unless it ends before.
   void Post(std::function<void(AgentSession*)> work) AGENTMEM_EXCLUDES(mutex_);

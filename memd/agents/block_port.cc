@@ -9,13 +9,14 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "proto/size_class.h"
 
 namespace agentmem {
 namespace {
 
-constexpr int kCloseAttempts = 1000;
+constexpr int kCloseAttempts = 10000;
 // The reactor keeps deadlines on its ticks.
 constexpr DurationNs kGraceNs = kSecondNs;
 
@@ -36,7 +37,10 @@ BlockPort::~BlockPort() {
     ::poll(&waited, 1, 1);
     Poll();
   }
-  if (!RingHasRoom()) return;  // the reactor has ended
+  if (!RingHasRoom()) {
+    LogError("a session's port stays open: the reactor takes nothing from it");
+    return;
+  }
   SubmissionEntry close = {};
   close.op = Op::kClose;
   waiting_.push_back(close);
