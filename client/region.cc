@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "client/futex.h"
 #include "client/messages.h"
 #include "proto/agent_fields.h"
 
@@ -234,13 +233,13 @@ Outcome Region::Refresh(std::uint64_t version, const Deadline& deadline,
   exchange.request.region_handle = handle_;
   exchange.request.region_version = version;
   if (!moving_.Lock(deadline)) {
-    return Fail(Code::kDeadlineExceeded,
-                "region " + name_ + " was being refreshed until the deadline");
+    return Fail(
+        Code::kDeadlineExceeded,
+        "region " + name_ + " was being read or refreshed until the deadline");
   }
   moves_.fetch_add(1, std::memory_order_acq_rel);
   const Outcome called = connection().Call(&exchange, deadline);
   moves_.fetch_add(1, std::memory_order_acq_rel);
-  FutexWakeAll(&moves_);
   moving_.Unlock();
   if (!called.ok()) return called;
   *moved_to = exchange.reply.value[0];

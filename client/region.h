@@ -113,8 +113,9 @@ class Region {
   std::atomic<std::uint64_t> version_ = 0;
   // Its word of the board, plus one; 0: nobody watched yet.
   std::atomic<std::uint32_t> board_word_ = 0;
-  TimedMutex moving_;  // one Refresh at a time
-  // Odd while a Refresh moves the pages; the reads beside it look again.
+  // A Refresh, and a Read that one came in between of, exclude each other.
+  TimedMutex moving_;
+  // Odd while a Refresh moves the pages.
   std::atomic<std::uint32_t> moves_ = 0;
 };
 

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <memory>
 
-#include "client/futex.h"
 #include "client/region.h"
 
 namespace agentmem::client {
@@ -46,24 +45,22 @@ Outcome Region::Read(std::uint64_t offset, char* buffer, std::uint64_t bytes,
   }
   if (!read_only_) return ReadChunks(offset, buffer, bytes, deadline);
   // A Refresh beside it moves the pages of one that reads: what was copied may
-  // be of two versions then, and is copied again.
-  for (;;) {
-    const std::uint32_t before = moves_.load(std::memory_order_acquire);
-    if (before % 2 == 0) {
-      const Outcome outcome = ReadChunks(offset, buffer, bytes, deadline);
-      if (moves_.fetch_add(0, std::memory_order_acq_rel) == before) {
-        return outcome;
-      }
-    } else {
-      FutexWait(&moves_, before, deadline.Remaining(kSecondNs));
-    }
-    if (deadline.Passed()) {
-      return Fail(Code::kDeadlineExceeded,
-                  "region " + name_ +
-                      " was refreshed beside the read until the "
-                      "deadline");
+  // be of two versions then. Without the lock first: readers are many.
+  const std::uint32_t before = moves_.load(std::memory_order_acquire);
+  if (before % 2 == 0) {
+    const Outcome outcome = ReadChunks(offset, buffer, bytes, deadline);
+    if (moves_.fetch_add(0, std::memory_order_acq_rel) == before) {
+      return outcome;
     }
   }
+  if (!moving_.Lock(deadline)) {
+    return Fail(Code::kDeadlineExceeded,
+                "region " + name_ +
+                    " was refreshed beside the read until the deadline");
+  }
+  const Outcome outcome = ReadChunks(offset, buffer, bytes, deadline);
+  moving_.Unlock();
+  return outcome;
 }
 
 Outcome Region::ReadChunks(std::uint64_t offset, char* buffer,

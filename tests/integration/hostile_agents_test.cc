@@ -4,13 +4,16 @@
 #include <gtest/gtest.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
+#include <functional>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
@@ -19,10 +22,11 @@
 
 #include "base/clock.h"
 #include "base/unique_fd.h"
+#include "proto/agent_fields.h"
 #include "proto/agent_messages.h"
-#include "proto/handshake.h"
 #include "proto/userfaultfd_abi.h"
 #include "tests/integration/memd_process.h"
+#include "tests/integration/raw_agents.h"
 
 namespace agentmem {
 namespace {
@@ -44,22 +48,11 @@ class HostileProcess {
   std::uint64_t Roll(std::uint64_t below) { return random_() % below; }
 
   void Greet() {
-    socket_ = UniqueFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    sockaddr_un address = {};
-    address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, socket_path_.data(), socket_path_.size());
-    ASSERT_EQ(::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address),
-                        sizeof(address)),
-              0);
+    socket_ = Dial(socket_path_);
     const timeval patience = {0, 50'000};
     ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience,
                  sizeof(patience));
-    Hello hello = {};
-    hello.header.magic = kWireMagic;
-    hello.header.version = kWireVersion;
-    hello.header.type = MessageType::kHello;
-    hello.header.bytes = sizeof(hello);
-    hello.version_min = kWireVersion;
+    Hello hello = GoodHello();
     hello.flags = kHelloAgents;
     ::send(socket_.get(), &hello, sizeof(hello), MSG_NOSIGNAL);
     Receive();
@@ -103,9 +96,10 @@ class HostileProcess {
       case 1:
         return UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC));
       default: {
-        UniqueFd faults(static_cast<int>(
-            ::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
+        UniqueFd faults(static_cast<int>(::syscall(
+            SYS_userfaultfd, O_CLOEXEC | (Roll(4) == 0 ? 0 : O_NONBLOCK))));
         uffdio_api api = {UFFD_API, 0, 0};
+        if (Roll(4) == 0) api.features = UFFD_FEATURE_EVENT_FORK;
         if (Roll(4) != 0) ::ioctl(faults.get(), UFFDIO_API, &api);
         return faults;
       }
@@ -142,50 +136,27 @@ class HostileProcess {
     }
     request.bytes = static_cast<std::uint32_t>(
         Roll(300) == 0 ? random_() : sizeof(request) + tail.size());
-    iovec parts[2] = {{&request, sizeof(request)}, {tail.data(), tail.size()}};
-    msghdr message = {};
-    message.msg_iov = parts;
-    message.msg_iovlen = 2;
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    UniqueFd fd;
-    if (Roll(5) == 0) {
-      fd = Descriptor();
-      if (fd.valid()) {
-        message.msg_control = control;
-        message.msg_controllen = sizeof(control);
-        cmsghdr* const rights = CMSG_FIRSTHDR(&message);
-        rights->cmsg_level = SOL_SOCKET;
-        rights->cmsg_type = SCM_RIGHTS;
-        rights->cmsg_len = CMSG_LEN(sizeof(int));
-        const int number = fd.get();
-        std::memcpy(CMSG_DATA(rights), &number, sizeof(number));
-      }
+    std::vector<UniqueFd> owned;
+    std::vector<int> fds;
+    while (owned.size() < 3 && Roll(5) == 0) {
+      owned.push_back(Descriptor());
+      if (owned.back().valid()) fds.push_back(owned.back().get());
     }
-    return ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL) >= 0;
+    // Now and then nothing but descriptors, or half of it.
+    const std::size_t count = Roll(100) == 0 ? Roll(2) * 200 : sizeof(request);
+    return SendRaw(socket_.get(), &request, count, tail, fds);
   }
 
   // False: memd has hung up, or does not answer yet.
   bool Receive() {
-    std::vector<char> packet(kAgentPacketMax);
-    iovec part = {packet.data(), packet.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {};
-    msghdr message = {};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    const ssize_t got = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC);
-    for (cmsghdr* rights = CMSG_FIRSTHDR(&message); rights != nullptr;
-         rights = CMSG_NXTHDR(&message, rights)) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(rights), sizeof(fd));
-      if (got > 0) kept_.emplace_back(fd);
-    }
+    RawAnswer answer = ReceiveRaw(socket_.get());
+    for (UniqueFd& fd : answer.fds) kept_.push_back(std::move(fd));
     if (kept_.size() > 50) kept_.clear();
-    if (got < static_cast<ssize_t>(sizeof(AgentReply))) return got > 0;
-    AgentReply reply;
-    std::memcpy(&reply, packet.data(), sizeof(reply));
-    accepted_ += reply.magic == kAgentWireMagic && reply.code == 0;
+    if (answer.got < static_cast<ssize_t>(sizeof(AgentReply))) {
+      return answer.got > 0;
+    }
+    accepted_ +=
+        answer.reply.magic == kAgentWireMagic && answer.reply.code == 0;
     return true;
   }
 
@@ -252,6 +223,149 @@ TEST(HostileAgentsTest, NoRequestStopsMemdOrHarmsAnHonestAgent) {
   agentmem_region_close(region);
   agentmem_agent_close(agent);
   agentmem_close(client);
+  EXPECT_EQ(memd.Stop(), 0) << memd.Log();
+}
+
+std::size_t DescriptorsOf(pid_t pid) {
+  const std::filesystem::path path = "/proc/" + std::to_string(pid) + "/fd";
+  return std::distance(std::filesystem::directory_iterator(path), {});
+}
+
+// Looks until it is so, a minute at most.
+bool Comes(const std::function<bool()>& so) {
+  const TimeNs until = MonotonicNowNs() + 60 * kSecondNs;
+  while (!so()) {
+    if (MonotonicNowNs() > until) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+TEST(HostileAgentsTest, DescriptorsInEmptyPacketsAreClosed) {
+  MemdProcess memd("64MiB");
+  Refusal refusal = {};
+  ASSERT_EQ(GreetRaw(Dial(memd.socket()).get(), &refusal).type,
+            MessageType::kAgentWelcome);
+  const std::size_t before = DescriptorsOf(memd.pid());
+  const UniqueFd sent(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  for (int i = 0; i < 20; ++i) {
+    const UniqueFd socket = Dial(memd.socket());
+    ASSERT_EQ(GreetRaw(socket.get(), &refusal).type,
+              MessageType::kAgentWelcome);
+    ASSERT_TRUE(SendRaw(socket.get(), nullptr, 0, "",
+                        {sent.get(), sent.get(), sent.get()}));
+    ReceiveRaw(socket.get());
+  }
+  EXPECT_TRUE(Comes([&] { return DescriptorsOf(memd.pid()) <= before; }))
+      << DescriptorsOf(memd.pid()) << " descriptors, " << before << " before";
+}
+
+TEST(HostileAgentsTest, AUserfaultfdThatForksOrBlocksIsRefused) {
+  MemdProcess memd("64MiB");
+  const UniqueFd socket = Dial(memd.socket());
+  Refusal refusal = {};
+  ASSERT_EQ(GreetRaw(socket.get(), &refusal).type, MessageType::kAgentWelcome);
+  const auto made = [](int flags, std::uint64_t features) {
+    UniqueFd faults(
+        static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | flags)));
+    uffdio_api api = {UFFD_API, features, 0};
+    return ::ioctl(faults.get(), UFFDIO_API, &api) == 0 ? std::move(faults)
+                                                        : UniqueFd();
+  };
+  const UniqueFd good = made(O_NONBLOCK, 0);
+  if (!good.valid()) GTEST_SKIP() << "no userfaultfd here";
+  const AgentRequest request = GoodRequest(AgentOp::kUseFaults);
+  EXPECT_EQ(CallRaw(socket.get(), request, {good.get()}).code(), Code::kOk);
+  const UniqueFd blocks = made(0, 0);
+  ASSERT_TRUE(blocks.valid());
+  EXPECT_EQ(CallRaw(socket.get(), request, {blocks.get()}).code(),
+            Code::kInvalidArgument);
+  const UniqueFd removes = made(O_NONBLOCK, UFFD_FEATURE_EVENT_REMOVE);
+  ASSERT_TRUE(removes.valid());
+  EXPECT_EQ(CallRaw(socket.get(), request, {removes.get()}).code(),
+            Code::kInvalidArgument);
+  const UniqueFd forks = made(O_NONBLOCK, UFFD_FEATURE_EVENT_FORK);
+  if (!forks.valid()) return;  // CAP_SYS_PTRACE is needed for one
+  EXPECT_EQ(CallRaw(socket.get(), request, {forks.get()}).code(),
+            Code::kInvalidArgument);
+}
+
+TEST(HostileAgentsTest, ProcessesBeyondClientsMaxAreRefusedUntilOneEnds) {
+  MemdProcess memd("64MiB", "clients_max = 4\n");
+  std::vector<UniqueFd> sockets;
+  Refusal refusal = {};
+  for (int i = 0; i < 4; ++i) {
+    sockets.push_back(Dial(memd.socket()));
+    ASSERT_EQ(GreetRaw(sockets.back().get(), &refusal).type,
+              MessageType::kAgentWelcome);
+  }
+  ASSERT_EQ(GreetRaw(Dial(memd.socket()).get(), &refusal).type,
+            MessageType::kRefusal);
+  EXPECT_EQ(static_cast<Code>(refusal.code), Code::kResourceExhausted);
+  EXPECT_NE(std::string(refusal.message).find("clients_max"), std::string::npos)
+      << refusal.message;
+  sockets.pop_back();
+  EXPECT_TRUE(Comes([&] {
+    return GreetRaw(Dial(memd.socket()).get(), &refusal).type ==
+           MessageType::kAgentWelcome;
+  }));
+  EXPECT_EQ(memd.Stop(), 0) << memd.Log();
+}
+
+TEST(HostileAgentsTest, AProcessOpensOnlySoManyAgentsAndRegions) {
+  MemdProcess memd("64MiB");
+  const UniqueFd socket = Dial(memd.socket());
+  Refusal refusal = {};
+  ASSERT_EQ(GreetRaw(socket.get(), &refusal).type, MessageType::kAgentWelcome);
+  AgentRequest open = GoodRequest(AgentOp::kAgentOpen);
+  open.flags = kOpenWrite | kOpenCreate;
+  open.agent[0] = 'a';
+  const RawAnswer agent = CallRaw(socket.get(), open);
+  ASSERT_EQ(agent.code(), Code::kOk) << agent.tail;
+  AgentRequest region = GoodRequest(AgentOp::kRegionOpen);
+  region.handle = static_cast<std::uint32_t>(agent.reply.value[0]);
+  region.length = 4096;
+  region.region[0] = 'r';
+  ASSERT_EQ(CallRaw(socket.get(), region).code(), Code::kOk);
+  AgentRequest commit = GoodRequest(AgentOp::kCommit);
+  commit.handle = region.handle;
+  commit.arg[0] = static_cast<std::uint64_t>(Ack::kVisible);
+  FieldWriter message;
+  message.Add("");
+  const RawAnswer made = CallRaw(socket.get(), commit, {}, message.bytes());
+  ASSERT_EQ(made.code(), Code::kOk) << made.tail;
+  region.region_version = 1;  // for reading, as often as one likes
+  int regions = 1;
+  RawAnswer answer;
+  while ((answer = CallRaw(socket.get(), region)).code() == Code::kOk) {
+    ASSERT_LT(++regions, 5000);
+  }
+  EXPECT_EQ(answer.code(), Code::kResourceExhausted);
+  EXPECT_NE(answer.tail.find("regions open"), std::string::npos) << answer.tail;
+  open.flags = 0;
+  int agents = 1;
+  while ((answer = CallRaw(socket.get(), open)).code() == Code::kOk) {
+    ASSERT_LT(++agents, 5000);
+  }
+  EXPECT_EQ(answer.code(), Code::kResourceExhausted);
+  EXPECT_NE(answer.tail.find("agents open"), std::string::npos) << answer.tail;
+}
+
+TEST(HostileAgentsTest, AMemdWithoutDescriptorsServesAgainWhenItHasSome) {
+  MemdProcess memd("64MiB");
+  Refusal refusal = {};
+  ASSERT_EQ(GreetRaw(Dial(memd.socket()).get(), &refusal).type,
+            MessageType::kAgentWelcome);
+  rlimit usual = {};
+  ASSERT_EQ(::prlimit(memd.pid(), RLIMIT_NOFILE, nullptr, &usual), 0);
+  const rlimit few = {3, usual.rlim_max};
+  ASSERT_EQ(::prlimit(memd.pid(), RLIMIT_NOFILE, &few, nullptr), 0);
+  const UniqueFd socket = Dial(memd.socket());
+  ASSERT_TRUE(Comes([&] {
+    return memd.Log().find("accepting a client") != std::string::npos;
+  }));
+  ASSERT_EQ(::prlimit(memd.pid(), RLIMIT_NOFILE, &usual, nullptr), 0);
+  EXPECT_EQ(GreetRaw(socket.get(), &refusal).type, MessageType::kAgentWelcome);
   EXPECT_EQ(memd.Stop(), 0) << memd.Log();
 }
 

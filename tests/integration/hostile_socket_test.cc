@@ -10,22 +10,11 @@
 #include "proto/client_layout.h"
 #include "proto/handshake.h"
 #include "tests/integration/memd_process.h"
+#include "tests/integration/raw_agents.h"
 
 // The C++ types of proto/ and the C ABI are used here; agentmem.hpp is not.
 namespace agentmem {
 namespace {
-
-UniqueFd Dial(const MemdProcess& memd) {
-  UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, memd.socket().c_str(),
-               sizeof(address.sun_path) - 1);
-  EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address),
-                      sizeof(address)),
-            0);
-  return fd;
-}
 
 Refusal Answer(const UniqueFd& fd, const void* message, std::size_t bytes) {
   EXPECT_EQ(::send(fd.get(), message, bytes, MSG_NOSIGNAL),
@@ -36,21 +25,11 @@ Refusal Answer(const UniqueFd& fd, const void* message, std::size_t bytes) {
   return refusal;
 }
 
-Hello GoodHello() {
-  Hello hello = {};
-  hello.header.magic = kWireMagic;
-  hello.header.version = kWireVersion;
-  hello.header.type = MessageType::kHello;
-  hello.header.bytes = sizeof(hello);
-  hello.version_min = kWireVersion;
-  return hello;
-}
-
 TEST(HostileSocketTest, AnotherVersionIsRefusedNamingBoth) {
   MemdProcess memd("64MiB");
   Hello hello = GoodHello();
   hello.header.version = 77;
-  const Refusal refusal = Answer(Dial(memd), &hello, sizeof(hello));
+  const Refusal refusal = Answer(Dial(memd.socket()), &hello, sizeof(hello));
   EXPECT_EQ(refusal.code,
             static_cast<std::uint32_t>(Code::kFailedPrecondition));
   EXPECT_NE(std::string(refusal.message).find("77"), std::string::npos);
@@ -61,7 +40,7 @@ TEST(HostileSocketTest, AnUnknownTenantIsRefusedByName) {
   MemdProcess memd("64MiB");
   Hello hello = GoodHello();
   std::string("nobody").copy(hello.tenant, sizeof(hello.tenant) - 1);
-  const Refusal refusal = Answer(Dial(memd), &hello, sizeof(hello));
+  const Refusal refusal = Answer(Dial(memd.socket()), &hello, sizeof(hello));
   EXPECT_EQ(refusal.code, static_cast<std::uint32_t>(Code::kNotFound));
   EXPECT_NE(std::string(refusal.message).find("nobody"), std::string::npos);
 }
@@ -72,7 +51,7 @@ TEST(HostileSocketTest, GarbageIsAnsweredAndHonestClientsAreServed) {
   const agentmem_key key = KeyOf(1);
   std::mt19937 random(3);
   for (int i = 0; i < 300; ++i) {
-    UniqueFd fd = Dial(memd);
+    UniqueFd fd = Dial(memd.socket());
     Hello hello = GoodHello();
     auto* bytes = reinterpret_cast<unsigned char*>(&hello);
     for (int flips = 1 + static_cast<int>(random() % 8); flips > 0; --flips) {
@@ -92,7 +71,7 @@ TEST(HostileSocketTest, GarbageIsAnsweredAndHonestClientsAreServed) {
 
 // A client by hand: what libagentmem would never do with these.
 struct RawClient {
-  explicit RawClient(const MemdProcess& memd) : socket(Dial(memd)) {
+  explicit RawClient(const MemdProcess& memd) : socket(Dial(memd.socket())) {
     const Hello hello = GoodHello();
     EXPECT_EQ(::send(socket.get(), &hello, sizeof(hello), MSG_NOSIGNAL),
               static_cast<ssize_t>(sizeof(hello)));

@@ -2,6 +2,7 @@
 // and to whoever opens it.
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <random>
 #include <thread>
@@ -482,6 +483,45 @@ TEST(RegionsTest, BringingInWhatIsNotMappedAnyMoreEnds) {
   EXPECT_EQ(child.Wait(), 0) << memd.Log();
   EXPECT_EQ(memd.Stop(), 0) << memd.Log();
   EXPECT_EQ(memd.Log().find("did not end in time"), std::string::npos);
+}
+
+// What a Read answers is of one version, though another thread moves the
+// region to the next ones meanwhile.
+TEST(RegionsTest, AReadBesideARefreshIsOfOneVersion) {
+  MemdProcess memd("256MiB");
+  Client client = ConnectTo(memd);
+  Client other = ConnectTo(memd, "reader");
+  auto agent = client.Agents().Open("a", {.write = true, .create = true});
+  auto region = agent->OpenRegion("heap", {.bytes = 8 * kMiB});
+  constexpr std::uint8_t kVersions = 4;
+  for (std::uint8_t version = 1; version <= kVersions; ++version) {
+    std::memset(region->data(), version, 8 * kMiB);
+    ASSERT_TRUE(region->Commit());
+  }
+  for (const bool force_explicit : {false, true}) {
+    auto reader = other.Agents().Open("a");
+    auto seen = reader->OpenRegion(
+        "heap", {.version = 1, .force_explicit = force_explicit});
+    ASSERT_TRUE(seen) << seen.status().message();
+    std::atomic<bool> done = false;
+    std::thread moves([&] {
+      for (std::uint64_t turn = 0; !done.load(); ++turn) {
+        const auto moved = seen->Refresh(1 + turn % kVersions);
+        EXPECT_TRUE(moved) << moved.status().message();
+      }
+    });
+    std::vector<std::byte> bytes(8 * kMiB);
+    for (int i = 0; i < 20; ++i) {
+      const Status read = seen->Read(0, bytes);
+      EXPECT_TRUE(read) << read.message();
+      const auto differs =
+          std::find_if(bytes.begin(), bytes.end(),
+                       [&](std::byte byte) { return byte != bytes[0]; });
+      EXPECT_EQ(differs, bytes.end()) << "at " << differs - bytes.begin();
+    }
+    done.store(true);
+    moves.join();
+  }
 }
 
 }  // namespace
