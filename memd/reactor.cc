@@ -106,6 +106,9 @@ absl::Status Reactor::Start() {
       ::listen(listener_.get(), SOMAXCONN) != 0) {
     return ErrnoStatus("listen on " + path);
   }
+  // Descriptors that nobody takes would be closed by the reactor's thread, and
+  // closing a socket may wait for its peer. (An older kernel: left as it is.)
+  TakeDescriptors(listener_.get(), false);
   epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
   wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!epoll_.valid() || !wake_.valid()) return ErrnoStatus("epoll, eventfd");

@@ -62,6 +62,10 @@ struct ReactorOptions {
 // turn into another; invalid when there is none.
 UniqueFd ProcessOf(int socket, std::int32_t pid);
 
+// Whether descriptors can be sent to the socket, or to those that a listener
+// accepts. Linux 6.16; before, they always can.
+void TakeDescriptors(int socket, bool take);
+
 class Reactor final : public AdminBackend, public PortSource {
  public:
   Reactor(const ReactorOptions& options, const Clock* clock, Node* node,

@@ -18,6 +18,9 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77  // Linux 6.5
 #endif
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83  // Linux 6.16
+#endif
 
 namespace agentmem {
 namespace {
@@ -64,6 +67,11 @@ bool SendWithDescriptors(int socket, const void* message, std::size_t bytes,
 }
 
 }  // namespace
+
+void TakeDescriptors(int socket, bool take) {
+  const int value = take ? 1 : 0;
+  setsockopt(socket, SOL_SOCKET, SO_PASSRIGHTS, &value, sizeof(value));
+}
 
 UniqueFd ProcessOf(int socket, std::int32_t pid) {
   int fd = -1;

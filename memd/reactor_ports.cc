@@ -97,6 +97,7 @@ absl::Status Reactor::HandOver(std::uint64_t id, const HelloRequest& hello) {
   peer.uid = connection.uid;
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection.socket.get(), nullptr);
   peer.socket = std::move(connection.socket);
+  TakeDescriptors(peer.socket.get(), true);
   const absl::Status adopted = options_.agents->Adopt(&peer);
   if (!adopted.ok()) {
     connection.socket = std::move(peer.socket);

@@ -114,6 +114,28 @@ void ExpectServed(const MemdProcess& memd) {
   agentmem_close(client);
 }
 
+// What nobody takes is closed by who reads: a socket that lingers would hold up
+// all clients.
+TEST(HostileSocketTest, DescriptorsCannotBeSentToTheReactor) {
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+  const UniqueFd one(pair[0]);
+  const UniqueFd other(pair[1]);
+  const int no = 0;
+  constexpr int kPassRights = 83;  // SO_PASSRIGHTS, Linux 6.16
+  if (::setsockopt(one.get(), SOL_SOCKET, kPassRights, &no, sizeof(no)) != 0) {
+    GTEST_SKIP() << "this kernel cannot refuse descriptors";
+  }
+  MemdProcess memd("64MiB");
+  const UniqueFd socket = Dial(memd.socket());
+  Hello hello = GoodHello();
+  EXPECT_FALSE(SendRaw(socket.get(), &hello, sizeof(hello), "", {one.get()}));
+  EXPECT_EQ(errno, EPERM);
+  EXPECT_TRUE(SendRaw(socket.get(), &hello, sizeof(hello), "", {}));
+  EXPECT_GT(ReceiveRaw(socket.get()).got, 0);
+  EXPECT_FALSE(SendRaw(socket.get(), "x", 1, "", {one.get()}));
+}
+
 TEST(HostileSocketTest, AClientThatReadsItsDoorbellDoesNotBlockMemd) {
   MemdProcess memd("64MiB");
   RawClient raw(memd);
