@@ -32,6 +32,10 @@ class Manifest {
       std::function<absl::Status(std::uint64_t page, std::span<const Piece>)>;
 
   static absl::StatusOr<Manifest> Open(std::string_view bytes, const Key& key);
+  // Of one that was decoded, or made.
+  Manifest(const Key& key, std::uint32_t block_bytes,
+           std::shared_ptr<const VersionBlock> block)
+      : key_(key), block_bytes_(block_bytes), block_(std::move(block)) {}
 
   const Key& key() const { return key_; }
   const VersionInfo& info() const { return block_->info; }
@@ -53,10 +57,6 @@ class Manifest {
   std::uint32_t overlay_spent() const { return block_->overlay_spent; }
 
  private:
-  Manifest(const Key& key, std::uint32_t block_bytes,
-           std::shared_ptr<const VersionBlock> block)
-      : key_(key), block_bytes_(block_bytes), block_(std::move(block)) {}
-
   Key key_;
   std::uint32_t block_bytes_;
   std::shared_ptr<const VersionBlock> block_;

@@ -94,31 +94,34 @@ void ResolvePayload(const Key& version, std::uint32_t block_bytes,
   }
 }
 
-// Asks the tree about the pages that are new in the overlay, drops those that
-// say "zeros" of a page that the tree does not have, and counts.
+// Asks the tree about the changed pages that were not in the base's overlay,
+// drops those that say "zeros" of a page that the tree does not have, and
+// counts.
 absl::Status SettleOverlay(const VersionChange& change, NodeLoader* loader,
                            VersionBlock* block) {
-  const TreeRef& root = block->root;
-  Overlay settled;
-  std::int64_t mapped = root.node.pages;
-  for (OverlayPage& entry : block->overlay) {
-    const bool known = change.base != nullptr &&
-                       change.base->FindInOverlay(entry.page) != nullptr;
-    if (!known) {
-      auto content = FindInTree(root, entry.page, loader);
-      if (!content.ok()) {
-        return WithContext(VersionName(change.info) + ", page " +
-                               std::to_string(entry.page) + " of its base",
-                           content.status());
-      }
-      entry.in_tree = !content->pieces.empty();
+  Overlay& overlay = block->overlay;
+  std::size_t i = 0;
+  for (const PageChange& page : change.pages) {
+    while (overlay[i].page < page.page) ++i;
+    if (change.base != nullptr &&
+        change.base->FindInOverlay(page.page) != nullptr) {
+      continue;
     }
-    const bool mapped_now = !entry.content.pieces.empty();
-    if (!mapped_now && !entry.in_tree) continue;
-    mapped += (mapped_now ? 1 : 0) - (entry.in_tree ? 1 : 0);
-    settled.push_back(std::move(entry));
+    auto content = FindInTree(block->root, page.page, loader);
+    if (!content.ok()) {
+      return WithContext(VersionName(change.info) + ", page " +
+                             std::to_string(page.page) + " of its base",
+                         content.status());
+    }
+    overlay[i].in_tree = !content->pieces.empty();
   }
-  block->overlay = std::move(settled);
+  std::erase_if(overlay, [](const OverlayPage& entry) {
+    return entry.content.pieces.empty() && !entry.in_tree;
+  });
+  std::int64_t mapped = block->root.node.pages;
+  for (const OverlayPage& entry : overlay) {
+    mapped += (entry.content.pieces.empty() ? 0 : 1) - (entry.in_tree ? 1 : 0);
+  }
   if (mapped < 0) {
     return DataLoss(VersionName(change.info) +
                     ": its base maps fewer pages than it says");
@@ -176,6 +179,7 @@ absl::StatusOr<NewVersion> BuildVersion(const VersionChange& change,
   AGENTMEM_RETURN_IF_ERROR(CheckBlockBytes(
       change.info, std::uint64_t{payload_offset} + change.payload.size()));
 
+  AGENTMEM_RETURN_IF_ERROR(SettleOverlay(change, loader, &block));
   EncodedOverlay overlay = EncodeOverlay(block.overlay, payload_offset);
   const std::uint64_t block_bytes = std::uint64_t{payload_offset} +
                                     change.payload.size() +
@@ -188,13 +192,20 @@ absl::StatusOr<NewVersion> BuildVersion(const VersionChange& change,
       spent > FoldCost(block.overlay, mapped_before, block.root.level)) {
     AGENTMEM_RETURN_IF_ERROR(
         FoldOverlay(change, loader, make_key, &block, &made));
+    overlay = EncodeOverlay(block.overlay, payload_offset);
   } else {
     block.overlay_spent = static_cast<std::uint32_t>(spent);
-    AGENTMEM_RETURN_IF_ERROR(SettleOverlay(change, loader, &block));
+    ResolvePayload(made.version.key, static_cast<std::uint32_t>(block_bytes),
+                   payload_offset, &block.overlay);
   }
-  overlay = EncodeOverlay(block.overlay, payload_offset);
   made.version.bytes = EncodeVersionBlock(block, change.payload, overlay);
+  made.block = std::make_shared<const VersionBlock>(std::move(block));
   return made;
+}
+
+Manifest NewVersion::manifest() const {
+  return Manifest(version.key, static_cast<std::uint32_t>(version.bytes.size()),
+                  block);
 }
 
 }  // namespace agentmem

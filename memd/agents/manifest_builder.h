@@ -23,6 +23,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,7 +60,11 @@ struct NewBlock {
 struct NewVersion {
   std::vector<NewBlock> nodes;  // written before the version, in any order
   NewBlock version;
+  std::shared_ptr<const VersionBlock> block;  // what version.bytes say
   bool folded = false;
+
+  // As Manifest::Open of the version's bytes would be.
+  Manifest manifest() const;
 };
 
 // Called once for the version, then once for each node.

@@ -34,6 +34,8 @@ struct NodeRef {
 struct TreeRef {
   NodeRef node;
   std::uint32_t level = 0;
+
+  friend bool operator==(const TreeRef&, const TreeRef&) = default;
 };
 
 class TreeNode {

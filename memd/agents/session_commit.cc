@@ -419,10 +419,8 @@ absl::Status AgentSession::MakeVersion(VersionInfo info, NextVersion* next,
   for (const NewBlock& node : version.nodes) {
     AGENTMEM_RETURN_IF_ERROR(PutBlock(node.key, node.bytes, blocks));
   }
+  next->made = std::make_shared<const Manifest>(version.manifest());
   next->bytes = std::move(version.version.bytes);
-  AGENTMEM_ASSIGN_OR_RETURN(Manifest made,
-                            Manifest::Open(next->bytes, version.version.key));
-  next->made = std::make_shared<const Manifest>(std::move(made));
   return absl::OkStatus();
 }
 

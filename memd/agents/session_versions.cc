@@ -220,8 +220,7 @@ absl::Status AgentSession::RevertTo(CommitBlocks* blocks,
   }
   AGENTMEM_RETURN_IF_ERROR(AwaitBlocks(blocks));
   const std::string& bytes = version.version.bytes;
-  AGENTMEM_ASSIGN_OR_RETURN(const Manifest made,
-                            Manifest::Open(bytes, version.version.key));
+  const Manifest made = version.manifest();
   const RefBlock with_ref = {peer_.tenant_id, version.version.key, bytes};
   RecordChange published;
   published.blocks = {&with_ref, 1};

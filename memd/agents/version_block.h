@@ -50,6 +50,8 @@ struct VersionInfo {
   std::uint32_t mapped_pages = 0;   // that have content
   std::string message;
   Labels labels;
+
+  friend bool operator==(const VersionInfo&, const VersionInfo&) = default;
 };
 
 // Instead of what the tree says of the page. No pieces: zeros.
@@ -67,6 +69,8 @@ struct VersionBlock {
   TreeRef root;
   Overlay overlay;
   std::uint32_t overlay_spent = 0;
+
+  friend bool operator==(const VersionBlock&, const VersionBlock&) = default;
 };
 
 // "version 7 of region 3", for people.

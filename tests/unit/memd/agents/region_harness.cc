@@ -108,6 +108,11 @@ const Manifest* RegionHarness::Commit() {
   auto opened = Manifest::Open(made->version.bytes, made->version.key);
   EXPECT_TRUE(opened.ok()) << opened.status().ToString();
   if (!opened.ok()) return nullptr;
+  const auto decoded =
+      DecodeVersionBlock(made->version.key, made->version.bytes);
+  EXPECT_TRUE(decoded.ok() && *decoded == *made->block)
+      << "what the builder answers is not what its bytes say";
+  EXPECT_EQ(made->manifest().link(), opened->link());
   last = *std::move(made);
   changes_.clear();
   payload_.clear();
