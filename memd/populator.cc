@@ -36,6 +36,14 @@ void Populator::Ahead(std::size_t index, std::uint32_t extents) {
   changed_.NotifyOne();
 }
 
+void Populator::Again(std::size_t index, std::uint32_t extent) {
+  {
+    MutexLock lock(&mutex_);
+    targets_[index].again.push_back(extent);
+  }
+  changed_.NotifyOne();
+}
+
 void Populator::Run() {
   for (;;) {
     const SharedMemory* data = nullptr;
@@ -45,9 +53,15 @@ void Populator::Run() {
       while (data == nullptr) {
         if (stop_) return;
         for (Target& target : targets_) {
-          if (target.touched == target.wanted) continue;
+          if (!target.again.empty()) {
+            offset = target.again.back() * kExtentBytes;
+            target.again.pop_back();
+          } else if (target.touched != target.wanted) {
+            offset = target.touched++ * kExtentBytes;
+          } else {
+            continue;
+          }
           data = target.data;
-          offset = target.touched++ * kExtentBytes;
           break;
         }
         if (data == nullptr) changed_.Wait(&mutex_);

@@ -189,6 +189,9 @@ void Reactor::TouchAhead() {
   for (const TenantDoor& door : doors_) {
     options_.populator->Ahead(door.populator_index,
                               door.tenant->extents_touched());
+    for (const std::uint32_t extent : door.tenant->TakeEmptiedInUse()) {
+      options_.populator->Again(door.populator_index, extent);
+    }
   }
 }
 

@@ -105,6 +105,9 @@ class Tenant {
   }
   bool store_busy() const { return !inflight_.empty(); }
   std::uint32_t extents_touched() const { return pool_.extents_touched(); }
+  std::vector<std::uint32_t> TakeEmptiedInUse() {
+    return pool_.TakeEmptiedInUse();
+  }
   // Anything that Tick would look at soon?
   bool restless() const;
   // The clients that have something new in their rings, each once; the caller

@@ -469,7 +469,11 @@ bool Tenant::GiveGrants(Client* client, std::uint32_t length,
 void Tenant::Abandon(Client* client, const SubmissionEntry& entry) {
   client->Dismiss();
   const std::uint32_t slot = client->Settle(entry.grant, entry.sequence);
-  if (slot != kNoSlot) FreeSlot(slot);
+  if (slot == kNoSlot) return;
+  if (client->identity().is_port && (entry.flags & kAbandonEmptied) != 0) {
+    pool_.NoteEmptied(slots_[slot].data_offset);
+  }
+  FreeSlot(slot);
 }
 
 void Tenant::MakeDurable(Client* client, const SubmissionEntry& entry,

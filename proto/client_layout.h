@@ -114,6 +114,8 @@ enum class Op : std::uint8_t {
 
 // SubmissionEntry.flags of a port's kPublish: the store has the block already.
 inline constexpr std::uint8_t kPublishStored = 1;
+// Of kAbandon: the pages of the slot's extent were given back to the system.
+inline constexpr std::uint8_t kAbandonEmptied = 2;
 
 struct SubmissionEntry {
   std::uint64_t op_id;  // the client's; comes back in the completion

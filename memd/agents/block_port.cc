@@ -137,9 +137,10 @@ bool BlockPort::TakeGrant(std::uint32_t length, Grant* grant) {
   return false;
 }
 
-void BlockPort::Abandon(const Grant& grant) {
+void BlockPort::Abandon(const Grant& grant, std::uint8_t flags) {
   SubmissionEntry entry = {};
   entry.op = Op::kAbandon;
+  entry.flags = flags;
   entry.grant = grant.entry;
   entry.sequence = grant.sequence;
   Submit(entry, nullptr);

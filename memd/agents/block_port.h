@@ -67,7 +67,9 @@ class BlockPort {
 
   // A grant that is here already.
   bool TakeGrant(std::uint32_t length, Grant* grant);
-  void Abandon(const Grant& grant);
+  void Abandon(const Grant& grant) { Abandon(grant, 0); }
+  // One of a whole extent, whose pages were given back to the system.
+  void AbandonEmptied(const Grant& grant) { Abandon(grant, kAbandonEmptied); }
 
   // Fills in the op id. Without a handler the answer is dropped.
   void Submit(SubmissionEntry entry, Handler handler);
@@ -92,6 +94,7 @@ class BlockPort {
   int data_fd() const { return handle_.data_fd; }
 
  private:
+  void Abandon(const Grant& grant, std::uint8_t flags);
   void Flush();
   bool RingHasRoom() const;
   void Ring();

@@ -69,7 +69,7 @@ void RegionMemory::Give(std::uint64_t bytes) {
   used_ -= bytes;
   while (!lending_ && lent_.size() * kExtentBytes >=
                           used_ + (kSpareExtents + 1) * kExtentBytes) {
-    lent_.back().port->Abandon(lent_.back().grant);
+    lent_.back().port->AbandonEmptied(lent_.back().grant);
     lent_.pop_back();
   }
 }

@@ -203,6 +203,11 @@ std::uint32_t DataPool::TakeRun(std::uint8_t size_class) {
   while (by_longest_[longest] == kNone) ++longest;
   const std::uint32_t extent = by_longest_[longest];
   extents_touched_ = std::max(extents_touched_, extent + 1);
+  // (A whole one may be for what is not written through the pool.)
+  if (extents_[extent].emptied && pages < kExtentPages) {
+    extents_[extent].emptied = false;
+    emptied_in_use_.push_back(extent);
+  }
   const PageMask free = extents_[extent].free;
   Run best;
   for (Run run = NextRun(free, 0); run.pages != 0;
@@ -220,6 +225,10 @@ std::uint32_t DataPool::TakeRun(std::uint8_t size_class) {
   }
   SetFree(extent, free & ~taken);
   return extent * kExtentPages + first;
+}
+
+void DataPool::NoteEmptied(std::uint64_t offset) {
+  extents_[ExtentOf(offset)].emptied = true;
 }
 
 void DataPool::GiveRun(std::uint32_t page, std::uint8_t size_class) {

@@ -22,6 +22,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -63,6 +64,13 @@ class DataPool {
   std::uint64_t used_bytes() const { return used_bytes_; }
   // Extents below this one have been used at some time: what to touch ahead.
   std::uint32_t extents_touched() const { return extents_touched_; }
+  // The pages of the extent at `offset` were given back to the system.
+  void NoteEmptied(std::uint64_t offset);
+  // Such extents that have a slot again, smaller than an extent: what to touch
+  // once more. Each is answered once.
+  std::vector<std::uint32_t> TakeEmptiedInUse() {
+    return std::exchange(emptied_in_use_, {});
+  }
   std::uint32_t extents() const {
     return static_cast<std::uint32_t>(extents_.size());
   }
@@ -89,6 +97,7 @@ class DataPool {
   struct Extent {
     PageMask free = 0;
     std::uint8_t longest = 0;        // free run, in pages
+    bool emptied = false;            // since it was last touched
     std::uint32_t previous = kNone;  // in the list of extents with the same
     std::uint32_t next = kNone;
   };
@@ -116,6 +125,7 @@ class DataPool {
   std::array<std::uint32_t, kSizeClasses> partial_;         // heads
   std::uint64_t used_bytes_ = 0;
   std::uint32_t extents_touched_ = 0;
+  std::vector<std::uint32_t> emptied_in_use_;
 };
 
 }  // namespace agentmem

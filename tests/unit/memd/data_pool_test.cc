@@ -49,6 +49,24 @@ TEST(DataPoolTest, SlotsOfAPoolNeverOverlapWhateverTheOrder) {
   }
 }
 
+TEST(DataPoolTest, AnExtentThatWasEmptiedIsToBeTouchedWhenItHoldsSlotsAgain) {
+  DataPool pool(2 * kExtentBytes);
+  constexpr std::uint8_t kWhole = kSizeClasses - 1;
+  const auto first = pool.Allocate(kWhole, SlotIndex(1));
+  ASSERT_TRUE(first.has_value());
+  pool.NoteEmptied(*first);
+  pool.Free(*first);
+  EXPECT_TRUE(pool.TakeEmptiedInUse().empty()) << "nobody uses it";
+  ASSERT_EQ(pool.Allocate(kWhole, SlotIndex(1)), first);
+  EXPECT_TRUE(pool.TakeEmptiedInUse().empty()) << "as a whole it is lent";
+  pool.Free(*first);
+  ASSERT_TRUE(pool.Allocate(0, SlotIndex(2)).has_value());
+  EXPECT_EQ(pool.TakeEmptiedInUse(),
+            std::vector<std::uint32_t>{pool.ExtentOf(*first)});
+  ASSERT_TRUE(pool.Allocate(1, SlotIndex(3)).has_value());
+  EXPECT_TRUE(pool.TakeEmptiedInUse().empty()) << "once is enough";
+}
+
 std::vector<std::uint32_t> Sorted(const std::vector<SlotIndex>& owners) {
   std::vector<std::uint32_t> values;
   for (SlotIndex owner : owners) values.push_back(owner.value());
