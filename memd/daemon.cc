@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <deque>
 #include <optional>
 
@@ -26,6 +27,7 @@ struct Daemon::Parts {
   };
 
   std::optional<StateLock> lock;
+  std::deque<DescriptorAccount> accounts;  // one for each tenant
   std::unique_ptr<RocksStore> store;
   std::deque<TenantMemory> memory;  // addresses stay
   std::unique_ptr<Node> node;
@@ -127,6 +129,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   parts->node = std::make_unique<Node>(&parts->store->blocks());
   parts->populator = std::make_unique<Populator>();
   std::vector<TenantDoor> doors;
+  const std::uint64_t descriptors =
+      DescriptorsOfEach(DescriptorLimit(), config.tenants.size());
   for (const TenantConfig& tenant : config.tenants) {
     Parts::TenantMemory& memory = parts->memory.emplace_back();
     AGENTMEM_ASSIGN_OR_RETURN(
@@ -134,6 +138,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
         OpenTenant(tenant, instance, parts->store.get(), parts->node.get(),
                    &memory.index, &memory.data));
     door.populator_index = parts->populator->Add(&memory.data);
+    door.descriptors = &parts->accounts.emplace_back(descriptors);
     doors.push_back(std::move(door));
   }
   AGENTMEM_ASSIGN_OR_RETURN(const std::uint64_t strangers,
@@ -146,16 +151,15 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   ReactorOptions options;
   options.socket_path = config.socket_path;
   options.state_directory = config.state_directory;
-  const DescriptorBudget budget = ShareDescriptors(
-      DescriptorLimit(), config.clients_max, config.tenants.size());
-  if (budget.clients_max < config.clients_max) {
+  if (const std::uint64_t fit =
+          descriptors / kDescriptorsOfClient * config.tenants.size();
+      fit < config.clients_max) {
     LogWarning("clients_max is " + std::to_string(config.clients_max) +
                ", but memd may have " + std::to_string(DescriptorLimit()) +
-               " descriptors, enough for " +
-               std::to_string(budget.clients_max) +
+               " descriptors, enough for " + std::to_string(fit) +
                "; raise LimitNOFILE (ulimit -n), or lower clients_max");
   }
-  options.clients_max = budget.clients_max;
+  options.clients_max = config.clients_max;
   options.spin_ns = static_cast<DurationNs>(config.spin_us) * kMicrosecondNs;
   options.instance = instance;
   options.populator = parts->populator.get();
@@ -176,8 +180,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
     if (const std::uint64_t quota = config.tenants[i].region_quota_bytes) {
       limits.region_bytes_max = quota;
     }
-    limits.sessions_max = budget.sessions_max;
-    limits.regions_open_max = static_cast<int>(budget.regions_max);
+    limits.sessions_max =
+        std::max<std::uint64_t>(1, config.clients_max / config.tenants.size());
+    limits.descriptors = &parts->accounts[i];
     parts->agents->AddTenant(limits);
   }
   parts->reactor->SetAgents(parts->agents.get());

@@ -9,28 +9,30 @@ namespace {
 // the admin interface, and what a tenant has once.
 constexpr std::uint64_t kOwn = 2048;
 constexpr std::uint64_t kOwnOfTenant = 16;
-// Socket, pidfd, the shared file, the doorbell.
-constexpr std::uint64_t kOfClient = 4;
-// Socket, pidfd, userfaultfd, eventfd, board; the port's file, its two
-// eventfds, and the session's copies of these.
-constexpr std::uint64_t kOfSession = 12;
 
 }  // namespace
 
-DescriptorBudget ShareDescriptors(std::uint64_t limit,
-                                  std::uint64_t clients_max,
-                                  std::size_t tenants) {
+std::uint64_t DescriptorsOfEach(std::uint64_t limit, std::size_t tenants) {
   const std::uint64_t many = std::max<std::size_t>(1, tenants);
   const std::uint64_t own = kOwn + many * kOwnOfTenant;
   // Of a limit that hardly suffices for itself, half is still the clients'.
   const std::uint64_t spare = limit > 2 * own ? limit - own : limit / 2;
-  DescriptorBudget budget;
-  budget.clients_max =
-      std::clamp<std::uint64_t>(spare / 4 / kOfClient, 1, clients_max);
-  budget.sessions_max = std::max<std::uint64_t>(
-      1, std::min(spare / 4 / kOfSession, clients_max) / many);
-  budget.regions_max = std::max<std::uint64_t>(1, spare / 2 / many);
-  return budget;
+  return spare / many;
+}
+
+bool DescriptorAccount::Take(std::uint64_t count) {
+  std::uint64_t taken = taken_.load();
+  do {
+    if (count > max_ || taken > max_ - count) return false;
+  } while (!taken_.compare_exchange_weak(taken, taken + count));
+  return true;
+}
+
+std::string DescriptorAccount::Describe(const std::string& tenant) const {
+  return std::to_string(taken()) + " of the " + std::to_string(max_) +
+         " descriptors that tenant \"" + tenant +
+         "\" may have in memd are in use; close clients or regions, or raise "
+         "memd's limit (ulimit -n, LimitNOFILE)";
 }
 
 }  // namespace agentmem

@@ -28,6 +28,7 @@
 #include "base/unique_fd.h"
 #include "memd/agents/agent_door.h"
 #include "memd/agents/port_source.h"
+#include "memd/descriptor_budget.h"
 #include "memd/dram/shared_memory.h"
 #include "memd/handshake.h"
 #include "memd/node.h"
@@ -41,6 +42,7 @@ struct TenantDoor {
   Tenant* tenant = nullptr;
   const SharedMemory* index = nullptr;
   const SharedMemory* data = nullptr;
+  DescriptorAccount* descriptors = nullptr;  // outlives the reactor
   std::vector<std::uint32_t> users;
   std::array<std::uint8_t, 32> key = {};
   std::size_t populator_index = 0;
@@ -101,6 +103,7 @@ class Reactor final : public AdminBackend, public PortSource {
     UniqueFd doorbell;  // eventfd
     UniqueFd wake;      // eventfd; ports only, in place of a futex
     SharedMemory file;
+    DescriptorCharge charge;
     Tenant* tenant = nullptr;
     Client* client = nullptr;  // nullptr: has not said hello
     std::int32_t pid = 0;

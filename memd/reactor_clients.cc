@@ -198,6 +198,11 @@ absl::Status Reactor::Attach(std::uint64_t id, const HelloRequest& hello,
   }
   AGENTMEM_ASSIGN_OR_RETURN(const TenantDoor* door,
                             FindDoor(hello.tenant, connection.uid));
+  connection.charge = DescriptorCharge(door->descriptors, kDescriptorsOfClient);
+  if (!connection.charge.valid()) {
+    return ResourceExhausted(
+        door->descriptors->Describe(door->tenant->options().name));
+  }
   connection.process = ProcessOf(connection.socket.get(), connection.pid);
   if (!connection.process.valid()) return ErrnoStatus("pidfd of the client");
   AGENTMEM_ASSIGN_OR_RETURN(

@@ -21,6 +21,7 @@ void AgentServer::AddTenant(const TenantLimits& limits) {
   tenant.agents =
       std::make_unique<TenantAgents>(ports_, clock_, refs_, store_, limits);
   tenant.sessions_max = limits.sessions_max;
+  tenant.descriptors = limits.descriptors;
 }
 
 void AgentServer::StartCollecting(DurationNs every) {
@@ -47,11 +48,15 @@ absl::Status AgentServer::Adopt(AgentPeer* peer) {
     return ResourceExhausted(
         std::to_string(tenant.sessions) + " processes of tenant \"" +
         peer->tenant +
-        "\" use agents, as many as clients_max and memd's descriptors (ulimit "
-        "-n, LimitNOFILE) allow each tenant");
+        "\" use agents, as many as clients_max allows each tenant");
+  }
+  DescriptorCharge charge(tenant.descriptors, kDescriptorsOfSession);
+  if (!charge.valid()) {
+    return ResourceExhausted(tenant.descriptors->Describe(peer->tenant));
   }
   Running& running = running_.emplace_back();
   running.tenant = &tenant;
+  running.charge = std::move(charge);
   running.session =
       std::make_unique<AgentSession>(std::move(*peer), ++next_token_, instance_,
                                      ports_, tenant.agents.get(), clock_);

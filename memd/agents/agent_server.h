@@ -22,6 +22,7 @@
 #include "memd/agents/agent_door.h"
 #include "memd/agents/agent_session.h"
 #include "memd/agents/collection_thread.h"
+#include "memd/descriptor_budget.h"
 
 namespace agentmem {
 
@@ -51,8 +52,10 @@ class AgentServer final : public AgentDoor {
     std::unique_ptr<TenantAgents> agents;
     std::uint64_t sessions = 0;
     std::uint64_t sessions_max = 0;
+    DescriptorAccount* descriptors = nullptr;
   };
   struct Running {
+    DescriptorCharge charge;  // ends after the session
     std::unique_ptr<AgentSession> session;
     Tenant* tenant = nullptr;
     pthread_t thread = {};

@@ -42,6 +42,7 @@
 #include "memd/agents/port_nodes.h"
 #include "memd/agents/region.h"
 #include "memd/agents/region_memory.h"
+#include "memd/descriptor_budget.h"
 #include "proto/agent_fields.h"
 #include "proto/agent_messages.h"
 
@@ -54,8 +55,8 @@ struct TenantLimits {
   TenantId id;
   std::uint64_t dram_bytes = 0;
   std::uint64_t region_bytes_max = kRegionBytesMax;
-  std::uint64_t sessions_max = 4096;  // processes
-  int regions_open_max = 1024;
+  std::uint64_t sessions_max = 4096;         // processes
+  DescriptorAccount* descriptors = nullptr;  // outlives what is open
 };
 
 // What the sessions of a tenant share. Threads: thread-safe.
@@ -68,7 +69,7 @@ struct TenantAgents {
         book(refs, id),
         memory(ports, clock, name, limits.dram_bytes),
         lone_reads(store, id),
-        regions_open_max(limits.regions_open_max) {}
+        descriptors(limits.descriptors) {}
 
   // The sessions that run; `visit` must not wait.
   void ForEachSession(const std::function<void(AgentSession*)>& visit)
@@ -81,9 +82,7 @@ struct TenantAgents {
   AgentBook book;
   RegionMemory memory;
   LoneReads lone_reads;
-  // Each is a descriptor of memd's.
-  const int regions_open_max;
-  std::atomic<int> regions_open = 0;
+  DescriptorAccount* const descriptors;
   // Sessions that look for work without sleeping.
   const int looking_max =
       std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / 4);
@@ -120,6 +119,7 @@ class AgentSession {
     std::uint32_t regions = 0;  // open ones
   };
   struct Mapped {
+    DescriptorCharge charge;  // ends after the region
     std::uint32_t agent = 0;  // handle
     std::shared_ptr<AgentState> state;
     RegionTools tools;
@@ -213,7 +213,7 @@ class AgentSession {
 
   // session_regions.cc
   absl::Status MakeRegion(const Request& request, AgentState* state);
-  absl::Status CheckMayOpen(const std::string& name) const;
+  absl::StatusOr<DescriptorCharge> ChargeRegion(const std::string& name) const;
   absl::Status OpenRegion(const Request& request, Reply* reply);
   absl::Status MapRegion(const Request& request);
   absl::Status CloseRegion(std::uint32_t handle);

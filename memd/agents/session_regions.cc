@@ -115,18 +115,20 @@ absl::Status AgentSession::MakeRegion(const Request& request,
 }
 
 // A region that is open costs memd a descriptor.
-absl::Status AgentSession::CheckMayOpen(const std::string& name) const {
-  if (regions_.size() >= kSessionRegionsMax ||
-      tenant_->regions_open.load() >= tenant_->regions_open_max) {
-    return ResourceExhausted(
-        "region \"" + name + "\": this process has " +
-        std::to_string(regions_.size()) + " regions open and its tenant " +
-        std::to_string(tenant_->regions_open.load()) + "; " +
-        std::to_string(kSessionRegionsMax) + " and " +
-        std::to_string(tenant_->regions_open_max) +
-        " are allowed, by the descriptors that memd may have: close some");
+absl::StatusOr<DescriptorCharge> AgentSession::ChargeRegion(
+    const std::string& name) const {
+  if (regions_.size() >= kSessionRegionsMax) {
+    return ResourceExhausted("region \"" + name + "\": this process has " +
+                             std::to_string(regions_.size()) +
+                             " regions open, as many as are allowed: close "
+                             "some");
   }
-  return absl::OkStatus();
+  DescriptorCharge charge(tenant_->descriptors, kDescriptorsOfRegion);
+  if (!charge.valid()) {
+    return ResourceExhausted("region \"" + name + "\": " +
+                             tenant_->descriptors->Describe(tenant_->name));
+  }
+  return charge;
 }
 
 absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
@@ -164,7 +166,7 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
                                 "\" is open for writing here already");
     }
   }
-  AGENTMEM_RETURN_IF_ERROR(CheckMayOpen(name));
+  AGENTMEM_ASSIGN_OR_RETURN(DescriptorCharge charge, ChargeRegion(name));
   AGENTMEM_ASSIGN_OR_RETURN(UniqueFd memory, MakeMemory(name, record->bytes));
   reply->fd = UniqueFd(fcntl(memory.get(), F_DUPFD_CLOEXEC, 3));
   if (!reply->fd.valid()) return ErrnoStatus("duplicating a descriptor");
@@ -195,6 +197,7 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
   options.bytes = record->bytes;
   options.for_reading = for_reading;
   const int memfd = memory.get();
+  mapped->charge = std::move(charge);
   mapped->hold = std::move(held.hold);
   mapped->region = std::make_unique<Region>(options, &mapped->tools,
                                             std::move(memory), held.manifest);
@@ -207,7 +210,6 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
   regions_[handle] = std::move(mapped);
   MutexLock lock(&state->mutex);
   ++state->open_in[token_];
-  ++tenant_->regions_open;
   return absl::OkStatus();
 }
 
@@ -331,7 +333,6 @@ absl::Status AgentSession::CloseRegion(std::uint32_t handle) {
   DropDeadBlocks(mapped);
   const std::shared_ptr<AgentState> state = mapped->state;
   regions_.erase(handle);
-  --tenant_->regions_open;
   MutexLock lock(&state->mutex);
   if (--state->open_in[token_] == 0) state->open_in.erase(token_);
   return absl::OkStatus();

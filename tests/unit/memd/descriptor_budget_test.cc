@@ -1,35 +1,55 @@
 #include "memd/descriptor_budget.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <utility>
 
 namespace agentmem {
 namespace {
 
-TEST(DescriptorBudgetTest, WhatIsConfiguredIsGivenWhereThereIsRoom) {
-  const DescriptorBudget budget = ShareDescriptors(524288, 4096, 4);
-  EXPECT_EQ(budget.clients_max, 4096u);
-  EXPECT_EQ(budget.sessions_max, 1024u);
-  EXPECT_GE(budget.regions_max, 65000u);
-}
+using ::testing::HasSubstr;
 
-TEST(DescriptorBudgetTest, AllSharesTogetherStayBelowTheLimit) {
-  for (const std::uint64_t limit :
-       {256u, 1024u, 4096u, 5000u, 65536u, 1048576u}) {
-    for (const std::uint64_t clients : {1u, 100u, 4096u, 1048576u}) {
-      for (const std::size_t tenants : {1u, 3u, 10u}) {
-        const DescriptorBudget budget =
-            ShareDescriptors(limit, clients, tenants);
-        EXPECT_GE(budget.clients_max, 1u);
-        EXPECT_GE(budget.sessions_max, 1u);
-        EXPECT_GE(budget.regions_max, 1u);
-        EXPECT_LE(budget.clients_max, clients);
-        EXPECT_LE(4 * budget.clients_max + 12 * tenants * budget.sessions_max +
-                      tenants * budget.regions_max,
-                  limit)
-            << limit << " " << clients << " " << tenants;
-      }
+TEST(DescriptorBudgetTest, TheTenantsTogetherStayBelowTheLimit) {
+  for (const std::uint64_t limit : {1024u, 4096u, 5000u, 65536u, 1048576u}) {
+    for (const std::size_t tenants : {1u, 3u, 10u}) {
+      const std::uint64_t each = DescriptorsOfEach(limit, tenants);
+      EXPECT_GE(each, kDescriptorsOfClient + kDescriptorsOfSession);
+      EXPECT_LE(tenants * each, limit) << limit << " " << tenants;
     }
   }
+}
+
+// 20000 is what containers often have.
+TEST(DescriptorBudgetTest, AThousandProcessesWithARegionEachFitInto20000) {
+  EXPECT_GE(DescriptorsOfEach(20000, 1),
+            1000 * (kDescriptorsOfClient + kDescriptorsOfSession +
+                    kDescriptorsOfRegion));
+}
+
+TEST(DescriptorBudgetTest, AChargeThatDoesNotFitTakesNothing) {
+  DescriptorAccount account(20);
+  const DescriptorCharge first(&account, 12);
+  EXPECT_TRUE(first.valid());
+  EXPECT_FALSE(DescriptorCharge(&account, 12).valid());
+  EXPECT_FALSE(DescriptorCharge(&account, ~std::uint64_t{0}).valid());
+  EXPECT_EQ(account.taken(), 12u);
+  EXPECT_THAT(account.Describe("chat"), HasSubstr("12 of the 20 descriptors"));
+  EXPECT_TRUE(DescriptorCharge(&account, 8).valid());
+  EXPECT_EQ(account.taken(), 12u);
+}
+
+TEST(DescriptorBudgetTest, AChargeMovesWithItsOwner) {
+  DescriptorAccount account(20);
+  DescriptorCharge kept;
+  EXPECT_FALSE(kept.valid());
+  {
+    DescriptorCharge made(&account, 5);
+    kept = std::move(made);
+  }
+  EXPECT_EQ(account.taken(), 5u);
+  { const DescriptorCharge last(std::move(kept)); }
+  EXPECT_EQ(account.taken(), 0u);
 }
 
 }  // namespace
