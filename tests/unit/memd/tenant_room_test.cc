@@ -433,5 +433,103 @@ TEST(TenantRoomTest, WhoCannotBeServedCausesFewSearches) {
   EXPECT_GT(searches, 0);
 }
 
+// A state block that was written down lazily and then pushed out by pins: to
+// make it durable, it has to come back first.
+class DurableLoadTest : public ::testing::Test {
+ protected:
+  DurableLoadTest() : client_(bench_.Attach()), asker_(bench_.Attach()) {
+    bench_.PostPut(asker_.get(), kAbsent, std::string(1 << 20, 'a'), kState,
+                   Ack::kVisible);
+    bench_.Settle(asker_.get());
+    asker_->Reap();
+    bench_.Advance(2 * kSecondNs);  // what else it was offered comes back
+    pins_ = PinEverything(&bench_, client_.get());
+    while (client_->Reap()) {
+    }
+    EXPECT_NE(bench_.reader().Find(kAbsent).kind, EntryKind::kResident);
+    EXPECT_EQ(bench_.store.durable_puts, 0u);
+  }
+
+  std::uint64_t PostMakeDurable(TimeNs deadline = kNoDeadline) {
+    SubmissionEntry entry = {};
+    entry.op = Op::kMakeDurable;
+    entry.key = kAbsent;
+    entry.deadline_ns = deadline;
+    const std::uint64_t op = asker_->Post(entry);
+    bench_.Settle(asker_.get());  // nothing is on its way any more
+    return op;
+  }
+  void UnpinAll() {
+    for (int i = 0; i < pins_; ++i) {
+      client_->file().thread_tables()[i / 128].pins[i % 128].store(0);
+    }
+    bench_.Advance(kMillisecondNs);
+  }
+  // The one answer that there is.
+  Code Answer(std::uint64_t op) {
+    const auto answer = asker_->Reap();
+    if (!answer.has_value()) return Code::kUnknown;
+    EXPECT_EQ(answer->op_id, op);
+    EXPECT_FALSE(asker_->Reap().has_value());
+    return answer->code;
+  }
+
+  const Key kAbsent = TestKey(1U << 20);
+  TenantBench bench_;
+  std::unique_ptr<TestClient> client_;
+  std::unique_ptr<TestClient> asker_;
+  int pins_ = 0;
+};
+
+TEST_F(DurableLoadTest, ItsDeadlineIsKeptWhileThereIsNoRoom) {
+  const std::uint64_t op = PostMakeDurable(bench_.now + kSecondNs / 2);
+  bench_.Advance(kSecondNs / 4);
+  EXPECT_FALSE(asker_->Reap().has_value());
+  bench_.Advance(kSecondNs / 4 + kMillisecondNs);
+  EXPECT_EQ(Answer(op), Code::kDeadlineExceeded);
+  EXPECT_EQ(bench_.tenant->CheckInvariants(), "");
+}
+
+TEST_F(DurableLoadTest,
+       WithoutOneItIsRefusedWhenNoRoomComesAndCanBeAskedAgain) {
+  const std::uint64_t op = PostMakeDurable();
+  bench_.Advance(kSecondNs / 2);
+  EXPECT_FALSE(asker_->Reap().has_value());
+  bench_.Advance(kSecondNs);
+  EXPECT_EQ(Answer(op), Code::kResourceExhausted);
+  EXPECT_EQ(bench_.tenant->CheckInvariants(), "");
+
+  UnpinAll();
+  const std::uint64_t again = PostMakeDurable();
+  bench_.Settle(asker_.get());
+  EXPECT_EQ(Answer(again), Code::kOk);
+  EXPECT_EQ(bench_.store.durable_puts, 1u);
+  EXPECT_EQ(bench_.tenant->CheckInvariants(), "");
+}
+
+TEST_F(DurableLoadTest, WhoFetchesItMeanwhileIsServedByTheSameRead) {
+  const std::uint64_t op = PostMakeDurable();
+  bench_.PostFetch(client_.get(), kAbsent);
+  UnpinAll();
+  bench_.Settle(asker_.get());
+  EXPECT_EQ(Answer(op), Code::kOk);
+  const auto held = client_->Reap();
+  ASSERT_TRUE(held.has_value());
+  EXPECT_EQ(held->code, Code::kOk);
+  EXPECT_TRUE(bench_.BytesIn(SlotIndex(held->slot)) ==
+              std::string(1 << 20, 'a'));
+  EXPECT_EQ(bench_.store.durable_puts, 1u);
+  EXPECT_EQ(bench_.tenant->CheckInvariants(), "");
+}
+
+TEST_F(DurableLoadTest, WhoDisconnectsMeanwhileIsForgotten) {
+  PostMakeDurable();
+  bench_.tenant->RemoveClient(asker_->id(), bench_.now);
+  UnpinAll();
+  bench_.Settle(client_.get());
+  bench_.Advance(2 * kSecondNs);
+  EXPECT_EQ(bench_.tenant->CheckInvariants(), "");
+}
+
 }  // namespace
 }  // namespace agentmem
