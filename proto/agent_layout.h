@@ -45,6 +45,7 @@ inline constexpr std::uint32_t kRegionsMax = 256;
 inline constexpr std::size_t kRegionNameBytesMax = 63;
 inline constexpr std::size_t kAgentNameBytesMax = 255;
 inline constexpr std::size_t kPhaseDetailBytesMax = 255;
+inline constexpr std::uint64_t kPhaseEtaMaxNs = 86'400'000'000'000;  // a day
 
 enum class RetentionKind : std::uint8_t { kAll = 1, kLast = 2, kAge = 3 };
 

@@ -41,6 +41,7 @@
 #include "memd/dram/shared_memory.h"
 #include "memd/store/ref_store.h"
 #include "proto/agent_messages.h"
+#include "tiering/policy.h"
 
 namespace agentmem {
 
@@ -82,6 +83,10 @@ struct AgentState {
   // Sessions that have regions of it open, and how many.
   absl::flat_hash_map<std::uint64_t, int> open_in AGENTMEM_GUARDED_BY(mutex);
   std::atomic<std::uint64_t> resident_bytes = 0;  // of all its mappings
+  // What its writer says, and since when; until it does, it is at work.
+  tiering::PhaseHint hint AGENTMEM_GUARDED_BY(mutex) = {
+      .phase = tiering::Phase::kReasoning};
+  TimeNs hint_at AGENTMEM_GUARDED_BY(mutex) = 0;
   bool deleted AGENTMEM_GUARDED_BY(mutex) = false;
 };
 

@@ -29,7 +29,6 @@ constexpr DurationNs kRetryNs = 20 * kMillisecondNs;
 // How long what was committed as visible may be in this node's memory only,
 // when nothing else makes it durable.
 constexpr DurationNs kSettleNs = kSecondNs;
-constexpr std::size_t kPagesPerRound = 16;
 
 std::string FaultyRequest(const std::string& what) {
   return "an agent request: " + what;
@@ -116,20 +115,22 @@ void AgentSession::RunPosted() {
     work.swap(posted_);
   }
   for (const auto& item : work) item(this);
-  if (!room_wanted_.exchange(false)) return;
-  for (const auto& [handle, mapped] : regions_) {
-    if (mapped->region->LetGo(kPagesPerRound) != 0) return;
-  }
-}
-
-void AgentSession::WantRoom() {
-  if (!room_wanted_.exchange(true)) Wake();
+  if (room_wanted_.exchange(false)) GiveSome();
 }
 
 void TenantAgents::ForEachSession(
-    const std::function<void(AgentSession*)>& visit) {
+    const std::function<void(AgentSession*)>& visit,
+    const std::function<void()>& then) {
   MutexLock lock(&mutex);
   for (const auto& [token, session] : sessions) visit(session);
+  then();
+}
+
+void TenantAgents::PostTo(std::uint64_t token,
+                          std::function<void(AgentSession*)> work) {
+  MutexLock lock(&mutex);
+  auto found = sessions.find(token);
+  if (found != sessions.end()) found->second->Post(std::move(work));
 }
 
 void TenantAgents::WakeSession(std::uint64_t token) {
@@ -158,8 +159,10 @@ void AgentSession::Run() {
     const TimeNs now = clock_->Now();
     work |= RetryWaiting(now);
     if (now >= settle_at_) Settle();
+    if (now >= publish_at_) PublishColdest();
     for (const auto& [handle, mapped] : regions_) DropDeadBlocks(mapped.get());
-    if (!LookOn(work, now)) Sleep(true, std::min(retry_at_, settle_at_));
+    if (!LookOn(work, now))
+      Sleep(true, std::min({retry_at_, settle_at_, publish_at_}));
   }
   StopLooking();
   {
@@ -317,29 +320,6 @@ bool AgentSession::ServeFaults() {
     // itself.
   }
   return count > 0;
-}
-
-bool AgentSession::MakeRoom() {
-  if (making_room_) return false;
-  making_room_ = true;
-  std::size_t gone = 0;
-  for (const auto& [handle, mapped] : regions_) {
-    gone += mapped->region->LetGo(kPagesPerRound);
-    if (gone != 0) break;
-  }
-  making_room_ = false;
-  if (gone == 0) AskOthersForRoom();
-  return gone != 0;
-}
-
-// They let pages go in their own time; what waits here is tried again.
-void AgentSession::AskOthersForRoom() {
-  const TimeNs now = clock_->Now();
-  if (now < ask_again_) return;
-  ask_again_ = now + kRetryNs;
-  tenant_->ForEachSession([this](AgentSession* session) {
-    if (session != this) session->WantRoom();
-  });
 }
 
 void AgentSession::DropDeadBlocks(Mapped* mapped) {

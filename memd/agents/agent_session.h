@@ -45,6 +45,7 @@
 #include "memd/descriptor_budget.h"
 #include "proto/agent_fields.h"
 #include "proto/agent_messages.h"
+#include "tiering/warmth.h"
 
 namespace agentmem {
 
@@ -72,7 +73,11 @@ struct TenantAgents {
         descriptors(limits.descriptors) {}
 
   // The sessions that run; `visit` must not wait.
-  void ForEachSession(const std::function<void(AgentSession*)>& visit)
+  // `then` before any of them can end.
+  void ForEachSession(
+      const std::function<void(AgentSession*)>& visit,
+      const std::function<void()>& then = [] {}) AGENTMEM_EXCLUDES(mutex);
+  void PostTo(std::uint64_t token, std::function<void(AgentSession*)> work)
       AGENTMEM_EXCLUDES(mutex);
   void WakeSession(std::uint64_t token) AGENTMEM_EXCLUDES(mutex);
 
@@ -116,7 +121,6 @@ class AgentSession {
     std::uint64_t fence = 0;
     std::uint64_t lineage = 0;
     std::uint64_t counter = 0;  // of new blocks
-    std::uint32_t regions = 0;  // open ones
   };
   struct Mapped {
     DescriptorCharge charge;  // ends after the region
@@ -183,8 +187,6 @@ class AgentSession {
   void StopLooking();
   void Sleep(bool also_socket, TimeNs until);
   bool ServeUntil(const std::function<bool()>& done, TimeNs deadline);
-  bool MakeRoom();
-  void AskOthersForRoom();
   absl::StatusOr<bool> Receive(Request* request);
   void Answer(const Request& request, const absl::Status& status,
               const Reply& reply);
@@ -210,6 +212,19 @@ class AgentSession {
   absl::Status Unwatch(const Request& request);
   AgentEntry EntryOf(AgentState* state);
   absl::StatusOr<Agent*> FindAgent(std::uint32_t handle);
+
+  // session_room.cc
+  struct WarmRegion {
+    tiering::Warmth warmth;
+    Region* region;
+  };
+  std::vector<WarmRegion> ByWarmth(TimeNs now);
+  bool MakeRoom();
+  bool AskColder(tiering::Warmth own, TimeNs now);
+  void AskOthersForRoom();
+  void GiveRoom(tiering::Warmth below);
+  void GiveSome();
+  void PublishColdest();
 
   // session_regions.cc
   absl::Status MakeRegion(const Request& request, AgentState* state);
@@ -291,6 +306,7 @@ class AgentSession {
   std::vector<std::function<void(AgentSession*)>> posted_
       AGENTMEM_GUARDED_BY(mutex_);
   std::atomic<bool> room_wanted_{false};
+  std::atomic<std::uint8_t> coldest_{0xff};  // Warmth of what could leave
   std::atomic<bool> stopping_{false};
   bool ended_ = false;
 
@@ -306,6 +322,8 @@ class AgentSession {
 
   bool making_room_ = false;
   TimeNs ask_again_ = 0;
+  TimeNs colder_asked_ = 0;  // 0: who was asked has answered
+  TimeNs publish_at_ = kNoDeadline;
   TimeNs last_work_ = 0;
   DurationNs look_ns_ = 0;  // how long without sleeping
   bool looks_ = false;      // counted in TenantAgents::looking

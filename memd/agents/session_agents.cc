@@ -139,6 +139,8 @@ absl::Status AgentSession::OpenAgent(const Request& request, Reply* reply) {
     MutexLock lock(&opened.state->mutex);
     agent.lineage = opened.state->record.lineage;
     reply->value[3] = opened.state->record.regions.size();
+    // Another process's word says nothing about what this one does.
+    if (agent.writes) opened.state->hint.phase = tiering::Phase::kReasoning;
   }
   agent.state = std::move(opened.state);
   const std::uint32_t handle = ++next_handle_;
@@ -177,6 +179,8 @@ absl::Status AgentSession::SetPhase(const Request& request, Reply* reply) {
   std::string_view tool;
   fields.Next(&tool);
   const std::string detail(tool.substr(0, kPhaseDetailBytesMax));
+  const auto eta = static_cast<DurationNs>(
+      std::min<std::uint64_t>(request.fixed.arg[1], kPhaseEtaMaxNs));
   RecordChange change;
   change.durable = false;
   change.edit = [&](AgentRecord* record) {
@@ -187,9 +191,22 @@ absl::Status AgentSession::SetPhase(const Request& request, Reply* reply) {
   };
   AGENTMEM_RETURN_IF_ERROR(
       tenant_->book.Change(agent->state.get(), token_, change));
-  reply->value[0] = static_cast<std::uint64_t>(detail.size() == tool.size()
-                                                   ? PhaseAnswer::kAccepted
-                                                   : PhaseAnswer::kClipped);
+  {
+    MutexLock lock(&agent->state->mutex);
+    agent->state->hint = {0, static_cast<tiering::Phase>(phase), eta};
+    agent->state->hint_at = clock_->Now();
+  }
+  publish_at_ = 0;
+  const bool clipped =
+      detail.size() != tool.size() || request.fixed.arg[1] > kPhaseEtaMaxNs;
+  const bool has_memory =
+      std::any_of(regions_.begin(), regions_.end(), [&](const auto& open) {
+        return open.second->agent == request.fixed.handle;
+      });
+  const auto answer = clipped       ? PhaseAnswer::kClipped
+                      : !has_memory ? PhaseAnswer::kDeferred
+                                    : PhaseAnswer::kAccepted;
+  reply->value[0] = static_cast<std::uint64_t>(answer);
   SettleSoon();
   return absl::OkStatus();
 }

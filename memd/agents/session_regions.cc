@@ -208,6 +208,7 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
   reply->value[2] = held.manifest == nullptr ? 0 : held.manifest->info().number;
   reply->value[4] = for_reading;
   regions_[handle] = std::move(mapped);
+  publish_at_ = 0;
   MutexLock lock(&state->mutex);
   ++state->open_in[token_];
   return absl::OkStatus();
@@ -333,6 +334,7 @@ absl::Status AgentSession::CloseRegion(std::uint32_t handle) {
   DropDeadBlocks(mapped);
   const std::shared_ptr<AgentState> state = mapped->state;
   regions_.erase(handle);
+  publish_at_ = 0;
   MutexLock lock(&state->mutex);
   if (--state->open_in[token_] == 0) state->open_in.erase(token_);
   return absl::OkStatus();

@@ -120,9 +120,13 @@ enum {
   AGENTMEM_DONE = 5
 };
 
-/* Tells memd what the agent does now, and so when its memory is next needed.
- * `tool`: the tool's name in AGENTMEM_TOOL, else NULL. `eta_ns`: when the phase
- * ends, from now; 0: unknown. `answer` may be NULL. */
+/* Tells memd what the agent does now, and so when its memory is next needed:
+ * under pressure that of agents that are done leaves first, then of those that
+ * are idle, wait for a human, for a tool. One that ends (`eta_ns`, from now; 0:
+ * unknown) within a second, reasons, or never said anything, is at work.
+ * `tool`: the tool's name in AGENTMEM_TOOL, else NULL. `answer` may be NULL; it
+ * says CLIPPED: the eta to a day; DEFERRED: to when this process has a region
+ * of it open. */
 AGENTMEM_API agentmem_code
 agentmem_agent_phase(agentmem_agent* agent, agentmem_phase phase,
                      const char* tool, uint64_t eta_ns, uint64_t timeout_ns,
