@@ -259,12 +259,7 @@ Outcome AgentConnection::ObtainFaults(const Deadline& deadline, Faults* out) {
 Outcome AgentConnection::Negotiate(const Deadline& deadline) {
   UserFault made;
   TrackingMode mode = TrackingMode::kNone;
-  Outcome offered = Offer(true, deadline, &made, &mode);
-  // A descriptor of the asynchronous kind reports no write: one that memd wants
-  // to hear of needs another.
-  if (offered.ok() && made.is_async() && mode == TrackingMode::kSync) {
-    offered = Offer(false, deadline, &made, &mode);
-  }
+  Outcome offered = Offer(deadline, &made, &mode);
   if (offered.code == Code::kUnavailable ||
       offered.code == Code::kDeadlineExceeded) {
     return offered;
@@ -281,20 +276,16 @@ Outcome AgentConnection::Negotiate(const Deadline& deadline) {
   return {};
 }
 
-Outcome AgentConnection::Offer(bool want_async, const Deadline& deadline,
-                               UserFault* made, TrackingMode* mode) {
-  if (Outcome opened = UserFault::Open(want_async, made); !opened.ok()) {
-    return opened;
-  }
+Outcome AgentConnection::Offer(const Deadline& deadline, UserFault* made,
+                               TrackingMode* mode) {
+  if (Outcome opened = UserFault::Open(made); !opened.ok()) return opened;
   Exchange exchange(AgentOp::kUseFaults);
   exchange.send_fd = made->fd();
   exchange.request.arg[0] = made->features();
   exchange.request.arg[1] = made->user_mode_only() ? 1 : 0;
   if (Outcome called = Call(&exchange, deadline); !called.ok()) return called;
   const std::uint64_t answer = exchange.reply.value[0];
-  if (answer > static_cast<std::uint64_t>(TrackingMode::kAsync) ||
-      (answer == static_cast<std::uint64_t>(TrackingMode::kAsync) &&
-       !made->is_async())) {
+  if (answer > static_cast<std::uint64_t>(TrackingMode::kSync)) {
     return Broken("tracking mode " + std::to_string(answer));
   }
   *mode = static_cast<TrackingMode>(answer);

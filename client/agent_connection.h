@@ -100,8 +100,7 @@ class AgentConnection {
   void TakeLateReply(const AgentReply& reply) AGENTMEM_REQUIRES(turn_);
   void SendUndoes() AGENTMEM_REQUIRES(turn_);
   Outcome Negotiate(const Deadline& deadline) AGENTMEM_REQUIRES(faults_turn_);
-  Outcome Offer(bool want_async, const Deadline& deadline, UserFault* made,
-                TrackingMode* mode);
+  Outcome Offer(const Deadline& deadline, UserFault* made, TrackingMode* mode);
   Outcome Broken(const std::string& what);
 
   Process* const process_;

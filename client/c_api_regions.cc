@@ -35,15 +35,8 @@ Outcome ReadCommit(const agentmem_commit_options* raw, Region::Commit* commit) {
 }
 
 agentmem_region_mode ModeOf(TrackingMode mode) {
-  switch (mode) {
-    case TrackingMode::kNone:
-      break;
-    case TrackingMode::kSync:
-      return AGENTMEM_REGION_SYNC;
-    case TrackingMode::kAsync:
-      return AGENTMEM_REGION_ASYNC;
-  }
-  return AGENTMEM_REGION_EXPLICIT;
+  return mode == TrackingMode::kSync ? AGENTMEM_REGION_SYNC
+                                     : AGENTMEM_REGION_EXPLICIT;
 }
 
 }  // namespace

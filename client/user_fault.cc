@@ -76,7 +76,7 @@ std::string ExplainNoUserFault(int device_error, int call_error,
          "container's seccomp profile pass userfaultfd";
 }
 
-Outcome UserFault::Open(bool want_async, UserFault* out) {
+Outcome UserFault::Open(UserFault* out) {
   // UFFDIO_API works once a descriptor: one to ask what there is, thrown away.
   std::uint64_t available = 0;
   Made made;
@@ -90,8 +90,7 @@ Outcome UserFault::Open(bool want_async, UserFault* out) {
                 "the kernel's userfaultfd cannot page shared memory with "
                 "write-protection; Linux 5.19 or later can");
   }
-  std::uint64_t features = kNeeded | (available & kWelcome);
-  if (want_async) features |= available & UFFD_FEATURE_WP_ASYNC;
+  const std::uint64_t features = kNeeded | (available & kWelcome);
   if (Outcome again = Make(&made); !again.ok()) return again;
   if (!Enable(made.fd, features, nullptr)) {
     return Fail(Code::kFailedPrecondition,

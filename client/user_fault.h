@@ -23,15 +23,12 @@ namespace agentmem::client {
 
 class UserFault {
  public:
-  // With asynchronous write-protection (the kernel notes writes, nobody is
-  // asked) where it is wanted and the kernel has it.
-  static Outcome Open(bool want_async, UserFault* out);
+  static Outcome Open(UserFault* out);
 
   bool valid() const { return fd_.valid(); }
   int fd() const { return fd_.get(); }
   std::uint64_t features() const { return features_; }
   bool user_mode_only() const { return user_mode_only_; }
-  bool is_async() const { return (features_ & UFFD_FEATURE_WP_ASYNC) != 0; }
   bool can_poison() const { return (features_ & UFFD_FEATURE_POISON) != 0; }
 
   // MISSING, MINOR and WP faults of a shared mapping.

@@ -65,10 +65,8 @@ static_assert(sizeof(AgentWelcome) == 104);
 enum class AgentOp : std::uint32_t {
   kNone = 0,
   // + a userfaultfd. arg[0]: features that UFFDIO_API gave. arg[1]: 1 when it
-  // was made with USER_MODE_ONLY. value[0]: TrackingMode: kAsync needs
-  // WP_ASYNC among the features. Where memd answers kSync to a descriptor with
-  // WP_ASYNC, which reports no writes, the client sends another one without:
-  // the last one counts. No region is mapped before.
+  // was made with USER_MODE_ONLY. value[0]: TrackingMode. The last one counts;
+  // no region is mapped before.
   kUseFaults = 1,
 
   // agent; flags: OpenFlags. tail: labels (key, value)*, for a new one.
@@ -149,9 +147,8 @@ enum class PhaseAnswer : std::uint8_t {
 
 // How memd learns what a process writes.
 enum class TrackingMode : std::uint8_t {
-  kNone = 0,   // explicit regions
-  kSync = 1,   // each first write to a unit waits for memd
-  kAsync = 2,  // the kernel notes it (6.7)
+  kNone = 0,  // explicit regions
+  kSync = 1,  // each first write to a unit waits for memd
 };
 
 struct AgentRequest {

@@ -110,8 +110,11 @@ absl::Status AgentSession::UseFaults(Request* request, Reply* reply) {
     reply->value[0] = static_cast<std::uint64_t>(TrackingMode::kNone);
     return absl::OkStatus();
   }
+  if ((features & UFFD_FEATURE_WP_ASYNC) != 0) {
+    return InvalidArgument(
+        "the userfaultfd notes writes (WP_ASYNC) instead of reporting them");
+  }
   reply->value[0] = static_cast<std::uint64_t>(TrackingMode::kSync);
-  if ((features & UFFD_FEATURE_WP_ASYNC) != 0) return absl::OkStatus();
   faults_ = std::move(request->fd);
   mode_ = TrackingMode::kSync;
   return absl::OkStatus();

@@ -284,6 +284,12 @@ TEST(HostileAgentsTest, AUserfaultfdThatForksOrBlocksIsRefused) {
   ASSERT_TRUE(removes.valid());
   EXPECT_EQ(CallRaw(socket.get(), request, {removes.get()}).code(),
             Code::kInvalidArgument);
+  // It would let writes through that nobody hears of.
+  const UniqueFd notes = made(O_NONBLOCK, UFFD_FEATURE_WP_ASYNC);
+  if (notes.valid()) {  // Linux 6.7
+    EXPECT_EQ(CallRaw(socket.get(), request, {notes.get()}).code(),
+              Code::kInvalidArgument);
+  }
   const UniqueFd forks = made(O_NONBLOCK, UFFD_FEATURE_EVENT_FORK);
   if (!forks.valid()) return;  // CAP_SYS_PTRACE is needed for one
   EXPECT_EQ(CallRaw(socket.get(), request, {forks.get()}).code(),

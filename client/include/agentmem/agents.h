@@ -244,9 +244,8 @@ AGENTMEM_API void agentmem_region_close(agentmem_region* region);
 typedef uint8_t agentmem_region_mode;
 enum {
   AGENTMEM_REGION_EXPLICIT = 0, /* by agentmem_region_read and _write */
-  AGENTMEM_REGION_SYNC = 1,     /* mapped; a unit's first write since the last
+  AGENTMEM_REGION_SYNC = 1      /* mapped; a unit's first write since the last
                                    commit waits for memd */
-  AGENTMEM_REGION_ASYNC = 2     /* mapped; the kernel notes writes */
 };
 
 typedef struct agentmem_region_state {

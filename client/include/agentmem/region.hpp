@@ -39,7 +39,6 @@ enum class HintAnswer : agentmem_answer {
 enum class RegionMode : agentmem_region_mode {
   kExplicit = AGENTMEM_REGION_EXPLICIT,
   kSync = AGENTMEM_REGION_SYNC,
-  kAsync = AGENTMEM_REGION_ASYNC,
 };
 
 struct RegionOptions {

@@ -96,7 +96,7 @@ class AgentTest : public ClientTest {
   }
   static bool CanFault() {
     client::UserFault probe;
-    return client::UserFault::Open(false, &probe).ok();
+    return client::UserFault::Open(&probe).ok();
   }
 
   std::unique_ptr<FakeAgentd> agentd_;

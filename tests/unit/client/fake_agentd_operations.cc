@@ -32,10 +32,7 @@ void FakeAgentd::Dispatch(Client* client, const Request& request, UniqueFd fd,
                           Answer* answer) {
   if (request.fixed.op == AgentOp::kUseFaults) {
     client->uffd = std::move(fd);
-    const bool async = (request.fixed.arg[0] & UFFD_FEATURE_WP_ASYNC) != 0 &&
-                       options_.tracking == TrackingMode::kAsync;
-    client->tracking = async ? TrackingMode::kAsync
-                             : std::min(options_.tracking, TrackingMode::kSync);
+    client->tracking = options_.tracking;
     answer->value[0] = static_cast<std::uint64_t>(client->tracking);
   } else if (request.fixed.op < AgentOp::kRegionOpen) {
     DispatchAgent(client, request, answer);

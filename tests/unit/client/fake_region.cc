@@ -99,31 +99,7 @@ void FakeOpenRegion::MarkDirty(std::uint64_t offset, std::uint64_t bytes) {
   }
 }
 
-// What the kernel noted, and protects again.
-void FakeOpenRegion::CollectWritten() {
-  const UniqueFd pagemap(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-  PageRegion found[64];
-  PagemapScanArg scan = {};
-  scan.size = sizeof(scan);
-  scan.flags = kScanWpMatching | kScanCheckWpAsync;
-  scan.start = address_;
-  scan.end = address_ + region_->bytes;
-  scan.vec = reinterpret_cast<std::uintptr_t>(found);
-  scan.vec_len = 64;
-  scan.category_mask = kPageIsWritten | kPageIsPresent;
-  scan.return_mask = kPageIsWritten;
-  const int count = ioctl(pagemap.get(), kPagemapScan, &scan);
-  AGENTMEM_CHECK(count >= 0 && count < 64);
-  for (int i = 0; i < count; ++i) {
-    for (std::uint64_t at = found[i].start; at < found[i].end;
-         at += kUnitBytes) {
-      dirty_units.insert((at - address_) / kUnitBytes);
-    }
-  }
-}
-
 FakeContent FakeOpenRegion::Cut(std::uint64_t* changed_bytes) {
-  if (tracking_ == TrackingMode::kAsync) CollectWritten();
   for (const std::uint64_t unit : dirty_units) {
     if (tracking_ == TrackingMode::kSync) Protect(unit, true);
     std::string bytes(kUnitBytes, '\0');

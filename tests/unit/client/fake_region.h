@@ -60,7 +60,6 @@ class FakeOpenRegion {
  private:
   void Load(std::uint64_t unit);
   void Protect(std::uint64_t unit, bool on);
-  void CollectWritten();
   std::string Bytes(std::uint64_t unit) const;
 
   FakeRegion* const region_;

@@ -64,33 +64,6 @@ TEST_F(FaultTest, AVersionHasWhatWasWrittenSinceTheLast) {
   EXPECT_EQ(second.at(1)[0], 'c');
 }
 
-TEST_F(FaultTest, TheKernelNotesWritesWhereMemdReadsThem) {
-  OpenAll(0, TrackingMode::kAsync);
-  if (State().mode != AGENTMEM_REGION_ASYNC) {
-    GTEST_SKIP() << "Linux 6.7 or later notes writes";
-  }
-  EXPECT_EQ(agentd_->Count(AgentOp::kUseFaults), 1);
-  data()[3] = 'a';
-  EXPECT_EQ(data()[2 * kUnitBytes], 0);
-  Commit();
-  EXPECT_EQ(agentd_->ContentOf("a", "heap", 1).size(), 1u);
-  EXPECT_EQ(agentd_->ContentOf("a", "heap", 1).at(0)[3], 'a');
-  data()[2 * kUnitBytes] = 'b';
-  Commit();
-  EXPECT_EQ(agentd_->ContentOf("a", "heap", 2).at(2)[0], 'b');
-}
-
-TEST_F(FaultTest, AMemdThatWantsToHearOfWritesGetsADescriptorThatTells) {
-  OpenAll(0, TrackingMode::kSync);
-  const std::uint64_t features =
-      agentd_->Last(AgentOp::kUseFaults).fixed.arg[0];
-  EXPECT_EQ(features & UFFD_FEATURE_WP_ASYNC, 0u);
-  EXPECT_NE(features & UFFD_FEATURE_MINOR_SHMEM, 0u);
-  data()[0] = 'w';
-  Commit();
-  EXPECT_EQ(agentd_->ContentOf("a", "heap", 1).at(0)[0], 'w');
-}
-
 TEST_F(FaultTest, OneDescriptorServesAllRegions) {
   OpenAll();
   const int offers = agentd_->Count(AgentOp::kUseFaults);
