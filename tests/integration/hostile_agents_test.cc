@@ -285,7 +285,10 @@ TEST(HostileAgentsTest, AUserfaultfdThatForksOrBlocksIsRefused) {
   EXPECT_EQ(CallRaw(socket.get(), request, {removes.get()}).code(),
             Code::kInvalidArgument);
   // It would let writes through that nobody hears of.
-  const UniqueFd notes = made(O_NONBLOCK, UFFD_FEATURE_WP_ASYNC);
+  const UniqueFd notes = made(
+      O_NONBLOCK, UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+                      UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM |
+                      UFFD_FEATURE_WP_HUGETLBFS_SHMEM);
   if (notes.valid()) {  // Linux 6.7
     EXPECT_EQ(CallRaw(socket.get(), request, {notes.get()}).code(),
               Code::kInvalidArgument);
