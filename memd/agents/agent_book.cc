@@ -121,11 +121,56 @@ absl::StatusOr<std::shared_ptr<AgentState>> AgentBook::Load(
   return state;
 }
 
+absl::Status AgentBook::Write(AgentState* state,
+                              std::span<const RefChange> changes,
+                              std::span<const RefBlock> blocks) {
+  const std::uint64_t before = state->ref_version;
+  const absl::Status status = refs_->Commit(changes, blocks);
+  if (status.ok()) {
+    state->ref_version = changes[0].remove ? 0 : before + 1;
+    return status;
+  }
+  if (status.code() != absl::StatusCode::kUnavailable) return status;
+  const auto ref = refs_->Read(changes[0].name);
+  if (!ref.ok()) {
+    state->doubtful = true;
+    return status;
+  }
+  const bool made = changes[0].remove ? ref->version == 0
+                                      : ref->version == before + 1 &&
+                                            ref->value == changes[0].value;
+  if (!made || ref->fence.value() != changes[0].fence.value()) return status;
+  state->ref_version = ref->version;
+  return absl::OkStatus();
+}
+
+// Under our fence only we change it: what is not as it was before is as it was
+// to be, with all that was ahead in it. Under another's, our writer is told so
+// when it changes something.
+absl::Status AgentBook::ClearDoubt(AgentState* state) {
+  if (!state->doubtful) return absl::OkStatus();
+  AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(RefName(state->name)));
+  state->doubtful = false;
+  if (state->writer.token != 0 && ref.fence.value() != state->fence.value()) {
+    return absl::OkStatus();
+  }
+  state->fence = ref.fence;
+  if (ref.version == state->ref_version) return absl::OkStatus();
+  state->ref_version = ref.version;
+  state->deleted = ref.version == 0;
+  state->ahead = false;
+  if (state->deleted) return absl::OkStatus();
+  AGENTMEM_ASSIGN_OR_RETURN(state->record,
+                            DecodeAgentRecord(state->name, ref.value));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<AgentState>> AgentBook::Find(
     const std::string& name) {
   MutexLock lock(&mutex_);
   AGENTMEM_ASSIGN_OR_RETURN(std::shared_ptr<AgentState> state, Load(name));
   MutexLock state_lock(&state->mutex);
+  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state.get()));
   if (state->deleted) return NotFound("no " + Quoted(name));
   return state;
 }
@@ -142,6 +187,7 @@ absl::StatusOr<AgentBook::Opened> AgentBook::Open(const std::string& name,
   }
   AgentState* const state = opened.state.get();
   MutexLock lock(&state->mutex);
+  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state));
   if (state->deleted) {
     if ((flags & kOpenCreate) == 0) {
       return NotFound("no " + Quoted(name) + "; open it with `create`");
@@ -154,8 +200,7 @@ absl::StatusOr<AgentBook::Opened> AgentBook::Open(const std::string& name,
     AGENTMEM_ASSIGN_OR_RETURN(const std::string value,
                               EncodeAgentRecord(record));
     const RefChange change = {RefName(name), 0, state->fence, value, false};
-    AGENTMEM_RETURN_IF_ERROR(refs_->Commit({&change, 1}, {}));
-    state->ref_version = 1;
+    AGENTMEM_RETURN_IF_ERROR(Write(state, {&change, 1}, {}));
     state->record = std::move(record);
     state->deleted = false;
     opened.made = true;
@@ -168,7 +213,12 @@ absl::StatusOr<AgentBook::Opened> AgentBook::Open(const std::string& name,
                               std::to_string(state->writer.pid) +
                               "); open it for reading, or take it over");
   }
-  AGENTMEM_ASSIGN_OR_RETURN(state->fence, refs_->AcquireFence(RefName(name)));
+  const auto fence = refs_->AcquireFence(RefName(name));
+  if (!fence.ok()) {
+    state->doubtful = true;
+    return fence.status();
+  }
+  state->fence = *fence;
   state->writer = writer;
   opened.fence = state->fence;
   return opened;
@@ -208,6 +258,7 @@ absl::Status AgentBook::CheckWriterLocked(const AgentState& state,
 absl::Status AgentBook::Change(AgentState* state, std::uint64_t token,
                                const RecordChange& change) {
   MutexLock lock(&state->mutex);
+  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state));
   AGENTMEM_RETURN_IF_ERROR(CheckWriterLocked(*state, token));
   return Apply(state, change);
 }
@@ -215,6 +266,7 @@ absl::Status AgentBook::Change(AgentState* state, std::uint64_t token,
 absl::Status AgentBook::Amend(
     AgentState* state, const std::function<absl::Status(AgentRecord*)>& edit) {
   MutexLock lock(&state->mutex);
+  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state));
   if (state->deleted) return NotFound("no " + Quoted(state->name));
   RecordChange change;
   change.edit = edit;
@@ -230,8 +282,7 @@ absl::Status AgentBook::Apply(AgentState* state, const RecordChange& change) {
   if (change.durable) {
     const RefChange ref = {RefName(state->name), state->ref_version,
                            state->fence, value, false};
-    AGENTMEM_RETURN_IF_ERROR(refs_->Commit({&ref, 1}, change.blocks));
-    ++state->ref_version;
+    AGENTMEM_RETURN_IF_ERROR(Write(state, {&ref, 1}, change.blocks));
   } else {
     state->unsettled.insert(change.unsettled.begin(), change.unsettled.end());
   }
@@ -243,16 +294,14 @@ absl::Status AgentBook::Apply(AgentState* state, const RecordChange& change) {
 
 absl::Status AgentBook::Persist(AgentState* state) {
   MutexLock lock(&state->mutex);
+  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state));
   if (!state->ahead || state->deleted) return absl::OkStatus();
   if (!state->unsettled.empty()) return NotSettled(*state);
   AGENTMEM_ASSIGN_OR_RETURN(const std::string value,
                             EncodeAgentRecord(state->record));
-  AGENTMEM_RETURN_IF_ERROR(refs_
-                               ->CompareAndSwap(RefName(state->name),
-                                                state->ref_version,
-                                                state->fence, value)
-                               .status());
-  ++state->ref_version;
+  const RefChange ref = {RefName(state->name), state->ref_version, state->fence,
+                         value, false};
+  AGENTMEM_RETURN_IF_ERROR(Write(state, {&ref, 1}, {}));
   state->ahead = false;
   return absl::OkStatus();
 }
@@ -275,6 +324,8 @@ absl::Status AgentBook::Fork(AgentState* from, const std::string& to,
 absl::Status AgentBook::ForkLocked(AgentState* from, AgentState* child,
                                    const VersionLink& at,
                                    std::int64_t unix_ns) {
+  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(from));
+  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(child));
   if (from->deleted) return NotFound("no " + Quoted(from->name));
   if (!child->deleted) {
     return MakeStatus(absl::StatusCode::kAlreadyExists,
@@ -296,7 +347,7 @@ absl::Status AgentBook::ForkLocked(AgentState* from, AgentState* child,
   AGENTMEM_ASSIGN_OR_RETURN(const std::string value, EncodeAgentRecord(made));
   const RefChange change = {RefName(child->name), 0, child->fence, value,
                             false};
-  AGENTMEM_RETURN_IF_ERROR(refs_->Commit({&change, 1}, {}));
+  // (Before: it may turn out later that it was made.)
   if (collecting_) {
     Roots roots;
     AddRecordRoots(made, &roots);
@@ -304,7 +355,7 @@ absl::Status AgentBook::ForkLocked(AgentState* from, AgentState* child,
     born_blocks_.insert(born_blocks_.end(), roots.blocks.begin(),
                         roots.blocks.end());
   }
-  child->ref_version = 1;
+  AGENTMEM_RETURN_IF_ERROR(Write(child, {&change, 1}, {}));
   child->record = std::move(made);
   child->deleted = false;
   return absl::OkStatus();
@@ -313,6 +364,7 @@ absl::Status AgentBook::ForkLocked(AgentState* from, AgentState* child,
 absl::Status AgentBook::Delete(AgentState* state) {
   MutexLock book(&mutex_);
   MutexLock lock(&state->mutex);
+  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state));
   if (state->deleted) return NotFound("no " + Quoted(state->name));
   if (state->writer.token != 0) {
     return FailedPrecondition(Quoted(state->name) + " is being written by \"" +
@@ -324,8 +376,7 @@ absl::Status AgentBook::Delete(AgentState* state) {
   const RefChange gone[] = {
       {RefName(state->name), state->ref_version, state->fence, "", true},
       {GoneName(lineage), 0, Fence(), EncodeGone(state->record), false}};
-  AGENTMEM_RETURN_IF_ERROR(refs_->Commit(gone, {}));
-  state->ref_version = 0;
+  AGENTMEM_RETURN_IF_ERROR(Write(state, gone, {}));
   state->deleted = true;
   state->ahead = false;
   state->unsettled.clear();

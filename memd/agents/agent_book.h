@@ -88,6 +88,9 @@ struct AgentState {
       .phase = tiering::Phase::kReasoning};
   TimeNs hint_at AGENTMEM_GUARDED_BY(mutex) = 0;
   bool deleted AGENTMEM_GUARDED_BY(mutex) = false;
+  // The store could not say whether it made the last change: it is asked what
+  // there is before the next one.
+  bool doubtful AGENTMEM_GUARDED_BY(mutex) = false;
 };
 
 // While it lives, collection leaves a version alone, or all that a region has
@@ -238,6 +241,11 @@ class AgentBook {
       AGENTMEM_REQUIRES(state->mutex);
   absl::StatusOr<std::shared_ptr<AgentState>> Load(const std::string& name)
       AGENTMEM_REQUIRES(mutex_);
+  // The first change is of its ref. OK: it was made, and ref_version says so.
+  absl::Status Write(AgentState* state, std::span<const RefChange> changes,
+                     std::span<const RefBlock> blocks)
+      AGENTMEM_REQUIRES(state->mutex);
+  absl::Status ClearDoubt(AgentState* state) AGENTMEM_REQUIRES(state->mutex);
 
   RefStore* const refs_;
   const TenantId tenant_;

@@ -131,6 +131,7 @@ absl::StatusOr<Roots> AgentBook::TakeRoots(std::span<const KnownAgent> agents) {
         known == states_.end() ? nullptr : known->second.lock();
     if (state != nullptr) {
       MutexLock state_lock(&state->mutex);
+      AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state.get()));
       if (!state->deleted)
         AGENTMEM_RETURN_IF_ERROR(AddRoots(state.get(), &roots));
       continue;

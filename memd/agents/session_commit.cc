@@ -457,12 +457,14 @@ absl::Status AgentSession::Publish(std::vector<NextVersion>* versions,
     return absl::OkStatus();
   };
   blocks->published = true;
-  AGENTMEM_RETURN_IF_ERROR(
-      tenant_->book.Change(blocks->agent->state.get(), token_, change));
+  const absl::Status status =
+      tenant_->book.Change(blocks->agent->state.get(), token_, change);
+  if (!status.ok() && !blocks->IsUnknown(status)) return status;
+  // (Where it is not known, they may be there; who misses them is told so.)
   for (const NextVersion& next : *versions) {
     if (next.with_ref) AddStored(next.made->link());
   }
-  return absl::OkStatus();
+  return status;
 }
 
 // The store has the version with its ref; the tenant learns of it before anyone

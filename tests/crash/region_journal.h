@@ -38,10 +38,16 @@ enum class Point : std::uint32_t {
   kGetDone,
   kDeleteTaken,
   kDeleteDone,
+  kAnswerLost,  // a ref has changed, and memd hears that this is not known
+  kChangeLost,  // it has not changed, and memd hears the same
 };
+// Nobody is killed there: the writer ends with an error.
+inline bool IsUnknown(Point point) {
+  return point == Point::kAnswerLost || point == Point::kChangeLost;
+}
 inline constexpr const char* kPointNames[] = {
-    "before the ref", "after the ref", "put taken",  "put done",
-    "get done",       "delete taken",  "delete done"};
+    "before the ref", "after the ref", "put taken",   "put done",   "get done",
+    "delete taken",   "delete done",   "answer lost", "change lost"};
 
 enum class ForkState : std::uint32_t { kNone, kForking, kThere, kDeleting };
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/status.h"
 #include "memd/config.h"
 #include "memd/daemon.h"
 #include "tests/crash/region_journal.h"
@@ -28,14 +29,18 @@ class Trigger {
       : journal_(journal), order_(order), left_(order.passing) {}
 
   void Pass(Point point) {
-    if (order_.passing == 0 || point != order_.point) return;
+    if (!Fires(point)) return;
+    ::kill(order_.kill_writer ? journal_->writer.load() : ::getpid(), SIGKILL);
+  }
+  bool Fires(Point point) {
+    if (order_.passing == 0 || point != order_.point) return false;
     if (order_.doing != Doing::kCollect &&
         journal_->doing.load() != static_cast<std::uint32_t>(order_.doing)) {
-      return;
+      return false;
     }
-    if (left_.fetch_sub(1) != 1) return;
+    if (left_.fetch_sub(1) != 1) return false;
     journal_->fired.store(1);
-    ::kill(order_.kill_writer ? journal_->writer.load() : ::getpid(), SIGKILL);
+    return true;
   }
 
  private:
@@ -120,16 +125,20 @@ class WatchedRefs final : public RefStore {
       const std::string& name, std::uint64_t expected_version, Fence fence,
       const std::string& value) override {
     trigger_->Pass(Point::kRefBefore);
+    if (trigger_->Fires(Point::kChangeLost)) return Unavailable("no answer");
     const auto version =
         refs_->CompareAndSwap(name, expected_version, fence, value);
     trigger_->Pass(Point::kRefAfter);
+    if (trigger_->Fires(Point::kAnswerLost)) return Unavailable("no answer");
     return version;
   }
   absl::Status Commit(std::span<const RefChange> changes,
                       std::span<const RefBlock> blocks) override {
     trigger_->Pass(Point::kRefBefore);
+    if (trigger_->Fires(Point::kChangeLost)) return Unavailable("no answer");
     const absl::Status status = refs_->Commit(changes, blocks);
     trigger_->Pass(Point::kRefAfter);
+    if (trigger_->Fires(Point::kAnswerLost)) return Unavailable("no answer");
     return status;
   }
   absl::StatusOr<std::vector<std::string>> List(

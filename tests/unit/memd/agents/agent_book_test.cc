@@ -114,6 +114,62 @@ TEST_F(BookTest, AChangeThatTheStoreRefusesIsNotSeen) {
   EXPECT_EQ(before, "");
 }
 
+TEST_F(BookTest, AChangeWhoseAnswerIsLostIsFoundInTheStore) {
+  const auto opened = Open(&book_, 1, kOpenWrite | kOpenCreate);
+  std::string before;
+  refs_.lost_answers = 1;
+  EXPECT_TRUE(
+      book_.Change(opened.state.get(), 1, Stamping("one", &before)).ok());
+  EXPECT_TRUE(
+      book_.Change(opened.state.get(), 1, Stamping("two", &before)).ok());
+  EXPECT_EQ(before, "one");
+  EXPECT_EQ(StoredStamp(), "two");
+}
+
+TEST_F(BookTest, WhereTheStoreDoesNotSayEitherItIsAskedBeforeTheNextChange) {
+  const auto opened = Open(&book_, 1, kOpenWrite | kOpenCreate);
+  AgentState* const state = opened.state.get();
+  std::string before;
+  refs_.lost_answers = 1;
+  refs_.failing_reads = 2;
+  const auto change = [&](const std::string& stamp) {
+    return book_.Change(state, 1, Stamping(stamp, &before)).code();
+  };
+  EXPECT_EQ(change("one"), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(change("two"), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(change("three"), absl::StatusCode::kOk);
+  EXPECT_EQ(before, "one");
+  EXPECT_EQ(StoredStamp(), "three");
+  // And what was not made, is not.
+  refs_.failures = 1;
+  refs_.failing_reads = 1;
+  EXPECT_EQ(change("four"), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(change("five"), absl::StatusCode::kOk);
+  EXPECT_EQ(before, "three");
+}
+
+TEST_F(BookTest, AForkAndADeletionWhoseAnswersAreLostAreThere) {
+  const auto opened = Open(&book_, 1, kOpenWrite | kOpenCreate);
+  const auto fork = [&](const std::string& name) {
+    return book_.Fork(opened.state.get(), name, {}, 5).code();
+  };
+  refs_.lost_answers = 1;
+  EXPECT_EQ(fork("b"), absl::StatusCode::kOk);
+  EXPECT_TRUE(book_.Find("b").ok());
+  refs_.lost_answers = 1;
+  refs_.failing_reads = 1;
+  const auto lost = fork("c");
+  EXPECT_EQ(lost, absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(book_.Find("c").ok());
+  refs_.lost_answers = 1;
+  EXPECT_TRUE(book_.Delete(book_.Find("b")->get()).ok());
+  EXPECT_EQ(book_.Find("b").status().code(), absl::StatusCode::kNotFound);
+  refs_.lost_answers = 1;
+  refs_.failing_reads = 1;
+  EXPECT_FALSE(book_.Delete(book_.Find("c")->get()).ok());
+  EXPECT_EQ(book_.Find("c").status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST_F(BookTest, AForkBeginsAsItsOriginAndGoesItsOwnWay) {
   const auto opened = Open(&book_, 1, kOpenWrite | kOpenCreate);
   std::string before;
@@ -159,6 +215,7 @@ TEST_F(BookTest, AHundredThousandInterleavingsAreLinearizable) {
   std::uint64_t stamp = 0;
   std::uint64_t acknowledged = 0;
   std::uint64_t fenced_off = 0;
+  std::uint64_t unknown = 0;
   std::string last;  // acknowledged
   std::vector<std::unique_ptr<AgentBook>> books(2);
   Writer writers[2][2];  // of a book
@@ -190,10 +247,19 @@ TEST_F(BookTest, AHundredThousandInterleavingsAreLinearizable) {
     }
     const std::string mine = std::to_string(++stamp);
     std::string before;
-    refs_.failures = roll(50) == 0;
+    const std::uint32_t trouble = roll(50);
+    refs_.failures = trouble == 0;
+    refs_.lost_answers = trouble == 1;
+    refs_.failing_reads = static_cast<int>(roll(3));
     const absl::Status status =
         book->Change(state, writer.token, Stamping(mine, &before));
-    refs_.failures = 0;
+    refs_.failures = refs_.lost_answers = refs_.failing_reads = 0;
+    if (status.code() == absl::StatusCode::kUnavailable) {
+      // It was made, or it was not.
+      const std::string stored = StoredStamp();
+      if (stored == mine) last = mine;
+      ++unknown;
+    }
     if (status.ok()) {
       ASSERT_EQ(before, last) << "step " << step;
       ASSERT_EQ(refs_.Read(kRef)->fence, writer.opened->fence)
@@ -214,6 +280,7 @@ TEST_F(BookTest, AHundredThousandInterleavingsAreLinearizable) {
   }
   EXPECT_GT(acknowledged, 10'000u);
   EXPECT_GT(fenced_off, 1'000u);
+  EXPECT_GT(unknown, 1'000u);
 }
 
 }  // namespace

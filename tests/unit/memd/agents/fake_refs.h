@@ -18,8 +18,11 @@ class FakeRefs final : public RefStore {
  public:
   // Called for each block of a Commit that succeeds.
   std::function<void(const RefBlock&)> on_block;
-  // The next so many changes fail with UNAVAILABLE, and are not made.
+  // The next so many changes fail with UNAVAILABLE, and are not made; or they
+  // are, and their answers are lost. And so many reads after these.
   int failures = 0;
+  int lost_answers = 0;
+  int failing_reads = 0;
 
   absl::StatusOr<Ref> Get(const std::string& name) override {
     AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, Read(name));
@@ -29,6 +32,11 @@ class FakeRefs final : public RefStore {
 
   absl::StatusOr<Ref> Read(const std::string& name) override {
     MutexLock lock(&mutex_);
+    if (failing_ && failing_reads > 0) {
+      --failing_reads;
+      return Unavailable("as it was told");
+    }
+    failing_ = false;
     return refs_[name];
   }
 
@@ -52,6 +60,7 @@ class FakeRefs final : public RefStore {
     MutexLock lock(&mutex_);
     if (failures > 0) {
       --failures;
+      failing_ = true;
       return Unavailable("as it was told");
     }
     for (const RefChange& change : changes) {
@@ -69,6 +78,11 @@ class FakeRefs final : public RefStore {
     if (on_block) {
       for (const RefBlock& block : blocks) on_block(block);
     }
+    if (lost_answers > 0) {
+      --lost_answers;
+      failing_ = true;
+      return Unavailable("as it was told");
+    }
     return absl::OkStatus();
   }
 
@@ -84,6 +98,7 @@ class FakeRefs final : public RefStore {
 
  private:
   Mutex mutex_;
+  bool failing_ AGENTMEM_GUARDED_BY(mutex_) = false;
   std::map<std::string, Ref> refs_ AGENTMEM_GUARDED_BY(mutex_);
 };
 
