@@ -175,6 +175,12 @@ void AgentSession::Run() {
   for (auto& [handle, agent] : agents_) {
     tenant_->book.Release(agent.state.get(), token_);
   }
+  // What was acknowledged as visible is not lost while memd lives.
+  while (!settling_.empty() && !stopping_.load()) {
+    pollfd woken = {wake_.get(), POLLIN, 0};
+    ::poll(&woken, 1, static_cast<int>(kSettleNs / kMillisecondNs));
+    Settle();
+  }
   for (std::shared_ptr<AgentState>& state : watched_) {
     if (state != nullptr) AgentBook::Unwatch(state.get(), token_, std::nullopt);
     state.reset();
@@ -343,16 +349,27 @@ void AgentSession::SettleSoon() {
 // What was acknowledged as visible becomes durable.
 void AgentSession::Settle() {
   settle_at_ = kNoDeadline;
+  auto states = std::exchange(settling_, {});
   for (const auto& [handle, agent] : agents_) {
-    if (!agent.writes) continue;
+    if (agent.writes) states.push_back(agent.state);
+  }
+  for (auto& state : states) {
     const absl::Status status =
-        SettleAhead(agent.state.get(), clock_->Now() + 10 * kSecondNs);
+        SettleAhead(state.get(), clock_->Now() + 10 * kSecondNs);
     if (status.ok() || status.code() == absl::StatusCode::kAborted) continue;
-    LogError("agent " + agent.state->name +
+    LogError("agent " + state->name +
              ": writing down what it committed as visible: " +
              StatusMessage(status));
-    settle_at_ = clock_->Now() + kSettleNs;
+    SettleLater(std::move(state));
   }
+}
+
+// While it is held here, what it is ahead of the store is not lost.
+void AgentSession::SettleLater(std::shared_ptr<AgentState> state) {
+  if (std::find(settling_.begin(), settling_.end(), state) == settling_.end()) {
+    settling_.push_back(std::move(state));
+  }
+  SettleSoon();
 }
 
 absl::StatusOr<bool> AgentSession::Receive(Request* request) {

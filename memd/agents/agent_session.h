@@ -193,6 +193,7 @@ class AgentSession {
   absl::Status Dispatch(Request* request, Reply* reply);
   void DropDeadBlocks(Mapped* mapped);
   void Settle();
+  void SettleLater(std::shared_ptr<AgentState> state);
   void SettleSoon();
 
   // session_agents.cc
@@ -329,6 +330,8 @@ class AgentSession {
   bool looks_ = false;      // counted in TenantAgents::looking
   TimeNs retry_at_ = kNoDeadline;
   TimeNs settle_at_ = kNoDeadline;
+  // Could not be settled, and may not be open here any more.
+  std::vector<std::shared_ptr<AgentState>> settling_;
   std::unique_ptr<char[]> packet_;  // the one that is received
   std::unique_ptr<char[]> scratch_;
 };

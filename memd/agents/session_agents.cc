@@ -165,6 +165,9 @@ absl::Status AgentSession::CloseAgent(std::uint32_t handle) {
   absl::Status settled;
   if (agent->writes) {
     settled = SettleAhead(agent->state.get(), clock_->Now() + 10 * kSecondNs);
+    if (!settled.ok() && settled.code() != absl::StatusCode::kAborted) {
+      SettleLater(agent->state);
+    }
     tenant_->book.Release(agent->state.get(), token_);
   }
   agents_.erase(handle);

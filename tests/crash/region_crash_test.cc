@@ -327,6 +327,19 @@ class RegionCrash : public ::testing::Test {
     }
   }
 
+  // Whose bytes a unit has; "none".
+  std::string StepOf(std::uint64_t unit, const std::byte* bytes) const {
+    std::vector<std::byte> written(kUnit);
+    if (std::memcmp(bytes, written.data(), kUnit) == 0) return "none, zeros";
+    for (std::uint64_t step = writers_.size() + 10; step > 0; --step) {
+      WriteUnit(step, unit, written.data());
+      if (std::memcmp(bytes, written.data(), kUnit) == 0) {
+        return std::to_string(step);
+      }
+    }
+    return "none";
+  }
+
   // The step that a version says it is, if it holds exactly that.
   std::uint64_t CheckVersion(const std::string& agent, std::uint64_t number) {
     auto opened = client_->Agents().Open(agent);
@@ -352,6 +365,9 @@ class RegionCrash : public ::testing::Test {
       if (std::memcmp(region->data() + unit * kUnit, expected.data(), kUnit) !=
           0) {
         ++wrong;
+        ADD_FAILURE() << "unit " << unit << " is not of step " << last
+                      << " but of "
+                      << StepOf(unit, region->data() + unit * kUnit);
       }
     }
     EXPECT_EQ(wrong, 0u) << agent << " at step " << step << ", version "

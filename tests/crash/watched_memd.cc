@@ -119,6 +119,7 @@ class WatchedRefs final : public RefStore {
     trigger_->Pass(Point::kRefBefore);
     const auto fence = refs_->AcquireFence(name);
     trigger_->Pass(Point::kRefAfter);
+    if (trigger_->Fires(Point::kAnswerLost)) return Unavailable("no answer");
     return fence;
   }
   absl::StatusOr<std::uint64_t> CompareAndSwap(
