@@ -83,8 +83,8 @@ class RegionBench {
   absl::Status MakeAgents(Client* client, int count);
   static absl::StatusOr<double> Wake(Client* client, int agent);
   absl::StatusOr<std::vector<double>> WakeTogether(int from, int count) const;
-  absl::StatusOr<double> CommitOnePage(Client* client, const std::string& name,
-                                       std::uint64_t bytes, Samples* samples);
+  static absl::Status CommitOnePage(OpenMemory* memory, std::uint64_t at,
+                                    std::uint64_t seed, Samples* samples);
   // A case without single operations.
   CaseResult* Add(const std::string& name, double value,
                   const std::string& unit);

@@ -1,4 +1,5 @@
 // memd: the daemon's arguments, environment and signals.
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -37,6 +38,14 @@ Surroundings ReadSurroundings() {
       static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
       static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   return surroundings;
+}
+
+// A thread for each process with agents, and large buffers that come and go:
+// with the usual arenas (8 for each core) and thresholds that grow, what was
+// freed stays with memd.
+void BoundHeap() {
+  mallopt(M_ARENA_MAX, 2);
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
 }
 
 // They are shared out by descriptor_budget.h: as many as the system lets us
@@ -85,6 +94,7 @@ int Serve(const Config& config) {
   sigaddset(&signals, SIGINT);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  BoundHeap();
   RaiseDescriptorLimit();
   SetLogForJournal(!Environment("JOURNAL_STREAM").empty());
 
