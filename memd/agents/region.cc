@@ -102,16 +102,22 @@ void Region::OnFault(const PageFault& fault, bool alone) {
       return;
     case State::kLoading:
       if (write) state.wanted |= bit;
+      Await(&state, unit);
       return ReadAhead(page);
     case State::kLost:
       (void)mapper_->Poison(OffsetOf(page), LengthOf(page));
       return;
     case State::kAbsent:
       if (write) state.wanted |= bit;
-      StartLoad(page, alone ? Why::kTouchedAlone : Why::kTouched,
-                static_cast<std::uint32_t>(unit));
+      Await(&state, unit);
+      StartLoad(page, alone ? Why::kTouchedAlone : Why::kTouched);
       return ReadAhead(page);
   }
+}
+
+void Region::Await(Page* page, std::uint64_t unit) {
+  if (std::exchange(page->awaited, true)) return;
+  page->awaited_unit = static_cast<std::uint8_t>(unit);
 }
 
 // Pages are touched in their order: those that follow are asked for before
@@ -182,7 +188,7 @@ absl::StatusOr<PageContent> Region::ContentOf(std::uint32_t page) {
   return version_->Find(page, &loader_);
 }
 
-void Region::StartLoad(std::uint32_t page, Why why, std::uint32_t first_unit) {
+void Region::StartLoad(std::uint32_t page, Why why) {
   const bool touched = why == Why::kTouched || why == Why::kTouchedAlone;
   if (touched && recording_ && touched_.size() <= kWorkingSetPagesMax) {
     touched_.push_back(page);
@@ -191,7 +197,6 @@ void Region::StartLoad(std::uint32_t page, Why why, std::uint32_t first_unit) {
   state.state = State::kLoading;
   auto load = std::make_shared<Load>();
   load->page = page;
-  load->first_unit = first_unit;
   load->version = version_;
   if (state.spilled) {
     load->pieces.push_back(state.spill);
@@ -352,8 +357,8 @@ absl::Status Region::Appear(const Load& load, const char* bytes, bool zeros) {
   // New memory is written all over: nothing is gained by asking for each unit.
   const bool open = zeros && state.wanted != 0 && mapped_;
   const absl::Status status =
-      mapped_ && state.wanted == 0
-          ? Install(page, bytes, load.first_unit)
+      mapped_ && state.wanted == 0 && std::exchange(state.awaited, false)
+          ? Install(page, bytes, state.awaited_unit)
           : mapper_->Install(OffsetOf(page), bytes, LengthOf(page),
                              mapped_ && !open);
   if (!status.ok()) {
@@ -369,6 +374,7 @@ absl::Status Region::Appear(const Load& load, const char* bytes, bool zeros) {
     return absl::OkStatus();
   }
   state.state = State::kResident;
+  state.awaited = false;
   resident_bytes_ += kPageBytes;
   *tools_->resident_bytes += kPageBytes;
   NoteArrival(page);

@@ -162,7 +162,9 @@ class Region {
     std::uint16_t writable = 0;
     std::uint16_t wanted = 0;  // units whose writers wait
     std::uint16_t pins = 0;
-    std::uint64_t arrival = 0;  // the one in arrivals_ that counts
+    bool awaited = false;           // somebody waits for it ...
+    std::uint8_t awaited_unit = 0;  // ... by a fault of this unit
+    std::uint64_t arrival = 0;      // the one in arrivals_ that counts
     Piece spill;
     bool keep_spill = false;  // a version that may be in the store has it
   };
@@ -178,7 +180,6 @@ class Region {
     std::size_t missing = 0;
     std::optional<CompletionEntry> failure;
     bool planned = false;
-    std::uint32_t first_unit = 0;  // that somebody waits for
   };
 
   std::uint64_t OffsetOf(std::uint32_t page) const {
@@ -187,8 +188,9 @@ class Region {
   std::uint64_t LengthOf(std::uint32_t page) const;
   std::uint16_t UnitsOf(std::uint32_t page) const;
   enum class Why : std::uint8_t { kTouched, kTouchedAlone, kAhead, kPlanned };
-  void StartLoad(std::uint32_t page, Why why, std::uint32_t first_unit = 0);
+  void StartLoad(std::uint32_t page, Why why);
   bool ReadAlone(const std::shared_ptr<Load>& load, std::size_t piece);
+  static void Await(Page* page, std::uint64_t unit);
   void ReadAhead(std::uint32_t page);
   absl::Status AwaitPage(std::uint32_t page, TimeNs deadline,
                          std::uint64_t unmapped_before);

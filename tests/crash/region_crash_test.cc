@@ -297,6 +297,8 @@ class RegionCrash : public ::testing::Test {
         {Doing::kFork, Point::kAnswerLost},
         {Doing::kHibernate, Point::kAnswerLost},
         {Doing::kResume, Point::kAnswerLost},
+        {Doing::kResume, Point::kReadFails},
+        {Doing::kCommit, Point::kReadFails},
         {Doing::kCollect, Point::kDeleteTaken},
         {Doing::kCollect, Point::kDeleteDone},
     };
@@ -306,7 +308,7 @@ class RegionCrash : public ::testing::Test {
     order.point = named.point;
     order.passing = 1 + random_() % 4;
     if (named.doing == Doing::kCollect) order.passing += random_() % 60;
-    order.kill_writer = random_() % 3 == 0 || IsUnknown(named.point);
+    order.kill_writer = random_() % 3 == 0 || IsTrouble(named.point);
     return order;
   }
 
@@ -454,8 +456,8 @@ TEST_F(RegionCrash, EveryVersionIsOneMomentOfItsWriter) {
     const bool fired = journal_->fired.load() != 0;
     const bool memd_lives = fired && order.kill_writer;
     // First as it goes on, then as it comes back.
-    if (memd_lives) Check(false, IsUnknown(order.point));
-    if (memd_lives && IsUnknown(order.point) && !HasFailure()) {
+    if (memd_lives) Check(false, IsTrouble(order.point));
+    if (memd_lives && IsTrouble(order.point) && !HasFailure()) {
       Process next({"/proc/self/exe", "--writer", directory_,
                     std::to_string(5000 + round)});
       WaitForEither(&next, memd.get());

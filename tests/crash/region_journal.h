@@ -40,14 +40,17 @@ enum class Point : std::uint32_t {
   kDeleteDone,
   kAnswerLost,  // a ref has changed, and memd hears that this is not known
   kChangeLost,  // it has not changed, and memd hears the same
+  kReadFails,   // the store does not answer a read
 };
-// Nobody is killed there: the writer ends with an error.
-inline bool IsUnknown(Point point) {
-  return point == Point::kAnswerLost || point == Point::kChangeLost;
+// Nobody is killed there: the writer goes on, or ends with an error.
+inline bool IsTrouble(Point point) {
+  return point == Point::kAnswerLost || point == Point::kChangeLost ||
+         point == Point::kReadFails;
 }
 inline constexpr const char* kPointNames[] = {
-    "before the ref", "after the ref", "put taken",   "put done",   "get done",
-    "delete taken",   "delete done",   "answer lost", "change lost"};
+    "before the ref", "after the ref", "put taken",   "put done",
+    "get done",       "delete taken",  "delete done", "answer lost",
+    "change lost",    "read fails"};
 
 enum class ForkState : std::uint32_t { kNone, kForking, kThere, kDeleting };
 

@@ -67,13 +67,16 @@ class WatchedBlocks final : public BlockStore {
   }
   std::size_t Poll(std::span<StoreCompletion> out) override {
     const std::size_t done = store_->Poll(out);
-    for (const StoreCompletion& completion : out.first(done)) {
+    for (StoreCompletion& completion : out.first(done)) {
       switch (kinds_[completion.ticket]) {
         case StoreOp::Kind::kPut:
           trigger_->Pass(Point::kPutDone);
           break;
         case StoreOp::Kind::kGet:
           trigger_->Pass(Point::kGetDone);
+          if (trigger_->Fires(Point::kReadFails)) {
+            completion.code = Code::kUnavailable;
+          }
           break;
         case StoreOp::Kind::kDelete:
           trigger_->Pass(Point::kDeleteDone);
