@@ -129,7 +129,7 @@ void AgentSession::PublishColdest() {
   publish_at_ = kNoDeadline;
   for (const auto& [handle, mapped] : regions_) {
     MutexLock lock(&mapped->state->mutex);
-    const tiering::PhaseHint& hint = mapped->state->hint;
+    const tiering::PhaseHint hint = mapped->state->hint;
     const TimeNs said_at = mapped->state->hint_at;
     coldest = std::min(coldest, static_cast<std::uint8_t>(
                                     tiering::WarmthOf(hint, said_at, now)));
