@@ -151,7 +151,7 @@ void AgentSession::Run() {
   }
   while (!ended_ && !stopping_.load()) {
     bool work = ServeFaults();
-    work |= port_->Poll() != 0;
+    work |= PollPort();
     work |= ReadPlanned();
     RunPosted();
     work |= ServeSocket();
@@ -276,7 +276,7 @@ bool AgentSession::ServeUntil(const std::function<bool()>& done,
                               TimeNs deadline) {
   for (;;) {
     bool work = ServeFaults();
-    work |= port_->Poll() != 0;
+    work |= PollPort();
     work |= ReadPlanned();
     RunPosted();
     if (ended_ || stopping_.load()) return false;
@@ -289,6 +289,17 @@ bool AgentSession::ServeUntil(const std::function<bool()>& done,
 }
 
 // Regions that wait for room or for the store try again now and then.
+bool AgentSession::PollPort() {
+  collects_ = true;
+  const bool some = port_->Poll() != 0;
+  collects_ = false;
+  if (!some) return false;
+  for (const auto& [handle, mapped] : regions_) {
+    mapped->region->FinishCollected();
+  }
+  return true;
+}
+
 bool AgentSession::RetryWaiting(TimeNs now) {
   bool waiting = false;
   for (const auto& [handle, mapped] : regions_) {

@@ -182,6 +182,7 @@ class AgentSession {
   void RunPosted() AGENTMEM_EXCLUDES(mutex_);
   bool ServeSocket();
   bool ServeFaults();
+  bool PollPort();
   bool RetryWaiting(TimeNs now);
   bool LookOn(bool work, TimeNs now);
   void StopLooking();
@@ -322,6 +323,7 @@ class AgentSession {
   std::uint32_t next_handle_ = 0;
 
   bool making_room_ = false;
+  bool collects_ = false;  // RegionTools::collects
   TimeNs ask_again_ = 0;
   TimeNs colder_asked_ = 0;  // 0: who was asked has answered
   TimeNs publish_at_ = kNoDeadline;

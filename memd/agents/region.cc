@@ -60,6 +60,7 @@ Region::Region(Options options, RegionTools* tools, UniqueFd memfd,
 Region::~Region() {
   *alive_ = false;
   for (const auto& load : retry_) ReleaseBlocks(load.get());
+  for (const auto& load : collected_) ReleaseBlocks(load.get());
   tools_->memory->Give(resident_bytes_);
   *tools_->resident_bytes -= resident_bytes_;
 }
@@ -263,7 +264,23 @@ void Region::OnBlock(const std::shared_ptr<Load>& load, std::size_t piece,
   } else {
     load->failure = answer;
   }
-  if (load->missing == 0) FinishLoad(load);
+  if (load->missing != 0) return;
+  // (Of pages that are touched in their order.)
+  if (*tools_->collects && ahead_pages_ != 0) {
+    collected_.push_back(load);
+  } else {
+    FinishLoad(load);
+  }
+}
+
+// Who waits for one of them finds those behind it there when it goes on, and
+// does not stop at each.
+void Region::FinishCollected() {
+  auto loads = std::exchange(collected_, {});
+  std::stable_partition(loads.begin(), loads.end(), [this](const auto& load) {
+    return !pages_[load->page].awaited;
+  });
+  for (const std::shared_ptr<Load>& load : loads) FinishLoad(load);
 }
 
 void Region::ReleaseBlocks(Load* load) {

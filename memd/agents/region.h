@@ -63,6 +63,8 @@ struct RegionTools {
   std::function<bool()> make_room;
   // Serves faults and answers until `done` (or the deadline: false).
   std::function<bool(const std::function<bool()>& done, TimeNs deadline)> serve;
+  // Several answers are being taken: what they finish is finished together.
+  const bool* collects = nullptr;
   char* scratch = nullptr;                               // a page
   std::atomic<std::uint64_t>* resident_bytes = nullptr;  // of the whole agent
 };
@@ -108,6 +110,8 @@ class Region {
   void Abandon();
   // The oldest pages leave, up to `pages`; how many did.
   std::size_t LetGo(std::size_t pages);
+  // Pages whose answers came while they were collected appear.
+  void FinishCollected();
   // What waited for room or for the store is tried again.
   void Retry();
   bool waiting() const { return !retry_.empty(); }
@@ -228,6 +232,7 @@ class Region {
   std::uint64_t last_arrival_ = 0;
   std::uint64_t unmapped_ = 0;  // pages that had nowhere to go
   std::vector<std::shared_ptr<Load>> retry_;
+  std::vector<std::shared_ptr<Load>> collected_;
   std::deque<std::uint32_t> urgent_;
   std::vector<Key> dead_;
   std::vector<std::uint32_t> touched_;  // first touches, in their order

@@ -181,6 +181,7 @@ absl::Status AgentSession::OpenRegion(const Request& request, Reply* reply) {
   mapped->tools.nodes = nodes_.get();
   mapped->tools.scratch = scratch_.get();
   mapped->tools.resident_bytes = &state->resident_bytes;
+  mapped->tools.collects = &collects_;
   mapped->tools.make_room = [this] { return MakeRoom(); };
   mapped->tools.serve = [this](const std::function<bool()>& done,
                                TimeNs deadline) {
