@@ -177,6 +177,10 @@ void AgentSession::Run() {
   }
   // What was acknowledged as visible is not lost while memd lives.
   while (!settling_.empty() && !stopping_.load()) {
+    std::uint64_t count;  // of what woke it before
+    [[maybe_unused]] const ssize_t got =
+        ::read(wake_.get(), &count, sizeof(count));
+    if (stopping_.load()) break;
     pollfd woken = {wake_.get(), POLLIN, 0};
     ::poll(&woken, 1, static_cast<int>(kSettleNs / kMillisecondNs));
     Settle();
