@@ -26,6 +26,8 @@ agentmem_dependency(absl absl::status absl::statusor absl::strings
                     absl::span)
 agentmem_dependency(grpc PkgConfig::agentmem_grpc)
 target_link_options(agentmem_dep_grpc INTERFACE -Wl,--as-needed)
+agentmem_dependency(fabric PkgConfig::agentmem_fabric)
+agentmem_dependency(verbs PkgConfig::agentmem_verbs)
 agentmem_dependency(rocksdb ${AGENTMEM_ROCKSDB_LIBRARY})
 # The library's compiled parser comes with Debian's pkg-config file. It was
 # built with exceptions, which puts it in another inline namespace than the one
@@ -38,9 +40,8 @@ agentmem_dependency(cli)
 target_include_directories(agentmem_dep_cli SYSTEM
                            INTERFACE ${AGENTMEM_CLI11_INCLUDE})
 
-# Optional: nothing is built on them yet; the report says what was found.
-pkg_check_modules(agentmem_fabric IMPORTED_TARGET libfabric)
-pkg_check_modules(agentmem_verbs IMPORTED_TARGET libibverbs librdmacm)
+pkg_check_modules(agentmem_fabric REQUIRED IMPORTED_TARGET libfabric)
+pkg_check_modules(agentmem_verbs REQUIRED IMPORTED_TARGET libibverbs librdmacm)
 
 if(AGENTMEM_TESTS)
   find_package(GTest REQUIRED)
@@ -49,16 +50,7 @@ if(AGENTMEM_TESTS)
 endif()
 
 function(agentmem_report)
-  foreach(what fabric verbs)
-    if(agentmem_${what}_FOUND)
-      list(APPEND optional "${what} yes")
-    else()
-      list(APPEND optional "${what} no")
-    endif()
-  endforeach()
-  list(APPEND optional "cuda ${AGENTMEM_CUDA}")
-  list(JOIN optional ", " optional)
   message(STATUS "agentmem ${PROJECT_VERSION}: ${CMAKE_CXX_COMPILER_ID} "
                  "${CMAKE_CXX_COMPILER_VERSION}, ${CMAKE_BUILD_TYPE}, "
-                 "sanitizer '${AGENTMEM_SANITIZER}'; optional: ${optional}")
+                 "sanitizer '${AGENTMEM_SANITIZER}'; cuda ${AGENTMEM_CUDA}")
 endfunction()

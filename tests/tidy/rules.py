@@ -16,9 +16,11 @@ ALLOWED_INCLUDES = {
 # Third-party headers, and the only directories of the product that see them.
 CONFINED_LIBRARIES = {
     "rocksdb/": ("memd/store/",),
-    "grpcpp/": ("memd/service/", "client/memctl/"),
-    "grpc/": ("memd/service/", "client/memctl/"),
-    "google/protobuf/": ("memd/service/", "client/memctl/"),
+    "grpcpp/": ("memd/cluster/", "memd/service/", "client/memctl/"),
+    "grpc/": ("memd/cluster/", "memd/service/", "client/memctl/"),
+    "google/protobuf/": ("memd/cluster/", "memd/service/", "client/memctl/"),
+    "rdma/": ("memd/transport/",),
+    "infiniband/": ("memd/transport/",),
 }
 # What libagentmem must not bring into other people's processes.
 GUEST_BANNED = ("absl/", "grpc", "google/protobuf/", "rocksdb/", "toml++/",
