@@ -1,0 +1,142 @@
+#include "memd/transport/fabric_domain.h"
+
+#include <sys/random.h>
+
+#include <cstring>
+#include <string>
+
+namespace agentmem {
+namespace {
+
+// Those of 32 links with all their operations; more wait in the provider.
+constexpr std::size_t kCompletions = 4096;
+// Two keys of 64 random bits are never equal; narrower ones may be.
+constexpr int kKeyTries = 16;
+
+absl::StatusOr<std::uint64_t> RandomKey(std::size_t bytes) {
+  std::uint64_t key = 0;
+  bytes = std::min(bytes, sizeof(key));
+  if (getrandom(&key, bytes, 0) != static_cast<ssize_t>(bytes)) {
+    return ErrnoStatus("random bytes for a memory key");
+  }
+  return key;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<FabricDomain>> FabricDomain::Open(
+    const FabricChoice& choice) {
+  std::unique_ptr<FabricDomain> domain(new FabricDomain(choice.info));
+  AGENTMEM_RETURN_IF_ERROR(domain->OpenObjects());
+  return domain;
+}
+
+absl::Status FabricDomain::OpenObjects() {
+  const std::string name = std::string("fabric provider ") +
+                           info_->fabric_attr->prov_name + ", domain " +
+                           info_->domain_attr->name;
+  fid_fabric* fabric = nullptr;
+  int result = fi_fabric(info_->fabric_attr, &fabric, nullptr);
+  if (result != 0) return FabricStatus(name + " does not open", result);
+  fabric_.reset(fabric);
+
+  fid_domain* domain = nullptr;
+  result = fi_domain(fabric, info_.get(), &domain, nullptr);
+  if (result != 0) return FabricStatus(name + " does not open", result);
+  domain_.reset(domain);
+
+  fi_cq_attr attributes = {};
+  attributes.size = kCompletions;
+  attributes.format = FI_CQ_FORMAT_MSG;
+  attributes.wait_obj = FI_WAIT_FD;
+  fid_cq* completions = nullptr;
+  result = fi_cq_open(domain, &attributes, &completions, nullptr);
+  if (result == -FI_ENOSYS) {
+    attributes.wait_obj = FI_WAIT_NONE;
+    result = fi_cq_open(domain, &attributes, &completions, nullptr);
+  }
+  if (result != 0) {
+    return FabricStatus(name + ": no completion queue", result);
+  }
+  completions_.reset(completions);
+  if (attributes.wait_obj == FI_WAIT_FD) {
+    result = fi_control(&completions->fid, FI_GETWAIT, &wait_fd_);
+    if (result != 0) {
+      return FabricStatus(name + ": nothing to wait on", result);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FabricHandle<fid_mr>> FabricDomain::RegisterRange(
+    std::span<char> range, std::uint64_t access) {
+  fid_mr* registration = nullptr;
+  int result = -FI_ENOKEY;
+  for (int i = 0; i < kKeyTries && result == -FI_ENOKEY; ++i) {
+    AGENTMEM_ASSIGN_OR_RETURN(const std::uint64_t key,
+                              RandomKey(info_->domain_attr->mr_key_size));
+    result = fi_mr_reg(domain_.get(), range.data(), range.size(), access,
+                       /*offset=*/0, key, /*flags=*/0, &registration, nullptr);
+  }
+  if (result != 0) {
+    const bool no_memory = result == -FI_ENOMEM;
+    return FabricStatus(
+        "registering " + std::to_string(range.size()) +
+            " bytes of memory with the network" +
+            (no_memory ? " (raise the limit of locked memory: ulimit -l, or "
+                         "LimitMEMLOCK=infinity in the unit)"
+                       : ""),
+        result);
+  }
+  return FabricHandle<fid_mr>(registration);
+}
+
+absl::StatusOr<Registered> FabricDomain::Register(std::span<char> memory,
+                                                  RemoteAccess access) {
+  if (memory.empty()) return InvalidArgument("no memory to register: 0 bytes");
+  std::uint64_t flags = FI_READ | FI_WRITE;
+  if (access != RemoteAccess::kNone) flags |= FI_REMOTE_READ;
+  if (access == RemoteAccess::kReadWrite) flags |= FI_REMOTE_WRITE;
+  AGENTMEM_ASSIGN_OR_RETURN(FabricHandle<fid_mr> registration,
+                            RegisterRange(memory, flags));
+  Registered registered;
+  if (access != RemoteAccess::kNone) {
+    const bool by_pointer =
+        (info_->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0;
+    registered.remote.address =
+        by_pointer ? reinterpret_cast<std::uint64_t>(memory.data()) : 0;
+    registered.remote.key = fi_mr_key(registration.get());
+    registered.remote.bytes = memory.size();
+  }
+  memory_.push_back({memory, std::move(registration)});
+  registered.id = MemoryId(static_cast<std::uint32_t>(memory_.size()));
+  return registered;
+}
+
+absl::StatusOr<FabricBuffer> FabricDomain::MakeBuffer(std::uint64_t bytes) {
+  FabricBuffer buffer;
+  buffer.bytes = std::make_unique<char[]>(bytes);
+  AGENTMEM_ASSIGN_OR_RETURN(
+      buffer.registration,
+      RegisterRange({buffer.bytes.get(), bytes}, FI_SEND | FI_RECV));
+  return buffer;
+}
+
+void* FabricDomain::DescriptorOf(MemoryId memory, const char* local,
+                                 std::uint64_t length) const {
+  AGENTMEM_CHECK(memory.value() >= 1 && memory.value() <= memory_.size());
+  const Memory& found = memory_[memory.value() - 1];
+  const char* const begin = found.bytes.data();
+  AGENTMEM_CHECK(local >= begin && length <= found.bytes.size() &&
+                 static_cast<std::uint64_t>(local - begin) <=
+                     found.bytes.size() - length);
+  return fi_mr_desc(found.registration.get());
+}
+
+bool FabricDomain::ReadyToWait() {
+  if (wait_fd_ < 0) return false;
+  fid* const waited[] = {&completions_->fid};
+  return fi_trywait(fabric_.get(), const_cast<fid**>(waited), 1) == FI_SUCCESS;
+}
+
+}  // namespace agentmem

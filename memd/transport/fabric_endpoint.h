@@ -1,0 +1,42 @@
+// One endpoint of a domain, with an address vector of its own.
+//
+// Each link has one, so that an error which ends it ends nothing else; the
+// transport has one more, which peers connect to.
+//
+// Ownership: owns libfabric's objects; borrows the domain. When it is gone,
+// nothing touches the memory of what was posted on it; completions that the
+// queue already holds may still be read. Threads: one at a time. Errors: as
+// libfabric says. Cost: sockets or a queue pair, 1 ms and more.
+#ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_ENDPOINT_H_
+#define AGENTMEM_MEMD_TRANSPORT_FABRIC_ENDPOINT_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "memd/transport/fabric_domain.h"
+
+namespace agentmem {
+
+class FabricEndpoint {
+ public:
+  static absl::StatusOr<std::unique_ptr<FabricEndpoint>> Open(
+      FabricDomain* domain);
+
+  // What the provider calls this endpoint.
+  absl::StatusOr<std::string> Name() const;
+  // The peer of that name, as operations take it.
+  absl::StatusOr<fi_addr_t> Insert(const std::string& name);
+
+  fid_ep* get() const { return endpoint_.get(); }
+
+ private:
+  FabricEndpoint() = default;
+
+  FabricHandle<fid_av> addresses_;
+  FabricHandle<fid_ep> endpoint_;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_TRANSPORT_FABRIC_ENDPOINT_H_

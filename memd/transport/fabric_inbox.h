@@ -1,0 +1,49 @@
+// The endpoint that peers connect to, and the buffers that messages land in.
+//
+// A buffer is posted, or holds a message until TakeBack: then it is posted
+// again. While all hold messages, further ones wait in the network.
+//
+// Ownership: owns the endpoint and the buffers. Threads: one at a time.
+// Errors: as libfabric says. Cost: 0.5 MiB; allocates when opened alone.
+#ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_INBOX_H_
+#define AGENTMEM_MEMD_TRANSPORT_FABRIC_INBOX_H_
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "memd/transport/fabric_link.h"
+
+namespace agentmem {
+
+class FabricInbox {
+ public:
+  static constexpr std::uint32_t kBuffers = 64;
+
+  static absl::StatusOr<std::unique_ptr<FabricInbox>> Open(
+      FabricDomain* domain);
+
+  absl::StatusOr<std::string> Name() const { return endpoint_->Name(); }
+
+  // Buffer `index` was received into: its bytes, until they are taken back.
+  std::span<const char> Bytes(std::uint32_t index, std::uint64_t bytes) const;
+  // The index of the buffer where these bytes lie.
+  std::uint32_t IndexOf(std::span<const char> bytes) const;
+  void TakeBack(std::uint32_t index) { unposted_.push_back(index); }
+  // Posts what was taken back. An error leaves it for the next time.
+  void PostTakenBack();
+  bool all_posted() const { return unposted_.empty(); }
+
+ private:
+  FabricInbox() = default;
+
+  FabricBuffer buffer_;
+  std::vector<FabricContext> contexts_;  // never resized
+  std::unique_ptr<FabricEndpoint> endpoint_;
+  std::vector<std::uint32_t> unposted_;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_TRANSPORT_FABRIC_INBOX_H_

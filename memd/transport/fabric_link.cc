@@ -1,0 +1,261 @@
+#include "memd/transport/fabric_link.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+namespace agentmem {
+
+FabricLink::FabricLink(FabricDomain* domain, LinkId id,
+                       std::uint64_t piece_bytes_max)
+    : domain_(domain),
+      id_(id),
+      piece_bytes_max_(piece_bytes_max),
+      operations_(kTransfersMax + kSendsMax + kReceives) {
+  static_assert(offsetof(Operation, context) == 0);
+  static_assert(offsetof(FabricContext, reserved) == 0);
+  for (std::uint32_t i = 0; i < operations_.size(); ++i) {
+    Operation& operation = operations_[i];
+    operation.context.link = id;
+    operation.context.index = i;
+    if (i < kTransfersMax) {
+      operation.next = std::exchange(free_transfer_, i);
+    } else if (i < kTransfersMax + kSendsMax) {
+      operation.next = std::exchange(free_send_, i);
+      operation.context.kind = FabricKind::kSend;
+    }
+  }
+}
+
+absl::StatusOr<std::unique_ptr<FabricLink>> FabricLink::Open(
+    FabricDomain* domain, LinkId id, const std::string& peer_name,
+    std::uint64_t piece_bytes_max) {
+  std::unique_ptr<FabricLink> link(new FabricLink(domain, id, piece_bytes_max));
+  AGENTMEM_RETURN_IF_ERROR(link->OpenEndpoint(peer_name));
+  return link;
+}
+
+absl::Status FabricLink::OpenEndpoint(const std::string& peer_name) {
+  constexpr std::uint64_t kMessages = kSendsMax + kReceives;
+  AGENTMEM_ASSIGN_OR_RETURN(messages_,
+                            domain_->MakeBuffer(kMessages * kMessageBytesMax));
+  AGENTMEM_ASSIGN_OR_RETURN(endpoint_, FabricEndpoint::Open(domain_));
+  AGENTMEM_ASSIGN_OR_RETURN(peer_, endpoint_->Insert(peer_name));
+  for (std::uint32_t i = 0; i < kMessages; ++i) {
+    Operation& operation = operations_[kTransfersMax + i];
+    operation.transfer.local = messages_.bytes.get() + i * kMessageBytesMax;
+    operation.descriptor = fi_mr_desc(messages_.registration.get());
+    if (i >= kSendsMax) DropMessage(operation.context.index);
+  }
+  return broken_;
+}
+
+std::uint32_t FabricLink::Take(std::uint32_t* free) {
+  const std::uint32_t index = *free;
+  if (index == kNone) return kNone;
+  *free = std::exchange(operations_[index].next, kNone);
+  return index;
+}
+
+void FabricLink::Release(std::uint32_t index, Code code,
+                         TransportEvent* event) {
+  Operation& operation = operations_[index];
+  event->kind = TransportEvent::Kind::kDone;
+  event->code = code;
+  event->link = id_;
+  event->ticket = operation.transfer.ticket;
+  operation.state = Operation::State::kFree;
+  std::uint32_t* const free =
+      index < kTransfersMax ? &free_transfer_ : &free_send_;
+  operation.next = std::exchange(*free, index);
+}
+
+bool FabricLink::StartTransfer(FabricKind kind, const Transfer& transfer) {
+  void* const descriptor =
+      domain_->DescriptorOf(transfer.memory, transfer.local, transfer.length);
+  const std::uint32_t index = Take(&free_transfer_);
+  if (index == kNone) return false;
+  Operation& operation = operations_[index];
+  operation.context.kind = kind;
+  operation.transfer = transfer;
+  operation.descriptor = descriptor;
+  operation.done_bytes = 0;
+  Start(index);
+  return true;
+}
+
+bool FabricLink::StartSend(std::span<const char> message, std::uint64_t ticket,
+                           TimeNs deadline) {
+  AGENTMEM_CHECK(message.size() <= kMessageBytesMax);
+  const std::uint32_t index = Take(&free_send_);
+  if (index == kNone) return false;
+  Operation& operation = operations_[index];
+  std::memcpy(operation.transfer.local, message.data(), message.size());
+  operation.transfer.length = message.size();
+  operation.transfer.ticket = ticket;
+  operation.transfer.deadline = deadline;
+  operation.done_bytes = 0;
+  Start(index);
+  return true;
+}
+
+void FabricLink::Start(std::uint32_t index) {
+  // Nothing overtakes what waits; a link in the making is tried by
+  // PostWaiting, which knows the time.
+  if (waiting() || !answered_ || Post(&operations_[index]) == -FI_EAGAIN) {
+    Wait(index);
+  }
+}
+
+void FabricLink::Wait(std::uint32_t index) {
+  Operation& operation = operations_[index];
+  operation.state = Operation::State::kWaiting;
+  operation.next = kNone;
+  if (waiting_first_ == kNone) {
+    waiting_first_ = index;
+  } else {
+    operations_[waiting_last_].next = index;
+  }
+  waiting_last_ = index;
+}
+
+void FabricLink::PostWaiting(TimeNs now) {
+  if (!answered_ && tries_ >= kEagerTries && now < next_try_) return;
+  while (waiting_first_ != kNone && broken_.ok()) {
+    Operation& operation = operations_[waiting_first_];
+    const std::uint32_t next = operation.next;
+    if (Post(&operation) == -FI_EAGAIN) {
+      ++tries_;
+      next_try_ = now + kRetryNs;
+      return;
+    }
+    waiting_first_ = next;
+  }
+}
+
+ssize_t FabricLink::Post(Operation* operation) {
+  const Transfer& transfer = operation->transfer;
+  char* const local = transfer.local + operation->done_bytes;
+  operation->piece_bytes =
+      std::min(transfer.length - operation->done_bytes, piece_bytes_max_);
+  ssize_t result = 0;
+  switch (operation->context.kind) {
+    case FabricKind::kRead:
+      result = fi_read(endpoint_->get(), local, operation->piece_bytes,
+                       operation->descriptor, peer_,
+                       transfer.remote_address + operation->done_bytes,
+                       transfer.remote_key, &operation->context);
+      break;
+    case FabricKind::kWrite:
+      result = PostWrite(operation);
+      break;
+    case FabricKind::kSend:
+      result = fi_send(endpoint_->get(), local, operation->piece_bytes,
+                       operation->descriptor, peer_, &operation->context);
+      break;
+    case FabricKind::kReceive:
+      result =
+          fi_recv(endpoint_->get(), transfer.local, kMessageBytesMax,
+                  operation->descriptor, FI_ADDR_UNSPEC, &operation->context);
+      break;
+  }
+  if (result == -FI_EAGAIN) return result;
+  operation->state = Operation::State::kPosted;
+  if (result != 0) {
+    // It stays posted in name, and is abandoned with the rest.
+    broken_ = FabricStatus("posting an operation", static_cast<int>(result));
+  }
+  return result;
+}
+
+ssize_t FabricLink::PostWrite(Operation* operation) {
+  const Transfer& transfer = operation->transfer;
+  const iovec from = {transfer.local + operation->done_bytes,
+                      operation->piece_bytes};
+  const fi_rma_iov to = {transfer.remote_address + operation->done_bytes,
+                         operation->piece_bytes, transfer.remote_key};
+  fi_msg_rma message = {};
+  message.msg_iov = &from;
+  message.desc = &operation->descriptor;
+  message.iov_count = 1;
+  message.addr = peer_;
+  message.rma_iov = &to;
+  message.rma_iov_count = 1;
+  message.context = &operation->context;
+  // Complete when the bytes are in the peer's memory, not when they left ours.
+  return fi_writemsg(endpoint_->get(), &message,
+                     FI_COMPLETION | FI_DELIVERY_COMPLETE);
+}
+
+bool FabricLink::Complete(std::uint32_t index, TransportEvent* event) {
+  Operation& operation = operations_[index];
+  AGENTMEM_CHECK(operation.state == Operation::State::kPosted);
+  answered_ = true;
+  operation.done_bytes += operation.piece_bytes;
+  if (operation.done_bytes < operation.transfer.length) {
+    if (shut() || !broken_.ok()) return false;  // Abandon ends it
+    Start(index);
+    return false;
+  }
+  Release(index, Code::kOk, event);
+  return true;
+}
+
+void FabricLink::DropMessage(std::uint32_t index) {
+  Operation& operation = operations_[index];
+  if (shut()) return;
+  operation.context.kind = FabricKind::kReceive;
+  // One that is not taken back is one less to receive into: the peer that
+  // sends to where nobody listens waits.
+  const ssize_t result = Post(&operation);
+  if (result == -FI_EAGAIN) operation.state = Operation::State::kFree;
+}
+
+bool FabricLink::ExpireWaiting(TimeNs now, TransportEvent* event) {
+  std::uint32_t before = kNone;
+  std::uint32_t index = waiting_first_;
+  while (index != kNone) {
+    Operation& operation = operations_[index];
+    // One whose first piece has gone is as posted.
+    if (operation.transfer.deadline <= now && operation.done_bytes == 0) break;
+    before = std::exchange(index, operation.next);
+  }
+  if (index == kNone) return false;
+  const std::uint32_t next = operations_[index].next;
+  (before == kNone ? waiting_first_ : operations_[before].next) = next;
+  if (waiting_last_ == index) waiting_last_ = before;
+  Release(index, Code::kDeadlineExceeded, event);
+  return true;
+}
+
+bool FabricLink::PostedExpired(TimeNs now) const {
+  for (const Operation& operation : operations_) {
+    const bool begun = operation.state == Operation::State::kPosted ||
+                       (operation.state == Operation::State::kWaiting &&
+                        operation.done_bytes != 0);
+    if (begun && operation.transfer.deadline <= now) return true;
+  }
+  return false;
+}
+
+TimeNs FabricLink::NextDeadline() const {
+  TimeNs next = kNoDeadline;
+  for (const Operation& operation : operations_) {
+    if (operation.state == Operation::State::kFree) continue;
+    next = std::min(next, operation.transfer.deadline);
+  }
+  return next;
+}
+
+bool FabricLink::Abandon(TransportEvent* event) {
+  AGENTMEM_CHECK(shut());
+  waiting_first_ = waiting_last_ = kNone;
+  for (std::uint32_t i = 0; i < kTransfersMax + kSendsMax; ++i) {
+    if (operations_[i].state == Operation::State::kFree) continue;
+    Release(i, Code::kUnavailable, event);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace agentmem

@@ -1,0 +1,132 @@
+// One peer: an endpoint, and the operations on it.
+//
+// An operation's way:
+//
+//   Start --> waiting --(the provider takes a piece)--> posted --> done
+//               ^----------(there is another piece)-------/
+//
+// A piece is as much of a transfer as the provider takes at once; a transfer
+// has one of them posted at a time. Operations wait in order, behind a link
+// that is being set up or whose provider is full (FI_EAGAIN).
+//
+// Ownership: owns the endpoint, the operations (libfabric writes into their
+// contexts until they complete) and the messages' bytes. Threads: one at a
+// time. Errors: those of a posting end up as `broken`; the transport then
+// Shuts the link. Cost: allocates when opened alone.
+#ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_LINK_H_
+#define AGENTMEM_MEMD_TRANSPORT_FABRIC_LINK_H_
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "memd/transport/fabric_endpoint.h"
+
+namespace agentmem {
+
+enum class FabricKind : std::uint8_t { kReceive, kRead, kWrite, kSend };
+
+// What libfabric's op_context points at: `reserved` is the provider's own.
+struct FabricContext {
+  fi_context2 reserved;
+  FabricKind kind = FabricKind::kReceive;
+  LinkId link;  // unset: of the endpoint that peers connect to
+  std::uint32_t index = 0;
+};
+
+class FabricLink {
+ public:
+  static constexpr std::uint32_t kTransfersMax = 64;
+  static constexpr std::uint32_t kSendsMax = 32;
+  // Stays under RxM's eager limit of 16 KiB with its header.
+  static constexpr std::uint64_t kMessageBytesMax = 8192;
+
+  static absl::StatusOr<std::unique_ptr<FabricLink>> Open(
+      FabricDomain* domain, LinkId id, const std::string& peer_name,
+      std::uint64_t piece_bytes_max);
+
+  // False: as many are in flight as may be.
+  bool StartTransfer(FabricKind kind, const Transfer& transfer);
+  bool StartSend(std::span<const char> message, std::uint64_t ticket,
+                 TimeNs deadline);
+
+  // Posts what waits. Until the peer has answered once, not more often than
+  // every kRetryNs after the first kEagerTries.
+  void PostWaiting(TimeNs now);
+
+  // A piece has completed. True: the operation has, and `event` says so.
+  bool Complete(std::uint32_t index, TransportEvent* event);
+  // Something was received by an endpoint that should get nothing.
+  void DropMessage(std::uint32_t index);
+
+  // The next waiting operation beyond its deadline is over, with
+  // DEADLINE_EXCEEDED. False: there is none.
+  bool ExpireWaiting(TimeNs now, TransportEvent* event);
+  // A posted operation is beyond its deadline.
+  bool PostedExpired(TimeNs now) const;
+  TimeNs NextDeadline() const;
+
+  // Closes the endpoint: from here on nothing touches the operations' memory.
+  void Shut() { endpoint_.reset(); }
+  bool shut() const { return endpoint_ == nullptr; }
+  // After Shut, and after the completion queue was read to its end: the next
+  // operation ends with UNAVAILABLE. False: there is none.
+  bool Abandon(TransportEvent* event);
+
+  LinkId id() const { return id_; }
+  bool waiting() const { return waiting_first_ != kNone; }
+  // The peer has answered at least once.
+  bool answered() const { return answered_; }
+  // Not OK: the provider refused an operation.
+  const absl::Status& broken() const { return broken_; }
+
+ private:
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+  static constexpr std::uint32_t kReceives = 2;
+  static constexpr int kEagerTries = 64;
+  static constexpr DurationNs kRetryNs = 10 * kMillisecondNs;
+
+  struct Operation {
+    FabricContext context;  // first: libfabric hands it back
+    enum class State : std::uint8_t { kFree, kWaiting, kPosted };
+    State state = State::kFree;
+    Transfer transfer;  // of a send: local and length are of its copy
+    void* descriptor = nullptr;
+    std::uint64_t done_bytes = 0;
+    std::uint64_t piece_bytes = 0;  // posted
+    std::uint32_t next = kNone;     // of the free ones, or of those that wait
+  };
+
+  FabricLink(FabricDomain* domain, LinkId id, std::uint64_t piece_bytes_max);
+  absl::Status OpenEndpoint(const std::string& peer_name);
+  std::uint32_t Take(std::uint32_t* free);
+  void Release(std::uint32_t index, Code code, TransportEvent* event);
+  void Start(std::uint32_t index);
+  void Wait(std::uint32_t index);
+  // 0, -FI_EAGAIN, or the provider's refusal.
+  ssize_t Post(Operation* operation);
+  ssize_t PostWrite(Operation* operation);
+
+  FabricDomain* const domain_;
+  const LinkId id_;
+  const std::uint64_t piece_bytes_max_;
+  FabricBuffer messages_;  // of sends, then of receives
+  // Transfers, sends, receives; never resized.
+  std::vector<Operation> operations_;
+  std::unique_ptr<FabricEndpoint> endpoint_;
+  fi_addr_t peer_ = FI_ADDR_UNSPEC;
+
+  std::uint32_t free_transfer_ = kNone;
+  std::uint32_t free_send_ = kNone;
+  std::uint32_t waiting_first_ = kNone;
+  std::uint32_t waiting_last_ = kNone;
+  bool answered_ = false;
+  int tries_ = 0;
+  TimeNs next_try_ = 0;
+  absl::Status broken_;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_TRANSPORT_FABRIC_LINK_H_

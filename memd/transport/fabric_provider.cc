@@ -1,0 +1,302 @@
+#include "memd/transport/fabric_provider.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "memd/transport/fabric_handle.h"
+
+namespace agentmem {
+namespace {
+
+struct KnownProvider {
+  const char* name;
+  bool rdma;
+  bool ip;  // its addresses are those of IP interfaces
+};
+// The order of "auto".
+constexpr KnownProvider kKnown[] = {
+    {"verbs;ofi_rxm", true, true}, {"efa", true, false},
+    {"psm3", true, false},         {"opx", true, false},
+    {"tcp;ofi_rxm", false, true},
+};
+
+struct RefusedProvider {
+  const char* core;  // what stands before ";"
+  const char* reason;
+};
+constexpr RefusedProvider kRefused[] = {
+    {"sockets", "a read takes it milliseconds"},
+    {"udp", "it has no one-sided reads and loses bytes"},
+    {"net", "it burns a core while it waits"},
+    {"shm", "it takes a wrong key for a right one"},
+};
+
+constexpr std::uint64_t kCapabilities = FI_MSG | FI_SEND | FI_RECV | FI_RMA |
+                                        FI_READ | FI_WRITE | FI_REMOTE_READ |
+                                        FI_REMOTE_WRITE;
+
+std::string CoreOf(const std::string& provider) {
+  return provider.substr(0, provider.find(';'));
+}
+
+const KnownProvider* FindKnown(const std::string& name) {
+  for (const KnownProvider& known : kKnown) {
+    if (name == known.name) return &known;
+  }
+  return nullptr;
+}
+
+const RefusedProvider* FindRefused(const std::string& name) {
+  for (const RefusedProvider& refused : kRefused) {
+    if (CoreOf(name) == refused.core) return &refused;
+  }
+  return nullptr;
+}
+
+std::string FullName(const std::string& name) {
+  return name == "verbs" || name == "tcp" ? name + ";ofi_rxm" : name;
+}
+
+std::string Join(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) {
+    text += (text.empty() ? "" : ", ") + word;
+  }
+  return text;
+}
+
+std::vector<std::string> UsableNames(const FabricCatalog& catalog) {
+  std::set<std::string> names;
+  for (const std::string& name : catalog.names()) {
+    if (FindRefused(name) == nullptr) names.insert(name);
+  }
+  std::vector<std::string> all = {"auto", "verbs", "tcp"};
+  all.insert(all.end(), names.begin(), names.end());
+  return all;
+}
+
+int AddressFamily(const std::string& address) {
+  unsigned char bytes[sizeof(in6_addr)];
+  if (inet_pton(AF_INET, address.c_str(), bytes) == 1) return AF_INET;
+  if (inet_pton(AF_INET6, address.c_str(), bytes) == 1) return AF_INET6;
+  return AF_UNSPEC;
+}
+
+absl::Status Validate(const FabricOptions& options,
+                      const FabricCatalog& catalog) {
+  if (!options.bind_address.empty() &&
+      AddressFamily(options.bind_address) == AF_UNSPEC) {
+    return InvalidArgument("the fabric's bind address '" +
+                           options.bind_address +
+                           "' is not an IP address; give that of one of this "
+                           "machine's interfaces, or none");
+  }
+  if (options.provider == "auto") return absl::OkStatus();
+  const std::string name = FullName(options.provider);
+  if (const RefusedProvider* const refused = FindRefused(name)) {
+    return InvalidArgument("the fabric provider '" + options.provider +
+                           "' is never used (" + refused->reason +
+                           "); use one of: " + Join(UsableNames(catalog)));
+  }
+  const KnownProvider* const known = FindKnown(name);
+  if (known == nullptr) {
+    const std::vector<std::string> names = catalog.names();
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      return InvalidArgument(
+          "the fabric provider '" + options.provider +
+          "' does not exist; use one of: " + Join(UsableNames(catalog)));
+    }
+  }
+  if (options.rdma_required && known != nullptr && !known->rdma) {
+    return InvalidArgument("RDMA is required, and the fabric provider '" +
+                           options.provider +
+                           "' has none; use 'auto' or 'verbs', or do not "
+                           "require it");
+  }
+  return absl::OkStatus();
+}
+
+// What to do when `name` is not there.
+std::string Advice(bool rdma) {
+  if (!rdma) {
+    return "see 'fi_info' for what libfabric offers here, and check the bind "
+           "address and the domain";
+  }
+  return "see 'ibv_devinfo' for this machine's RDMA devices (one must be "
+         "PORT_ACTIVE, its interface up with an IP address, and the packages "
+         "rdma-core and ibverbs-providers installed), or allow TCP";
+}
+
+std::string AddressText(const fi_info& info) {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (info.src_addr == nullptr) return text;
+  if (info.addr_format == FI_SOCKADDR_IN) {
+    inet_ntop(AF_INET, &static_cast<sockaddr_in*>(info.src_addr)->sin_addr,
+              text, sizeof(text));
+  } else if (info.addr_format == FI_SOCKADDR_IN6) {
+    inet_ntop(AF_INET6, &static_cast<sockaddr_in6*>(info.src_addr)->sin6_addr,
+              text, sizeof(text));
+  }
+  return text;
+}
+
+bool IsLoopback(const std::string& address) {
+  return address.starts_with("127.") || address == "::1";
+}
+
+std::shared_ptr<fi_info> MakeHints(const FabricOptions& options,
+                                   const std::string& provider, bool ip) {
+  std::shared_ptr<fi_info> hints(fi_allocinfo(), fi_freeinfo);
+  hints->caps = kCapabilities;
+  hints->mode = FI_CONTEXT | FI_CONTEXT2;
+  hints->ep_attr->type = FI_EP_RDM;
+  hints->domain_attr->mr_mode =
+      FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+  hints->domain_attr->threading = FI_THREAD_DOMAIN;
+  hints->domain_attr->control_progress = FI_PROGRESS_MANUAL;
+  hints->domain_attr->data_progress = FI_PROGRESS_MANUAL;
+  hints->domain_attr->resource_mgmt = FI_RM_ENABLED;
+  hints->fabric_attr->prov_name = strdup(provider.c_str());
+  if (!options.domain.empty()) {
+    hints->domain_attr->name = strdup(options.domain.c_str());
+  }
+  if (ip) {
+    hints->addr_format = AddressFamily(options.bind_address) == AF_INET6
+                             ? FI_SOCKADDR_IN6
+                             : FI_SOCKADDR_IN;
+  }
+  return hints;
+}
+
+FabricOffer QueryLibfabric(const FabricOptions& options,
+                           const std::string& provider) {
+  const KnownProvider* const known = FindKnown(provider);
+  const bool ip = known == nullptr || known->ip;
+  const std::shared_ptr<fi_info> hints = MakeHints(options, provider, ip);
+  const bool bind = ip && !options.bind_address.empty();
+  fi_info* found = nullptr;
+  const int result = fi_getinfo(
+      FI_VERSION(1, 17), bind ? options.bind_address.c_str() : nullptr, nullptr,
+      bind ? FI_SOURCE : 0, hints.get(), &found);
+  FabricOffer offer;
+  if (result != 0) {
+    offer.reason = std::string("libfabric offers none") +
+                   (bind ? " on " + options.bind_address : "") +
+                   (options.domain.empty() ? "" : " in " + options.domain) +
+                   ": " + fi_strerror(-result);
+    return offer;
+  }
+  const std::shared_ptr<fi_info> all(found, fi_freeinfo);
+  const fi_info* best = nullptr;
+  for (const fi_info* info = all.get(); info != nullptr; info = info->next) {
+    // A utility layer that was not asked for may stand on top of it.
+    if (provider != info->fabric_attr->prov_name) continue;
+    if (best == nullptr ||
+        (IsLoopback(AddressText(*best)) && !IsLoopback(AddressText(*info)))) {
+      best = info;
+    }
+  }
+  if (best == nullptr) {
+    offer.reason = "libfabric offers it under other layers alone";
+    return offer;
+  }
+  offer.info.reset(fi_dupinfo(best), fi_freeinfo);
+  offer.domain = best->domain_attr->name;
+  offer.address = AddressText(*best);
+  return offer;
+}
+
+std::vector<std::string> LibfabricNames() {
+  std::set<std::string> names;
+  fi_info* found = nullptr;
+  if (fi_getinfo(FI_VERSION(1, 17), nullptr, nullptr, FI_PROV_ATTR_ONLY,
+                 nullptr, &found) != 0) {
+    return {};
+  }
+  for (const fi_info* info = found; info != nullptr; info = info->next) {
+    const std::string name = info->fabric_attr->prov_name;
+    // Layers and hooks that stand on a provider are no providers.
+    if (!name.starts_with("ofi_")) names.insert(name);
+  }
+  fi_freeinfo(found);
+  return {names.begin(), names.end()};
+}
+
+}  // namespace
+
+FabricCatalog LibfabricCatalog(const FabricOptions& options) {
+  return {[options](const std::string& provider) {
+            return QueryLibfabric(options, provider);
+          },
+          LibfabricNames};
+}
+
+absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
+                                          const FabricCatalog& catalog) {
+  AGENTMEM_RETURN_IF_ERROR(Validate(options, catalog));
+  const bool in_order = options.provider == "auto";
+  std::vector<KnownProvider> looked_for;
+  const std::string name = FullName(options.provider);
+  if (in_order) {
+    for (const KnownProvider& known : kKnown) {
+      if (known.rdma || !options.rdma_required) looked_for.push_back(known);
+    }
+  } else {
+    const KnownProvider* const known = FindKnown(name);
+    looked_for.push_back(known ? *known : KnownProvider{name.c_str(), true});
+  }
+
+  FabricChoice choice;
+  std::string passed_over;
+  for (const KnownProvider& known : looked_for) {
+    FabricCandidate candidate = {known.name, known.rdma};
+    if (!choice.provider.empty()) {
+      candidate.reason = choice.provider + " comes before it";
+    } else if (FabricOffer offer = catalog.query(known.name);
+               !offer.reason.empty()) {
+      candidate.reason = offer.reason;
+      passed_over += std::string(passed_over.empty() ? "" : "; ") + known.name +
+                     ": " + offer.reason;
+    } else {
+      candidate.taken = true;
+      candidate.reason =
+          in_order ? "the first in the order that is there" : "by its name";
+      choice.provider = known.name;
+      choice.domain = offer.domain;
+      choice.address = offer.address;
+      choice.info = std::move(offer.info);
+      choice.rdma = known.rdma;
+      choice.fallbacks = in_order && !known.rdma ? 1 : 0;
+    }
+    choice.candidates.push_back(std::move(candidate));
+  }
+  if (choice.provider.empty()) {
+    const bool rdma = looked_for.front().rdma;
+    return FailedPrecondition(
+        (options.rdma_required
+             ? "RDMA is required, and this machine has none that "
+               "can be used ("
+             : "no fabric provider can be used (") +
+        passed_over + "); " + Advice(rdma));
+  }
+  return choice;
+}
+
+std::vector<std::pair<std::string, std::string>> FabricEnvironment() {
+  return {
+      // RxM asks for completion queues of 256 entries for each peer of the
+      // universe; many devices have no more than 32767.
+      {"FI_UNIVERSE_SIZE", "64"},
+      // Memory is registered once, for good: a cache of registrations would
+      // only keep alive what was given up, and watch our page tables (by
+      // userfaultfd, which regions use themselves).
+      {"FI_MR_CACHE_MAX_COUNT", "0"},
+      {"FI_MR_CACHE_MONITOR", "disabled"},
+  };
+}
+
+}  // namespace agentmem

@@ -1,0 +1,91 @@
+// Which of libfabric's providers carries the traffic, and why.
+//
+// "auto" goes through a stated order and takes the first that offers what the
+// transport needs (messages and one-sided reads and writes between reliable
+// datagram endpoints):
+//
+//   verbs;ofi_rxm   InfiniBand, RoCE, iWARP
+//   efa psm3 opx    other networks with RDMA of their own
+//   tcp;ofi_rxm     any network: a fallback, and counted as one
+//
+// Never taken, not even by name: sockets (a thousand times slower), udp (loses
+// bytes), net (a core burns while it waits), shm (takes any key).
+//
+// Ownership: FabricChoice shares libfabric's description. Threads: any; one at
+// a time. Errors: INVALID_ARGUMENT: options that can never be met;
+// FAILED_PRECONDITION: this machine cannot meet them. The message names what
+// was looked for and what to do. Cost: libfabric loads its providers at the
+// first call, up to a second.
+#ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_PROVIDER_H_
+#define AGENTMEM_MEMD_TRANSPORT_FABRIC_PROVIDER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+struct fi_info;
+
+namespace agentmem {
+
+struct FabricOptions {
+  // "auto", "verbs", "tcp", or a name of libfabric's, such as "tcp;ofi_rxm".
+  std::string provider = "auto";
+  // Without RDMA nothing opens, rather than something slower.
+  bool rdma_required = false;
+  // IP address of the interface that peers reach this node by; empty: the
+  // first interface that is not loopback.
+  std::string bind_address;
+  // libfabric's domain, such as an RDMA device: "mlx5_0". Empty: any.
+  std::string domain;
+  // One operation of the network carries at most so many bytes; 0: as many as
+  // the provider takes.
+  std::uint64_t piece_bytes_max = 0;
+};
+
+// What one provider offers. `reason`: why it offers nothing; else empty.
+struct FabricOffer {
+  std::string domain;
+  std::string address;  // of the interface, for people
+  std::shared_ptr<fi_info> info;
+  std::string reason;
+};
+
+struct FabricCandidate {
+  std::string provider;
+  bool rdma = false;
+  bool taken = false;
+  std::string reason;  // why it was taken, or passed over
+};
+
+struct FabricChoice {
+  std::string provider;  // libfabric's name
+  std::string domain;
+  std::string address;
+  bool rdma = false;
+  std::uint64_t fallbacks = 0;  // 1: "auto" found no RDMA
+  std::vector<FabricCandidate> candidates;
+  std::shared_ptr<fi_info> info;
+};
+
+// What there is to choose from: libfabric, or a test's list.
+struct FabricCatalog {
+  std::function<FabricOffer(const std::string& provider)> query;
+  std::function<std::vector<std::string>()> names;
+};
+FabricCatalog LibfabricCatalog(const FabricOptions& options);
+
+absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
+                                          const FabricCatalog& catalog);
+
+// What main() sets, where the user has not, before the first call to libfabric
+// (it reads these once): names and values.
+std::vector<std::pair<std::string, std::string>> FabricEnvironment();
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_TRANSPORT_FABRIC_PROVIDER_H_

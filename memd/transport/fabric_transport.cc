@@ -1,0 +1,301 @@
+#include "memd/transport/fabric_transport.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "memd/transport/fabric_inbox.h"
+#include "memd/transport/fabric_link.h"
+
+namespace agentmem {
+namespace {
+
+// Completions read at once.
+constexpr std::size_t kBatch = 16;
+// Events that were told are forgotten when they are so many, or all.
+constexpr std::size_t kToldEventsMax = 1024;
+// An address: this, the provider's name, a zero byte, the endpoint's name.
+constexpr char kAddressVersion = 1;
+
+std::string MakeAddress(const std::string& provider, const std::string& name) {
+  return kAddressVersion + provider + '\0' + name;
+}
+
+// The endpoint's name in an address of this provider.
+absl::StatusOr<std::string> EndpointName(const std::string& address,
+                                         const std::string& own_address) {
+  const std::size_t own_end = own_address.find('\0');
+  const std::size_t end = address.find('\0');
+  if (end == std::string::npos || end == 0 || address[0] != kAddressVersion) {
+    return InvalidArgument("a peer's fabric address of " +
+                           std::to_string(address.size()) +
+                           " bytes is none of this version (1)");
+  }
+  if (address.compare(0, end, own_address, 0, own_end) != 0) {
+    return InvalidArgument(
+        "a peer's fabric provider is '" +
+        address.substr(1, std::min<std::size_t>(end - 1, 32)) +
+        "', this node's '" + own_address.substr(1, own_end - 1) +
+        "'; give both nodes the same provider");
+  }
+  if (address.size() != own_address.size()) {
+    return InvalidArgument("a peer's fabric address has " +
+                           std::to_string(address.size()) + " bytes, not " +
+                           std::to_string(own_address.size()));
+  }
+  return address.substr(end + 1);
+}
+
+}  // namespace
+
+FabricTransport::FabricTransport() = default;
+FabricTransport::~FabricTransport() = default;
+
+absl::StatusOr<std::unique_ptr<FabricTransport>> FabricTransport::Open(
+    const FabricOptions& options) {
+  std::unique_ptr<FabricTransport> transport(new FabricTransport());
+  AGENTMEM_RETURN_IF_ERROR(transport->OpenObjects(options));
+  return transport;
+}
+
+absl::Status FabricTransport::OpenObjects(const FabricOptions& options) {
+  AGENTMEM_ASSIGN_OR_RETURN(choice_,
+                            ChooseFabric(options, LibfabricCatalog(options)));
+  AGENTMEM_ASSIGN_OR_RETURN(domain_, FabricDomain::Open(choice_));
+  AGENTMEM_ASSIGN_OR_RETURN(inbox_, FabricInbox::Open(domain_.get()));
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string name, inbox_->Name());
+  address_ = MakeAddress(choice_.provider, name);
+  piece_bytes_max_ = choice_.info->ep_attr->max_msg_size;
+  if (options.piece_bytes_max != 0) {
+    piece_bytes_max_ = std::min(piece_bytes_max_, options.piece_bytes_max);
+  }
+  limits_ = {choice_.provider, FabricLink::kMessageBytesMax,
+             FabricLink::kTransfersMax};
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Registered> FabricTransport::Register(std::span<char> memory,
+                                                     RemoteAccess access) {
+  return domain_->Register(memory, access);
+}
+
+absl::StatusOr<LinkId> FabricTransport::Connect(const std::string& address) {
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string name,
+                            EndpointName(address, address_));
+  const LinkId id(last_link_ + 1);
+  AGENTMEM_ASSIGN_OR_RETURN(
+      std::unique_ptr<FabricLink> link,
+      FabricLink::Open(domain_.get(), id, name, piece_bytes_max_));
+  links_[id] = std::move(link);
+  ++last_link_;
+  return id;
+}
+
+FabricLink* FabricTransport::Find(LinkId link) {
+  const auto found = links_.find(link);
+  if (found == links_.end() || found->second->shut()) return nullptr;
+  return found->second.get();
+}
+
+bool FabricTransport::StartTransfer(bool read, const Transfer& transfer) {
+  FabricLink* const link = Find(transfer.link);
+  if (link == nullptr || !link->broken().ok()) return false;
+  if (!link->StartTransfer(read ? FabricKind::kRead : FabricKind::kWrite,
+                           transfer)) {
+    return false;
+  }
+  next_deadline_ = std::min(next_deadline_, transfer.deadline);
+  return true;
+}
+
+bool FabricTransport::Read(const Transfer& transfer) {
+  return StartTransfer(/*read=*/true, transfer);
+}
+
+bool FabricTransport::Write(const Transfer& transfer) {
+  return StartTransfer(/*read=*/false, transfer);
+}
+
+bool FabricTransport::Send(LinkId id, std::span<const char> message,
+                           std::uint64_t ticket, TimeNs deadline) {
+  FabricLink* const link = Find(id);
+  if (link == nullptr || !link->broken().ok()) return false;
+  if (!link->StartSend(message, ticket, deadline)) return false;
+  next_deadline_ = std::min(next_deadline_, deadline);
+  return true;
+}
+
+std::size_t FabricTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
+  inbox_->PostTakenBack();
+  PostWaiting(now);
+  // What was found before goes first; the network is moved on in any case.
+  const std::size_t found = events_.size() - next_event_;
+  std::size_t room = out.size() - std::min(out.size(), found);
+  do {
+    const std::size_t read =
+        ReadCompletions(std::clamp<std::size_t>(room, 1, kBatch));
+    room -= std::min(room, read);
+    if (read < kBatch) break;
+  } while (room > 0);
+  if (now >= next_deadline_) ExpireOperations(now);
+  if (!lost_.empty()) SettleLost();
+  return Deliver(out);
+}
+
+std::size_t FabricTransport::Deliver(std::span<TransportEvent> out) {
+  const std::size_t count = std::min(out.size(), events_.size() - next_event_);
+  for (std::size_t i = 0; i < count; ++i) {
+    out[i] = events_[next_event_ + i];
+    if (out[i].kind != TransportEvent::Kind::kMessage) continue;
+    // Posted again by the next Poll, and not before.
+    inbox_->TakeBack(inbox_->IndexOf(out[i].message));
+  }
+  next_event_ += count;
+  if (next_event_ == events_.size() || next_event_ >= kToldEventsMax) {
+    events_.erase(events_.begin(),
+                  events_.begin() + static_cast<std::ptrdiff_t>(next_event_));
+    next_event_ = 0;
+  }
+  return count;
+}
+
+std::size_t FabricTransport::ReadCompletions(std::size_t max) {
+  std::array<fi_cq_msg_entry, kBatch> entries;
+  const ssize_t read =
+      fi_cq_read(domain_->completions(), entries.data(), std::min(max, kBatch));
+  if (read == -FI_EAVAIL) return OnError() ? 1 : 0;
+  if (read <= 0) return 0;
+  for (ssize_t i = 0; i < read; ++i) OnCompletion(entries[i]);
+  return static_cast<std::size_t>(read);
+}
+
+void FabricTransport::OnCompletion(const fi_cq_msg_entry& entry) {
+  const auto* const context =
+      static_cast<const FabricContext*>(entry.op_context);
+  if (context->link == LinkId()) {
+    TransportEvent event;
+    event.kind = TransportEvent::Kind::kMessage;
+    event.message = inbox_->Bytes(context->index, entry.len);
+    events_.push_back(event);
+    return;
+  }
+  FabricLink* const link = links_.find(context->link)->second.get();
+  if (context->kind == FabricKind::kReceive) {
+    ++counters_.messages_dropped;
+    link->DropMessage(context->index);
+    return;
+  }
+  TransportEvent event;
+  if (link->Complete(context->index, &event)) events_.push_back(event);
+  if (!link->broken().ok()) MarkLost(link, StatusMessage(link->broken()));
+}
+
+bool FabricTransport::OnError() {
+  fi_cq_err_entry error = {};
+  const ssize_t read = fi_cq_readerr(domain_->completions(), &error, 0);
+  if (read <= 0) return false;
+  if (error.op_context == nullptr) return true;
+  const auto* const context =
+      static_cast<const FabricContext*>(error.op_context);
+  if (context->kind == FabricKind::kReceive) {
+    // A message that does not fit, or whose sender went away: nobody's fault
+    // here, and no link's.
+    ++counters_.messages_dropped;
+    if (context->link == LinkId()) {
+      inbox_->TakeBack(context->index);
+    } else {
+      links_.find(context->link)->second->DropMessage(context->index);
+    }
+    return true;
+  }
+  const char* const what = context->kind == FabricKind::kRead    ? "a read: "
+                           : context->kind == FabricKind::kWrite ? "a write: "
+                                                                 : "a send: ";
+  MarkLost(links_.find(context->link)->second.get(),
+           std::string(what) + fi_strerror(error.err));
+  return true;
+}
+
+void FabricTransport::MarkLost(FabricLink* link, const std::string& reason) {
+  if (link->shut() ||
+      std::find(lost_.begin(), lost_.end(), link) != lost_.end()) {
+    return;
+  }
+  LogWarning("fabric link " + std::to_string(link->id().value()) +
+             " is lost: " + reason);
+  ++counters_.links_lost;
+  lost_.push_back(link);
+}
+
+void FabricTransport::PostWaiting(TimeNs now) {
+  for (const auto& [id, link] : links_) {
+    if (!link->waiting()) continue;
+    link->PostWaiting(now);
+    if (!link->broken().ok()) {
+      MarkLost(link.get(), StatusMessage(link->broken()));
+    }
+  }
+}
+
+void FabricTransport::ExpireOperations(TimeNs now) {
+  next_deadline_ = kNoDeadline;
+  for (const auto& [id, link] : links_) {
+    if (link->shut()) continue;
+    if (link->PostedExpired(now)) {
+      MarkLost(link.get(), "an operation's deadline has passed");
+      continue;
+    }
+    TransportEvent event;
+    while (link->ExpireWaiting(now, &event)) {
+      events_.push_back(event);
+      if (!link->answered()) {
+        MarkLost(link.get(), "no answer by an operation's deadline");
+      }
+    }
+    next_deadline_ = std::min(next_deadline_, link->NextDeadline());
+  }
+}
+
+void FabricTransport::ShutAndDrain(FabricLink* link) {
+  link->Shut();
+  // What it completed is still in the queue, and names its operations.
+  while (ReadCompletions(kBatch) > 0) {
+  }
+  TransportEvent event;
+  while (link->Abandon(&event)) events_.push_back(event);
+}
+
+void FabricTransport::SettleLost() {
+  // Draining the queue for one may mark another.
+  while (!lost_.empty()) {
+    FabricLink* const link = lost_.back();
+    ShutAndDrain(link);
+    lost_.erase(std::find(lost_.begin(), lost_.end(), link));
+    TransportEvent event;
+    event.kind = TransportEvent::Kind::kLost;
+    event.code = Code::kUnavailable;
+    event.link = link->id();
+    events_.push_back(event);
+  }
+}
+
+void FabricTransport::Close(LinkId id) {
+  const auto found = links_.find(id);
+  if (found == links_.end()) return;
+  FabricLink* const link = found->second.get();
+  if (!link->shut()) ShutAndDrain(link);
+  std::erase(lost_, link);
+  links_.erase(found);
+}
+
+int FabricTransport::wait_fd() const { return domain_->wait_fd(); }
+
+bool FabricTransport::ReadyToWait() {
+  return next_event_ == events_.size() && inbox_->all_posted() &&
+         lost_.empty() && domain_->ReadyToWait();
+}
+
+}  // namespace agentmem

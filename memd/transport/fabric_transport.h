@@ -1,0 +1,108 @@
+// Transport over libfabric: RDMA where there is a NIC, TCP elsewhere.
+//
+// One endpoint is what peers connect to: it receives messages, and serves the
+// reads and writes of peers without this node's doing more than Poll. Each link
+// has an endpoint of its own (fabric_link.h). All share one completion queue.
+//
+// An error of an operation is the end of its link: on verbs nothing passes
+// through the connection afterwards. A link that is lost closes its endpoint
+// first, reads the completion queue to its end, and only then says UNAVAILABLE:
+// nothing touches the operations' memory any more.
+//
+// A provider tells of a dead peer only who posts something to it, and of one
+// that stands still never: hence the deadlines. An operation that could not
+// even be posted by its deadline ends with DEADLINE_EXCEEDED; its link is lost
+// too, unless the peer has answered before (then the provider is full).
+//
+// Ownership: owns everything of libfabric's. Threads: one at a time; libfabric
+// must not be used before a fork. Errors: Open: INVALID_ARGUMENT,
+// FAILED_PRECONDITION (fabric_provider.h), RESOURCE_EXHAUSTED, UNAVAILABLE.
+// Cost: Poll of nothing 1 us or less, and more with the number of links.
+#ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_TRANSPORT_H_
+#define AGENTMEM_MEMD_TRANSPORT_FABRIC_TRANSPORT_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "memd/transport/fabric_provider.h"
+#include "memd/transport/transport.h"
+
+struct fi_cq_msg_entry;
+
+namespace agentmem {
+
+class FabricDomain;
+class FabricInbox;
+class FabricLink;
+
+struct FabricCounters {
+  std::uint64_t links_lost = 0;
+  std::uint64_t messages_dropped = 0;  // too long, or to where none belongs
+};
+
+class FabricTransport final : public Transport {
+ public:
+  static absl::StatusOr<std::unique_ptr<FabricTransport>> Open(
+      const FabricOptions& options);
+  ~FabricTransport() override;
+
+  const TransportLimits& limits() const override { return limits_; }
+  absl::StatusOr<Registered> Register(std::span<char> memory,
+                                      RemoteAccess access) override;
+  const std::string& address() const override { return address_; }
+  absl::StatusOr<LinkId> Connect(const std::string& address) override;
+  bool Read(const Transfer& transfer) override;
+  bool Write(const Transfer& transfer) override;
+  bool Send(LinkId link, std::span<const char> message, std::uint64_t ticket,
+            TimeNs deadline) override;
+  std::size_t Poll(TimeNs now, std::span<TransportEvent> out) override;
+  void Close(LinkId link) override;
+  int wait_fd() const override;
+  bool ReadyToWait() override;
+
+  // What carries the traffic, and what else was looked at.
+  const FabricChoice& choice() const { return choice_; }
+  const FabricCounters& counters() const { return counters_; }
+
+ private:
+  FabricTransport();
+  absl::Status OpenObjects(const FabricOptions& options);
+  FabricLink* Find(LinkId link);  // null: not there, or lost
+  bool StartTransfer(bool read, const Transfer& transfer);
+  // Reads at most as many completions as `max`; how many there were.
+  std::size_t ReadCompletions(std::size_t max);
+  void OnCompletion(const fi_cq_msg_entry& entry);
+  bool OnError();  // false: there was none
+  void MarkLost(FabricLink* link, const std::string& reason);
+  void ExpireOperations(TimeNs now);
+  void PostWaiting(TimeNs now);
+  // Shuts those that were marked, and tells of their operations.
+  void SettleLost();
+  void ShutAndDrain(FabricLink* link);
+  std::size_t Deliver(std::span<TransportEvent> out);
+
+  // Constant after Open.
+  FabricChoice choice_;
+  TransportLimits limits_;
+  std::string address_;
+  std::uint64_t piece_bytes_max_ = 0;
+
+  // In this order: links and the inbox go before the domain.
+  std::unique_ptr<FabricDomain> domain_;
+  std::unique_ptr<FabricInbox> inbox_;
+  absl::flat_hash_map<LinkId, std::unique_ptr<FabricLink>> links_;
+
+  std::uint64_t last_link_ = 0;
+  std::vector<FabricLink*> lost_;  // marked, not settled yet
+  // Told from next_event_ on; bounded by the operations and the inbox.
+  std::vector<TransportEvent> events_;
+  std::size_t next_event_ = 0;
+  TimeNs next_deadline_ = kNoDeadline;  // no operation has one before it
+  FabricCounters counters_;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_TRANSPORT_FABRIC_TRANSPORT_H_
