@@ -1,0 +1,242 @@
+#include "memd/service/peer_client.h"
+
+#include <grpc/support/time.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/create_channel.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/check.h"
+#include "base/mutex.h"
+#include "base/status.h"
+#include "memd/service/peer_address.h"
+#include "memd/service/peer_credentials.h"
+#include "memd/service/peer_messages.h"
+#include "memd/service/peer_refusals.h"
+#include "proto/peer.grpc.pb.h"
+
+namespace agentmem {
+namespace {
+
+// A peer that is back is found within this time, and one that is gone costs a
+// connection attempt as often.
+constexpr int kReconnectMsMin = 50;
+constexpr int kReconnectMsMax = 500;
+constexpr int kConnectMsMax = 2'000;
+// A Hello's wait is somebody's: no caller means to wait for longer.
+constexpr DurationNs kWaitNsMax = 60 * kSecondNs;
+
+struct PeerChannel {
+  std::uint64_t credentials_version = 0;
+  std::shared_ptr<PeerVerdict> verdict;
+  std::unique_ptr<peer::v1::Peer::Stub> stub;
+};
+
+grpc::ChannelArguments ChannelArguments() {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kPeerMessageBytesMax);
+  arguments.SetMaxSendMessageSize(kPeerMessageBytesMax);
+  // Peers are reached directly, whatever the environment says of proxies.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // A new channel is a new connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMsMin);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMsMax);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectMsMax);
+  return arguments;
+}
+
+struct Failure {
+  PeerCause cause = PeerCause::kAnswer;
+  absl::Status status;
+};
+
+gpr_timespec ToGrpc(TimeNs deadline) {
+  return gpr_timespec{deadline / kSecondNs,
+                      static_cast<std::int32_t>(deadline % kSecondNs),
+                      GPR_CLOCK_MONOTONIC};
+}
+
+absl::Status CheckArguments(const std::string& address, const std::string& node,
+                            const PeerCard& own) {
+  AGENTMEM_RETURN_IF_ERROR(CheckPeerAddress(address, 1));
+  AGENTMEM_RETURN_IF_ERROR(CheckPeerName("node", node));
+  AGENTMEM_RETURN_IF_ERROR(CheckPeerCard(own));
+  if (own.node != node) return absl::OkStatus();
+  return InvalidArgument("the peer at " + address + " is to be node " + node +
+                         ", which is this node's own name");
+}
+
+// The certificate is the node's; what it says may be wrong all the same.
+Failure LookAtAnswer(const peer::v1::HelloResponse& response,
+                     const PeerCard& card, const std::string& node,
+                     const PeerCard& own, const std::string& peer) {
+  if (response.protocol_version() != peer::v1::PROTOCOL_VERSION_CURRENT) {
+    return {PeerCause::kVersion,
+            FailedPrecondition(
+                peer + " speaks version " +
+                std::to_string(response.protocol_version()) +
+                " of the peers' protocol, this memd speaks version " +
+                std::to_string(peer::v1::PROTOCOL_VERSION_CURRENT) +
+                ": run the same release on both")};
+  }
+  if (absl::Status status = CheckPeerCard(card); !status.ok()) {
+    return {PeerCause::kCard,
+            FailedPrecondition(peer + " shows a card that is wrong: " +
+                               StatusMessage(status))};
+  }
+  if (card.cluster != own.cluster) {
+    return {PeerCause::kCluster,
+            FailedPrecondition(peer + " is of cluster " + card.cluster +
+                               ", this node is of cluster " + own.cluster)};
+  }
+  if (card.instance == own.instance || card.node == own.node) {
+    return {PeerCause::kSelf,
+            FailedPrecondition(peer + " is this node itself, " + own.node +
+                               ": correct the peer's address")};
+  }
+  if (card.node != node) {
+    return {PeerCause::kName,
+            FailedPrecondition(peer + " is node " + card.node +
+                               ": correct the peer's address or name")};
+  }
+  if (card.pool_version != own.pool_version) {
+    return {PeerCause::kVersion,
+            FailedPrecondition(peer + " speaks version " +
+                               std::to_string(card.pool_version) +
+                               " of the pool's protocol, this memd speaks "
+                               "version " +
+                               std::to_string(own.pool_version) +
+                               ": run the same release on both")};
+  }
+  return {};
+}
+
+}  // namespace
+
+struct PeerClient::Impl {
+  using ChannelKey = std::pair<std::string, std::string>;  // address, node
+
+  std::shared_ptr<PeerChannel> ChannelTo(const std::string& address,
+                                         const std::string& node,
+                                         const std::string& cluster)
+      AGENTMEM_EXCLUDES(mutex);
+  // Unless another has taken its place already.
+  void Drop(const ChannelKey& key, const PeerChannel* channel)
+      AGENTMEM_EXCLUDES(mutex);
+  Failure Explain(const grpc::Status& answer, const std::string& peer,
+                  const PeerChannel& channel) const;
+
+  std::shared_ptr<PeerSecurity> security;
+  PeerRefusals refusals;
+  Mutex mutex;
+  std::map<ChannelKey, std::shared_ptr<PeerChannel>> channels
+      AGENTMEM_GUARDED_BY(mutex);
+};
+
+std::shared_ptr<PeerChannel> PeerClient::Impl::ChannelTo(
+    const std::string& address, const std::string& node,
+    const std::string& cluster) {
+  std::shared_ptr<const PeerCredentials> credentials;
+  if (!security->insecure()) credentials = security->Current();
+  const std::uint64_t version =
+      credentials == nullptr ? 0 : credentials->version;
+  MutexLock lock(&mutex);
+  const auto known = channels.find({address, node});
+  if (known != channels.end() &&
+      known->second->credentials_version == version) {
+    return known->second;
+  }
+  auto channel = std::make_shared<PeerChannel>();
+  channel->credentials_version = version;
+  channel->verdict = std::make_shared<PeerVerdict>();
+  channel->stub = peer::v1::Peer::NewStub(grpc::CreateCustomChannel(
+      "dns:///" + address,
+      credentials == nullptr
+          ? grpc::InsecureChannelCredentials()
+          : MakePeerChannelCredentials(*credentials, PeerUri(cluster, node),
+                                       channel->verdict),
+      ChannelArguments()));
+  if (channels.size() >= kPeerChannelsMax) channels.clear();
+  channels[{address, node}] = channel;
+  return channel;
+}
+
+void PeerClient::Impl::Drop(const ChannelKey& key, const PeerChannel* channel) {
+  MutexLock lock(&mutex);
+  const auto known = channels.find(key);
+  if (known != channels.end() && known->second.get() == channel) {
+    channels.erase(known);
+  }
+}
+
+Failure PeerClient::Impl::Explain(const grpc::Status& answer,
+                                  const std::string& peer,
+                                  const PeerChannel& channel) const {
+  const std::string text = Shown(answer.error_message());
+  const auto code = static_cast<absl::StatusCode>(answer.error_code());
+  const auto says = [&answer](const char* words) {
+    return answer.error_message().find(words) != std::string::npos;
+  };
+  if (answer.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    const absl::Status verdict = channel.verdict->Get();
+    if (says(kPeerRefusedMark) && !verdict.ok()) {
+      return {PeerCause::kName,
+              MakeStatus(verdict.code(), peer + ": " + StatusMessage(verdict))};
+    }
+    return {PeerCause::kSilence,
+            Unavailable(peer + " cannot be reached: " + text)};
+  }
+  if (answer.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    return {PeerCause::kSilence,
+            DeadlineExceeded(peer + " did not answer in time")};
+  }
+  return {PeerCause::kAnswer, MakeStatus(code, peer + " answered: " + text)};
+}
+
+PeerClient::PeerClient(std::shared_ptr<PeerSecurity> security)
+    : impl_(std::make_unique<Impl>()) {
+  AGENTMEM_CHECK(security != nullptr);
+  impl_->security = std::move(security);
+}
+
+PeerClient::~PeerClient() = default;
+
+absl::StatusOr<PeerCard> PeerClient::Hello(const std::string& address,
+                                           const std::string& node,
+                                           const PeerCard& own,
+                                           TimeNs deadline) {
+  AGENTMEM_RETURN_IF_ERROR(CheckArguments(address, node, own));
+  const std::string peer = "the peer " + node + " at " + address;
+  const std::shared_ptr<PeerChannel> channel =
+      impl_->ChannelTo(address, node, own.cluster);
+  grpc::ClientContext context;
+  context.set_deadline(
+      ToGrpc(std::min(deadline, MonotonicNowNs() + kWaitNsMax)));
+  peer::v1::HelloRequest request;
+  request.set_protocol_version(peer::v1::PROTOCOL_VERSION_CURRENT);
+  CopyTo(own, request.mutable_card());
+  peer::v1::HelloResponse response;
+  const grpc::Status answer =
+      channel->stub->Hello(&context, request, &response);
+  if (answer.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    impl_->Drop({address, node}, channel.get());
+  }
+  const PeerCard card = FromProto(response.card());
+  const Failure failure = answer.ok()
+                              ? LookAtAnswer(response, card, node, own, peer)
+                              : impl_->Explain(answer, peer, *channel);
+  if (!failure.status.ok()) {
+    impl_->refusals.Note(peer, failure.cause, StatusMessage(failure.status));
+    return failure.status;
+  }
+  impl_->refusals.Forget(peer);
+  return card;
+}
+
+}  // namespace agentmem
