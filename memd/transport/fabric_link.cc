@@ -125,12 +125,21 @@ void FabricLink::PostWaiting(TimeNs now) {
     Operation& operation = operations_[waiting_first_];
     const std::uint32_t next = operation.next;
     if (Post(&operation) == -FI_EAGAIN) {
-      ++tries_;
-      next_try_ = now + kRetryNs;
+      NoteNotTaken(now);
       return;
     }
+    refused_since_ = kNoDeadline;
     waiting_first_ = next;
   }
+}
+
+void FabricLink::NoteNotTaken(TimeNs now) {
+  ++tries_;
+  next_try_ = now + kRetryNs;
+  if (!answered_ || posted_ > 0) return;
+  refused_since_ = std::min(refused_since_, now);
+  if (now - refused_since_ < kGoneNs) return;
+  broken_ = Unavailable("its connection ended, and no new one came about");
 }
 
 ssize_t FabricLink::Post(Operation* operation) {
@@ -160,6 +169,7 @@ ssize_t FabricLink::Post(Operation* operation) {
       break;
   }
   if (result == -FI_EAGAIN) return result;
+  if (operation->context.kind != FabricKind::kReceive) ++posted_;
   operation->state = Operation::State::kPosted;
   if (result != 0) {
     // It stays posted in name, and is abandoned with the rest.
@@ -191,6 +201,7 @@ bool FabricLink::Complete(std::uint32_t index, TransportEvent* event) {
   Operation& operation = operations_[index];
   AGENTMEM_CHECK(operation.state == Operation::State::kPosted);
   answered_ = true;
+  --posted_;
   operation.done_bytes += operation.piece_bytes;
   if (operation.done_bytes < operation.transfer.length) {
     if (shut() || !broken_.ok()) return false;  // Abandon ends it

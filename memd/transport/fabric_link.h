@@ -86,6 +86,10 @@ class FabricLink {
   static constexpr std::uint32_t kReceives = 2;
   static constexpr int kEagerTries = 64;
   static constexpr DurationNs kRetryNs = 10 * kMillisecondNs;
+  // A peer that has answered before, and with nothing in flight takes nothing
+  // for so long, is gone: its connection ended, and a new one (20 to 40 ms on
+  // TCP) does not come about.
+  static constexpr DurationNs kGoneNs = 100 * kMillisecondNs;
 
   struct Operation {
     FabricContext context;  // first: libfabric hands it back
@@ -104,6 +108,7 @@ class FabricLink {
   void Release(std::uint32_t index, Code code, TransportEvent* event);
   void Start(std::uint32_t index);
   void Wait(std::uint32_t index);
+  void NoteNotTaken(TimeNs now);
   // 0, -FI_EAGAIN, or the provider's refusal.
   ssize_t Post(Operation* operation);
   ssize_t PostWrite(Operation* operation);
@@ -124,6 +129,8 @@ class FabricLink {
   bool answered_ = false;
   int tries_ = 0;
   TimeNs next_try_ = 0;
+  std::uint32_t posted_ = 0;            // operations, not receives
+  TimeNs refused_since_ = kNoDeadline;  // with nothing posted
   absl::Status broken_;
 };
 

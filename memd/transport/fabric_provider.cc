@@ -296,6 +296,11 @@ std::vector<std::pair<std::string, std::string>> FabricEnvironment() {
       // userfaultfd, which regions use themselves).
       {"FI_MR_CACHE_MAX_COUNT", "0"},
       {"FI_MR_CACHE_MONITOR", "disabled"},
+      // RxM gives each endpoint 1024 buffers and more for messages: of the
+      // longest that this transport sends (FabricLink::kMessageBytesMax), and
+      // not 4096 of them to receive into. A link takes 20 MiB then, not 90.
+      {"FI_OFI_RXM_BUFFER_SIZE", "8192"},
+      {"FI_OFI_RXM_MSG_RX_SIZE", "128"},
   };
 }
 

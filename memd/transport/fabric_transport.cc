@@ -103,6 +103,17 @@ FabricLink* FabricTransport::Find(LinkId link) {
 bool FabricTransport::StartTransfer(bool read, const Transfer& transfer) {
   FabricLink* const link = Find(transfer.link);
   if (link == nullptr || !link->broken().ok()) return false;
+  const bool wraps =
+      transfer.remote_address + transfer.length < transfer.remote_address;
+  if (wraps || transfer.length == 0) {
+    // No peer need be asked, and none would take the first kindly.
+    TransportEvent event;
+    event.code = wraps ? Code::kOutOfRange : Code::kOk;
+    event.link = transfer.link;
+    event.ticket = transfer.ticket;
+    events_.push_back(event);
+    return true;
+  }
   if (!link->StartTransfer(read ? FabricKind::kRead : FabricKind::kWrite,
                            transfer)) {
     return false;
