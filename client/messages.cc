@@ -82,8 +82,11 @@ std::string Explain(const CompletionEntry& completion) {
     case Reason::kCorrupt:
       return "the only copy of the block failed its checksum";
     case Reason::kNoReplica:
-      return "`replicated` was asked for on a node without peers; ask for "
-             "`visible` or `durable`";
+      return "no other node took a copy (there is none, it is full, or it does "
+             "not answer); `memctl fabric` shows the peers";
+    case Reason::kPoolFailed:
+      return "no node that may have the block answers; `memctl fabric` shows "
+             "the peers";
     case Reason::kDeadline:
       return "memd could not do it before the deadline";
     case Reason::kShutdown:

@@ -44,6 +44,27 @@ absl::StatusOr<std::uint64_t> Node::Recover() {
   return strangers;
 }
 
+std::size_t Node::TakePoolCompletions(
+    std::span<const PoolCompletion> completions, TimeNs now) {
+  for (const PoolCompletion& completion : completions) {
+    const auto tenant =
+        by_id_.find(static_cast<std::uint32_t>(completion.ticket >> 40));
+    AGENTMEM_CHECK(tenant != by_id_.end());
+    tenant->second->OnPoolCompletion(completion, now);
+  }
+  for (std::size_t i = 0; !completions.empty() && i < tenants_.size(); ++i) {
+    tenants_[(first_ + i) % tenants_.size()]->AfterCompletions(now);
+  }
+  if (!completions.empty()) ++first_;
+  return completions.size();
+}
+
+void Node::OnRevoked(std::uint64_t cluster_id, const Key& key) {
+  for (const auto& tenant : tenants_) {
+    if (tenant->options().cluster_id == cluster_id) tenant->OnRevoked(key);
+  }
+}
+
 std::size_t Node::PollStore(TimeNs now) {
   std::array<StoreCompletion, 64> completions;
   const std::size_t count = store_->Poll(completions);

@@ -28,6 +28,11 @@ class Node {
   // that are not configured are left alone; returns how many there are.
   absl::StatusOr<std::uint64_t> Recover();
 
+  // Takes the pool's completions; how many there were.
+  std::size_t TakePoolCompletions(std::span<const PoolCompletion> completions,
+                                  TimeNs now);
+  void OnRevoked(std::uint64_t cluster_id, const Key& key);
+
   // Takes the store's completions; how many there were.
   std::size_t PollStore(TimeNs now);
   void Tick(TimeNs now);

@@ -105,7 +105,8 @@ bool Tenant::restless() const {
   return !limbo_.empty() || !room_waiters_.empty() || !loads_.empty() ||
          !load_queue_.empty() || !urgent_writes_.empty() ||
          !lazy_writes_.empty() || !delete_queue_.empty() ||
-         !failed_writes_.empty() || !demotes_.empty();
+         !failed_writes_.empty() || !demotes_.empty() || !finds_.empty() ||
+         !pool_writes_.empty() || !pool_drops_.empty();
 }
 
 void Tenant::BeginDrain() {
@@ -197,6 +198,13 @@ TenantSnapshot Tenant::Snapshot(TimeNs now) {
   snapshot.store.reads = promotions_;
   snapshot.store.writes = store_writes_;
   snapshot.store.evictions = store_evictions_;
+  snapshot.pool.tier = Tier::kPool;
+  snapshot.pool.used_bytes = pooled_bytes_;
+  snapshot.pool.blocks = pooled_blocks_;
+  snapshot.pool.hits = pool_hits_;
+  snapshot.pool.reads = pool_reads_;
+  snapshot.pool.writes = pool_writes_made_;
+  snapshot.pool.evictions = pool_revoked_;
   snapshot.clients = clients_.size();
   snapshot.puts = puts_;
   snapshot.puts_failed = puts_failed_;
@@ -275,6 +283,7 @@ absl::StatusOr<BlockSnapshot> Tenant::ShowBlock(const Key& key) {
   snapshot.block_class = record.block_class;
   snapshot.length = record.length;
   snapshot.in_store = record.stored != Stored::kNo;
+  snapshot.pool_copies = record.pooled;
   snapshot.in_dram = record.slot != kNoSlot;
   if (snapshot.in_dram) {
     ScanPins();
@@ -319,7 +328,10 @@ std::string Tenant::CheckInvariants() const {
   if (holds != 0) return "a hold without a client, or the reverse";
   for (const auto& [key, record] : directory_) {
     if (record.slot == kNoSlot) {
-      if (record.stored == Stored::kNo) return "a block that is nowhere";
+      if (record.stored == Stored::kNo && record.pooled == 0 &&
+          !loads_.contains(key)) {
+        return "a block that is nowhere";
+      }
       continue;
     }
     --published;
@@ -328,6 +340,9 @@ std::string Tenant::CheckInvariants() const {
     if (slot.dirty != IsDirty(record)) return "a slot's dirty mark is wrong";
     if (slot.awaited != durable_waiters_.contains(record.slot)) {
       return "a slot's awaited mark is wrong";
+    }
+    if (slot.pool_awaited != replica_waiters_.contains(record.slot)) {
+      return "a slot's mark of awaited replicas is wrong";
     }
   }
   return published == 0 ? "" : "a published slot that no block has";

@@ -38,6 +38,7 @@
 #include "memd/client.h"
 #include "memd/dram/data_pool.h"
 #include "memd/dram/index_writer.h"
+#include "memd/pool/pool.h"
 #include "memd/service/snapshot.h"
 #include "memd/store/block_store.h"
 #include "memd/store/source.h"
@@ -48,6 +49,10 @@ namespace agentmem {
 struct TenantOptions {
   std::string name;
   TenantId id;
+  std::uint64_t cluster_id =
+      0;  // its number in the pool: on all nodes the same
+  // What is acknowledged as durable is also in other nodes' memory.
+  bool durable_in_pool = false;
   std::uint64_t dram_bytes = 0;         // whole extents
   std::uint64_t slots = 0;              // blocks in DRAM at most
   std::uint64_t index_entries = 0;      // blocks in any tier that the index has
@@ -68,6 +73,15 @@ class Tenant {
          std::unique_ptr<Source> source,
          std::unique_ptr<tiering::Policy> policy);
   ~Tenant();
+
+  // Blocks may be in other nodes' memory; `memory` is this tenant's data, as
+  // the pool knows it. Before any client.
+  void UsePool(Pool* pool, MemoryId memory);
+  // A completion of the pool; after the last one that has come:
+  // AfterCompletions.
+  void OnPoolCompletion(const PoolCompletion& completion, TimeNs now);
+  // Another node dropped its copy.
+  void OnRevoked(const Key& key);
 
   // A block that the store has; before any client.
   void AddStored(const StoredBlock& block);
@@ -145,8 +159,10 @@ class Tenant {
     SlotState state = SlotState::kFree;
     bool write_queued = false;
     bool write_durable = false;  // the write in flight or queued is durable
-    bool dirty = false;          // class state, and no copy is below
+    bool dirty = false;          // class state, and not safe below
     bool awaited = false;        // durable_waiters_ has it
+    bool pool_queued = false;    // pool_writes_ has it
+    bool pool_awaited = false;   // replica_waiters_ has it
     bool leaving = false;        // chosen by EvictFor
   };
 
@@ -157,6 +173,9 @@ class Tenant {
     Stored stored = Stored::kNo;
     // The stored copy failed its checksum (class state: DATA_LOSS until a put).
     bool corrupt = false;
+    // Copies in the pool, of this class; as many as there were when we last
+    // heard.
+    std::uint8_t pooled = 0;
     // Which stored copy this is: a load of an older one says nothing about it.
     std::uint64_t copy = 0;
     std::uint64_t entry = 0;  // what the index has for it; 0: nothing
@@ -176,14 +195,23 @@ class Tenant {
     std::uint32_t count = 0;  // grants
     Key key;                  // fetches: those in loads_[key] wait
   };
+  enum class Io : std::uint8_t {
+    kStoreGet,
+    kStorePut,
+    kStoreDelete,
+    kPoolGet,
+    kPoolPut,
+    kPoolFind,
+    kPoolDrop,
+  };
   struct Inflight {
-    StoreOp::Kind kind = StoreOp::Kind::kPut;
+    Io io = Io::kStorePut;
     std::uint32_t slot = kNoSlot;
     Key key;
     bool durable = false;
     BlockClass block_class = BlockClass::kCache;
     std::uint32_t length = 0;
-    std::uint64_t copy = 0;  // kGet: BlockRecord::copy when it was asked for
+    std::uint64_t copy = 0;  // gets: BlockRecord::copy when it was asked for
   };
 
   // Offers that nobody uses give way to who waits, not to what is made ahead.
@@ -232,6 +260,35 @@ class Tenant {
   void Drop(const OpRef& op, const Key& key, TimeNs now);
   void DemoteWanted(TimeNs now);
 
+  // tenant_pool.cc: other nodes' memory.
+  bool PoolUsable(TimeNs now) const;
+  void QueuePoolWrite(std::uint32_t slot);
+  void PumpPool(TimeNs now);
+  bool PutIntoPool(std::uint32_t slot, TimeNs now);
+  void FinishPoolWrite(const Inflight& op, const PoolCompletion& completion,
+                       TimeNs now);
+  void FinishPoolLoad(const Inflight& op, Code code, TimeNs now);
+  void StartFind(const Key& key, const OpRef* op);
+  void FinishFind(const Inflight& op, const PoolCompletion& completion,
+                  TimeNs now);
+  bool GetFromPool(const Inflight& op, BlockClass block_class, char* to,
+                   std::uint64_t ticket);
+  void ForgetPooled(const Key& key);
+  void SetPooled(BlockRecord* record, std::uint8_t copies);
+  void EraseIfNowhere(const Key& key);
+  void UpdateDirty(const BlockRecord& record);
+  bool IsDurable(const BlockRecord& record) const {
+    return record.stored == Stored::kDurable &&
+           (!options_.durable_in_pool || record.pooled != 0);
+  }
+  void AwaitDurable(std::uint32_t slot, const OpRef& op);
+  void AwaitReplica(std::uint32_t slot, const OpRef& op);
+  void SettleDurable(std::uint32_t slot);
+  EntryKind BelowKind(const BlockRecord& record) const {
+    return record.stored != Stored::kNo ? EntryKind::kInStore
+                                        : EntryKind::kInPool;
+  }
+
   // tenant_dram.cc: slots, eviction, limbo.
   std::uint32_t Allocate(std::uint8_t size_class, Need need, TimeNs now);
   void FreeSlot(std::uint32_t slot);
@@ -274,7 +331,7 @@ class Tenant {
   bool StoreShareUsed() const { return inflight_.size() >= kStoreOpsMax; }
   bool IsDirty(const BlockRecord& record) const {
     return record.block_class == BlockClass::kState &&
-           record.stored == Stored::kNo;
+           record.stored == Stored::kNo && record.pooled < 2;
   }
 
   const TenantOptions options_;
@@ -299,6 +356,7 @@ class Tenant {
   struct Load {
     std::vector<OpRef> waiters;
     std::uint32_t slot = kNoSlot;
+    bool past_pool = false;  // it did not have it
   };
   absl::flat_hash_map<Key, Load> loads_;
   std::deque<RoomWaiter> room_waiters_;
@@ -316,6 +374,16 @@ class Tenant {
   std::uint64_t visited_ = 0;   // slots looked at by the search under way
   std::deque<Key> load_queue_;  // slot ready, the source's queue was full
 
+  // Other nodes' memory; null: there is none.
+  Pool* cluster_pool_ = nullptr;
+  MemoryId pool_memory_;
+  // Fetches of blocks that this node knows nothing of: others are asked.
+  absl::flat_hash_map<Key, std::vector<OpRef>> finds_;
+  std::deque<Key> find_queue_;
+  absl::flat_hash_map<std::uint32_t, std::vector<OpRef>> replica_waiters_;
+  std::deque<Key> pool_drops_;
+  TimeNs pool_again_at_ = 0;  // cache goes to the store until then
+
   // Writes: durable ones and state first. A slot stands in one queue at most
   // once (write_queued); stale entries are recognised by the generation.
   struct QueuedWrite {
@@ -324,6 +392,7 @@ class Tenant {
   };
   std::deque<QueuedWrite> urgent_writes_;
   std::deque<QueuedWrite> lazy_writes_;
+  std::deque<QueuedWrite> pool_writes_;  // state, and what is to be replicated
   std::deque<Key> delete_queue_;
   std::deque<QueuedWrite> failed_writes_;  // tried again by Tick
   TimeNs retry_failed_at_ = kNoDeadline;
@@ -351,6 +420,12 @@ class Tenant {
   std::uint64_t dirty_bytes_ = 0;
   std::uint64_t dram_hits_ = 0;
   std::uint64_t store_hits_ = 0;
+  std::uint64_t pool_hits_ = 0;
+  std::uint64_t pool_reads_ = 0;
+  std::uint64_t pool_writes_made_ = 0;
+  std::uint64_t pool_revoked_ = 0;
+  std::uint64_t pooled_blocks_ = 0;
+  std::uint64_t pooled_bytes_ = 0;
   std::uint64_t promotions_ = 0;
   std::uint64_t dram_writes_ = 0;
   std::uint64_t store_writes_ = 0;

@@ -71,6 +71,8 @@ void Tenant::PublishSlot(std::uint32_t slot, const Key& key,
   record.state = SlotState::kPublished;
   record.write_queued = false;
   record.write_durable = false;
+  record.pool_queued = false;
+  record.pool_awaited = false;
   record.generation = index_.Publish(SlotIndex(slot), key, record.data_offset,
                                      length, block_class);
   SetEntry(key, &block,
@@ -84,7 +86,7 @@ void Tenant::PublishSlot(std::uint32_t slot, const Key& key,
   info.key = key;
   info.block_class = block_class;
   info.bytes = SizeClassBytes(record.size_class);
-  info.below = block.stored != Stored::kNo;
+  info.below = block.stored != Stored::kNo || block.pooled != 0;
   policy_->Inserted(info, cause, now);
   retry_wanted_ = true;  // it may be evicted for another
 }
@@ -98,8 +100,8 @@ void Tenant::SetEntry(const Key& key, BlockRecord* record, std::uint64_t to) {
 bool Tenant::Evictable(std::uint32_t index) const {
   const SlotRecord& slot = slots_[index];
   return slot.state == SlotState::kPublished && slot.holds == 0 &&
-         slot.io == 0 && !slot.dirty && !slot.awaited && !slot.leaving &&
-         !IsPinned(index);
+         slot.io == 0 && !slot.dirty && !slot.awaited && !slot.pool_awaited &&
+         !slot.leaving && !IsPinned(index);
 }
 
 bool Tenant::MakeRoom(std::uint8_t size_class, Need need, TimeNs now) {
@@ -192,9 +194,9 @@ void Tenant::Evict(const std::vector<std::uint32_t>& victims, TimeNs now) {
     block.slot = kNoSlot;
     // The index first: a reader of the old entry finds the generation changed
     // and asks memd, which is right whatever it finds.
-    if (block.stored != Stored::kNo) {
+    if (block.stored != Stored::kNo || block.pooled != 0) {
       SetEntry(slot.key, &block,
-               BelowEntry(slot.key, EntryKind::kInStore, block.block_class));
+               BelowEntry(slot.key, BelowKind(block), block.block_class));
     } else {
       SetEntry(slot.key, &block, 0);
       directory_.erase(found);
@@ -400,7 +402,7 @@ void Tenant::ExpireWaiters(TimeNs now) {
     if (late) failed.push_back(waiter);
     return late;
   });
-  if (failed.empty() && loads_.empty()) return;
+  if (failed.empty() && loads_.empty() && finds_.empty()) return;
   const PoolUse use = failed.empty() ? PoolUse{} : FindPoolUse();
   for (const RoomWaiter& waiter : failed) {
     if (waiter.is_grant) {
@@ -434,6 +436,7 @@ void Tenant::ExpireWaiters(TimeNs now) {
   };
   for (auto& [key, ops] : durable_loads_) expire(&ops);
   for (auto& [key, load] : loads_) expire(&load.waiters);
+  for (auto& [key, ops] : finds_) expire(&ops);
 }
 
 }  // namespace agentmem

@@ -97,7 +97,8 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
                   offsetof(SubmissionEntry, ack),
                   static_cast<std::uint64_t>(entry.ack));
   }
-  if (entry.ack == Ack::kReplicated) {
+  if (entry.ack == Ack::kReplicated &&
+      (cluster_pool_ == nullptr || cluster_pool_->places_elsewhere() == 0)) {
     return refuse(Code::kFailedPrecondition, Reason::kNoReplica);
   }
   const bool must_store =
@@ -115,12 +116,21 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
     // It is here already, and blocks never change: the first bytes stay.
     FreeSlot(slot);
     if (entry.block_class == BlockClass::kState) Upgrade(&found->second);
-  } else if (found != directory_.end() && KeepStored(entry)) {
+  } else if (found != directory_.end() && found->second.stored != Stored::kNo &&
+             KeepStored(entry)) {
     FreeSlot(slot);
     Answer(op);
     GiveGrants(client, SizeClassBytes(size_class), 1, Need::kAhead, now);
     return;
   } else {
+    // Copies elsewhere that are not of this block, or that may be dropped, do
+    // not count. (A put into the pool takes their place there.)
+    if (found != directory_.end() &&
+        (found->second.length != entry.length ||
+         (found->second.block_class == BlockClass::kCache &&
+          entry.block_class == BlockClass::kState))) {
+      SetPooled(&found->second, 0);
+    }
     if (client->identity().is_port && (entry.flags & kPublishStored) != 0) {
       NoteStored(entry.key, entry.length, entry.block_class);
     }
@@ -129,12 +139,12 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
   }
   const BlockRecord& record = directory_.find(entry.key)->second;
   const std::uint32_t published = record.slot;
-  if (entry.ack != Ack::kDurable || record.stored == Stored::kDurable) {
+  if (entry.ack == Ack::kReplicated && record.pooled == 0) {
+    AwaitReplica(record.slot, op);
+  } else if (entry.ack != Ack::kDurable || IsDurable(record)) {
     Answer(op);
   } else {
-    durable_waiters_[record.slot].push_back(op);
-    slots_[record.slot].awaited = true;
-    QueueWrite(record.slot, true);
+    AwaitDurable(record.slot, op);
   }
   // Keep the producer supplied: what it used it will want again. Not by
   // dropping what it has just put, though.
@@ -168,6 +178,7 @@ bool Tenant::KeepStored(const SubmissionEntry& entry) {
 void Tenant::Upgrade(BlockRecord* record) {
   if (record->block_class == BlockClass::kState) return;
   VoidStored(record);
+  SetPooled(record, 0);  // others have it as cache
   record->block_class = BlockClass::kState;
   SlotRecord& slot = slots_[record->slot];
   if (record->entry != 0) {
@@ -175,15 +186,16 @@ void Tenant::Upgrade(BlockRecord* record) {
              ResidentEntry(HashKey(slot.key), SlotIndex(record->slot),
                            BlockClass::kState));
   }
-  slot.dirty = true;
-  dirty_bytes_ += record->length;
-  QueueWrite(record->slot, false);
+  UpdateDirty(*record);
 }
 
 void Tenant::Fetch(Client* client, const SubmissionEntry& entry, TimeNs now) {
   const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
   auto found = directory_.find(entry.key);
   if (found == directory_.end()) {
+    if (cluster_pool_ != nullptr && cluster_pool_->usable()) {
+      return StartFind(entry.key, &op);
+    }
     ++misses_;
     return Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
   }
@@ -202,7 +214,11 @@ void Tenant::Prefetch(Client* client, const SubmissionEntry& entry,
   const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
   auto found = directory_.find(entry.key);
   if (found == directory_.end()) {
-    return Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
+    if (cluster_pool_ == nullptr || !cluster_pool_->usable()) {
+      return Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
+    }
+    StartFind(entry.key, nullptr);
+    return Answer(op);
   }
   if (found->second.slot == kNoSlot) {
     // Ahead at most an eighth of the pool: prefetching must not wash it out.
@@ -238,11 +254,9 @@ bool Tenant::IsLoadWanted(const Key& key) {
 void Tenant::WriteWanted(const Key& key, std::uint32_t slot) {
   const auto wanted = durable_loads_.find(key);
   if (wanted == durable_loads_.end()) return;
-  std::vector<OpRef>& waiters = durable_waiters_[slot];
-  waiters.insert(waiters.end(), wanted->second.begin(), wanted->second.end());
+  const std::vector<OpRef> waiters = std::move(wanted->second);
   durable_loads_.erase(wanted);
-  slots_[slot].awaited = true;
-  QueueWrite(slot, true);
+  for (const OpRef& op : waiters) AwaitDurable(slot, op);
 }
 
 bool Tenant::BeginLoad(const Key& key, TimeNs now) {
@@ -264,6 +278,7 @@ bool Tenant::BeginLoad(const Key& key, TimeNs now) {
 void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
   auto found = loads_.find(op.key);
   AGENTMEM_CHECK(found != loads_.end());
+  const bool from_pool = op.io == Io::kPoolGet;
   const std::vector<OpRef> waiters = std::move(found->second.waiters);
   loads_.erase(found);
   auto record = directory_.find(op.key);
@@ -288,7 +303,16 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
   }
   bool lost = false;
   if (code == Code::kDataLoss) ++corrupt_;
-  if (current && (code == Code::kNotFound || code == Code::kDataLoss)) {
+  if (from_pool) {
+    // Only here if no other tier has it (FinishPoolLoad).
+    lost = current && below && code != Code::kOk &&
+           code != Code::kUnavailable &&
+           record->second.block_class == BlockClass::kState;
+    if (current && code != Code::kOk && code != Code::kUnavailable) {
+      ForgetPooled(op.key);
+    }
+    EraseIfNowhere(op.key);
+  } else if (current && (code == Code::kNotFound || code == Code::kDataLoss)) {
     // A lost state block goes on being DATA_LOSS until somebody puts it again;
     // anything else is a miss from here on.
     lost = below && code == Code::kDataLoss &&
@@ -307,11 +331,14 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
 
 void Tenant::AnswerLoad(const std::vector<OpRef>& waiters, const Inflight& op,
                         Code code, bool lost, TimeNs now) {
+  const bool from_pool = op.io == Io::kPoolGet;
   if (auto wanted = durable_loads_.find(op.key);
       wanted != durable_loads_.end()) {
     for (const OpRef& waiter : wanted->second) {
       Fail(waiter, lost ? Code::kDataLoss : Code::kUnavailable,
-           lost ? Reason::kCorrupt : Reason::kStoreFailed);
+           lost        ? Reason::kCorrupt
+           : from_pool ? Reason::kPoolFailed
+                       : Reason::kStoreFailed);
     }
     durable_loads_.erase(wanted);
   }
@@ -320,10 +347,12 @@ void Tenant::AnswerLoad(const std::vector<OpRef>& waiters, const Inflight& op,
       record != directory_.end() && record->second.slot != kNoSlot;
   for (const OpRef& waiter : waiters) {
     if (here) {
-      ++store_hits_;
-      AnswerFetch(waiter, record->second.slot, source_->tier(), now);
+      ++(from_pool ? pool_hits_ : store_hits_);
+      AnswerFetch(waiter, record->second.slot,
+                  from_pool ? Tier::kPool : source_->tier(), now);
     } else if (code == Code::kUnavailable || code == Code::kResourceExhausted) {
-      Fail(waiter, Code::kUnavailable, Reason::kStoreFailed);
+      Fail(waiter, Code::kUnavailable,
+           from_pool ? Reason::kPoolFailed : Reason::kStoreFailed);
     } else if (lost) {
       Fail(waiter, Code::kDataLoss, Reason::kCorrupt);
     } else {
@@ -485,13 +514,8 @@ void Tenant::MakeDurable(Client* client, const SubmissionEntry& entry,
   }
   const BlockRecord& record = found->second;
   if (record.corrupt) return Fail(op, Code::kDataLoss, Reason::kCorrupt);
-  if (record.stored == Stored::kDurable) return Answer(op);
-  if (record.slot != kNoSlot) {
-    durable_waiters_[record.slot].push_back(op);
-    slots_[record.slot].awaited = true;
-    QueueWrite(record.slot, true);
-    return;
-  }
+  if (IsDurable(record)) return Answer(op);
+  if (record.slot != kNoSlot) return AwaitDurable(record.slot, op);
   durable_loads_[entry.key].push_back(op);
   if (loads_.try_emplace(entry.key).second) StartLoad(entry.key, now);
 }

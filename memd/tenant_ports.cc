@@ -52,6 +52,7 @@ void Tenant::Drop(const OpRef& op, const Key& key, TimeNs now) {
   if (found == directory_.end()) {
     // It came by RefStore::Commit, perhaps, and nobody said so.
     delete_queue_.push_back(key);
+    if (cluster_pool_ != nullptr) pool_drops_.push_back(key);
     return Answer(op);
   }
   BlockRecord& record = found->second;
@@ -65,17 +66,15 @@ void Tenant::Drop(const OpRef& op, const Key& key, TimeNs now) {
     VoidStored(&record);
     delete_queue_.push_back(key);
   }
+  if (cluster_pool_ != nullptr) pool_drops_.push_back(key);
   if (record.slot == kNoSlot) {
+    SetPooled(&record, 0);
     SetEntry(key, &record, 0);
     directory_.erase(found);
     return Answer(op);
   }
-  SlotRecord& slot = slots_[record.slot];
-  if (slot.dirty) {
-    slot.dirty = false;
-    dirty_bytes_ -= record.length;
-  }
   record.block_class = BlockClass::kCache;  // so that it may leave
+  SetPooled(&record, 0);
   Evict({record.slot}, now);
   Answer(op);
 }

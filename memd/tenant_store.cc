@@ -58,7 +58,8 @@ void Tenant::QueueWrite(std::uint32_t index, bool durable) {
   });
 }
 
-void Tenant::PumpStore(TimeNs) {
+void Tenant::PumpStore(TimeNs now) {
+  if (cluster_pool_ != nullptr) PumpPool(now);
   // Reads first: somebody waits for them.
   while (!load_queue_.empty() && !StoreShareUsed()) {
     const Key key = load_queue_.front();
@@ -66,15 +67,21 @@ void Tenant::PumpStore(TimeNs) {
     AGENTMEM_CHECK(load != loads_.end() && load->second.slot != kNoSlot);
     const SlotRecord& slot = slots_[load->second.slot];
     Inflight op;
-    op.kind = StoreOp::Kind::kGet;
     op.slot = load->second.slot;
     op.key = key;
     op.length = slot.length;
     const auto record = directory_.find(key);
     op.copy = record == directory_.end() ? 0 : record->second.copy;
+    const bool from_pool = !load->second.past_pool &&
+                           record != directory_.end() &&
+                           record->second.pooled != 0;
+    op.io = from_pool ? Io::kPoolGet : Io::kStoreGet;
     const std::uint64_t ticket = NewTicket(op);
-    if (!source_->Fetch(options_.id, key, memory_.data + slot.data_offset,
-                        slot.length, ticket)) {
+    char* const to = memory_.data + slot.data_offset;
+    const bool taken =
+        from_pool ? GetFromPool(op, record->second.block_class, to, ticket)
+                  : source_->Fetch(options_.id, key, to, slot.length, ticket);
+    if (!taken) {
       inflight_.erase(ticket);
       return;
     }
@@ -86,7 +93,7 @@ void Tenant::PumpStore(TimeNs) {
     op.tenant = options_.id;
     op.key = delete_queue_.front();
     Inflight inflight;
-    inflight.kind = op.kind;
+    inflight.io = Io::kStoreDelete;
     inflight.key = op.key;
     op.ticket = NewTicket(inflight);
     if (store_->Submit({&op, 1}) != 1) {
@@ -110,15 +117,23 @@ void Tenant::PumpStore(TimeNs) {
       }
       if (write_bytes_inflight_ >= limit || StoreShareUsed()) break;
       const BlockRecord& block = directory_.find(slot.key)->second;
+      // Other nodes' memory is nearer than the disk.
+      if (block.block_class == BlockClass::kCache && !slot.write_durable &&
+          PoolUsable(now)) {
+        if (!PutIntoPool(write.slot, now)) return;
+        slot.write_queued = false;
+        queue->pop_front();
+        continue;
+      }
       Inflight inflight;
-      inflight.kind = StoreOp::Kind::kPut;
+      inflight.io = Io::kStorePut;
       inflight.slot = write.slot;
       inflight.key = slot.key;
       inflight.durable = slot.write_durable;
       inflight.block_class = block.block_class;
       inflight.length = slot.length;
       StoreOp op;
-      op.kind = inflight.kind;
+      op.kind = StoreOp::Kind::kPut;
       op.durable = inflight.durable;
       op.block_class = inflight.block_class;
       op.tenant = options_.id;
@@ -142,14 +157,14 @@ void Tenant::OnStoreCompletion(const StoreCompletion& completion, TimeNs now) {
   AGENTMEM_CHECK(found != inflight_.end());
   const Inflight op = found->second;
   inflight_.erase(found);
-  switch (op.kind) {
-    case StoreOp::Kind::kGet:
+  switch (op.io) {
+    case Io::kStoreGet:
       FinishLoad(op, completion.code, now);
       break;
-    case StoreOp::Kind::kPut:
+    case Io::kStorePut:
       FinishWrite(op, completion.code, now);
       break;
-    case StoreOp::Kind::kDelete:
+    default:
       break;
   }
   retry_wanted_ = true;
@@ -188,11 +203,10 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
   }
   block.copy = ++next_copy_;
   if (block.stored == Stored::kNo) {
-    if (block.block_class == BlockClass::kState) dirty_bytes_ -= block.length;
-    slot.dirty = false;
     ++stored_blocks_;
     stored_bytes_ += block.length;
     block.stored = Stored::kYes;
+    UpdateDirty(block);
     policy_->StoredBelow(SlotIndex(op.slot), now);
     if (options_.store_quota_bytes != 0 &&
         block.block_class == BlockClass::kCache) {
@@ -201,7 +215,7 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
   }
   if (op.durable) block.stored = Stored::kDurable;
   if (op.durable) {
-    for (const OpRef& waiter : TakeDurableWaiters(op.slot)) Answer(waiter);
+    SettleDurable(op.slot);
   } else if (slot.awaited) {
     QueueWrite(op.slot, true);  // asked for while the other was under way
   }
@@ -236,12 +250,11 @@ void Tenant::ForgetStored(const Key& key) {
   if (block.slot == kNoSlot || slots_[block.slot].io == 0) {
     delete_queue_.push_back(key);
   }
-  if (block.slot != kNoSlot) {
-    if (IsDirty(block)) {
-      dirty_bytes_ += block.length;
-      slots_[block.slot].dirty = true;
-      QueueWrite(block.slot, false);
-    }
+  UpdateDirty(block);
+  if (block.slot != kNoSlot) return;
+  if (block.pooled != 0) {
+    SetEntry(key, &block,
+             BelowEntry(key, EntryKind::kInPool, block.block_class));
     return;
   }
   SetEntry(key, &block, 0);

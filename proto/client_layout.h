@@ -154,11 +154,12 @@ enum class Reason : std::uint16_t {
   kBadField = 8,     // detail: offset of the field, its value, 0
   kStoreFailed = 9,  // RESOURCE_EXHAUSTED: no space left
   kCorrupt = 10,     // the only copy failed its checksum
-  kNoReplica = 11,   // `replicated` asked on a node without peers
+  kNoReplica = 11,   // no other node can take a copy now
   kDeadline = 12,
   kShutdown = 13,    // memd is draining
   kStaleSlot = 14,   // kHold: the generation has passed
   kStoreQuota = 15,  // detail: quota bytes, stored bytes, 0
+  kPoolFailed = 16,  // no node that may have it answers
 };
 
 struct CompletionEntry {

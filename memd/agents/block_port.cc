@@ -317,9 +317,9 @@ absl::Status StatusOf(const CompletionEntry& answer, const std::string& what) {
     case Reason::kNoSuchBlock:
       return MakeStatus(code, what + ": no such block");
     case Reason::kNoReplica:
-      return MakeStatus(code, what +
-                                  ": `replicated` was asked for, and this node "
-                                  "has no peers");
+      return MakeStatus(code, what + ": no other node took a copy of it");
+    case Reason::kPoolFailed:
+      return MakeStatus(code, what + ": no node that may have it answers");
     case Reason::kShutdown:
       return MakeStatus(code, what + ": memd is shutting down");
     case Reason::kDeadline:

@@ -32,6 +32,7 @@ struct TenantSnapshot {
   std::string name;
   TenantId id;
   TierSnapshot dram;
+  TierSnapshot pool;  // what this node knows to be in other nodes' memory
   TierSnapshot store;
   std::uint64_t clients = 0;
   std::uint64_t puts = 0;
@@ -95,6 +96,7 @@ struct BlockSnapshot {
   std::uint32_t length = 0;
   bool in_dram = false;
   bool in_store = false;
+  std::uint32_t pool_copies = 0;
   std::uint64_t slot = 0;
   std::uint64_t generation = 0;
   std::uint64_t holds = 0;

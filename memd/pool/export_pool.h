@@ -1,0 +1,150 @@
+// The memory that this node lends to the cluster: export extents, and which
+// block lies where in them. Peers read and write the bytes by one-sided
+// operations; this is the book.
+//
+// The life of a record:
+//
+//   none --Reserve--> reserved --Commit--> committed --Drop, evicted--> none
+//                        \--- not committed within kReservationNs ---/
+//
+// Each life of a place has a generation of its own, which never repeats. The
+// checksum is the writer's word and covers tenant, key and generation: who
+// reads a place that has got another life meanwhile finds that it does not fit.
+//
+// `cache` blocks leave when room is needed, the least recently found first;
+// `state` blocks never, until they are dropped.
+//
+// Ownership: borrows the memory. Threads: reactor-only. Errors: codes, as the
+// messages carry them. Cost: O(1); Reserve when full: as DataPool::FindWindow.
+#ifndef AGENTMEM_MEMD_POOL_EXPORT_POOL_H_
+#define AGENTMEM_MEMD_POOL_EXPORT_POOL_H_
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "base/clock.h"
+#include "memd/dram/data_pool.h"
+#include "proto/pool_messages.h"
+#include "proto/types.h"
+
+namespace agentmem {
+
+class ExportPool {
+ public:
+  struct Name {
+    std::uint64_t tenant = 0;
+    Key key;
+    friend bool operator==(const Name&, const Name&) = default;
+    template <typename H>
+    friend H AbslHashValue(H state, const Name& name) {
+      return H::combine(std::move(state), name.tenant, name.key);
+    }
+  };
+  struct Block {
+    Name name;
+    BlockClass block_class = BlockClass::kCache;
+    std::uint32_t length = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t generation = 0;
+    std::uint64_t checksum = 0;
+    std::uint64_t owner = 0;  // the node that put it
+  };
+  // What left without its owner's asking for it.
+  struct Evicted {
+    Name name;
+    std::uint64_t generation = 0;
+    std::uint64_t owner = 0;
+  };
+
+  // Of the memory whole extents are used. `generation`: of the first record; of
+  // another run it must be another one.
+  ExportPool(std::span<char> memory, std::uint64_t generation);
+
+  // `block`: name, class, length, owner; offset and generation are filled in.
+  // ALREADY_EXISTS: a committed block of that name and length is there (its
+  // class may rise to state). A reservation of that name that is not committed
+  // yet is void from here on; its place comes back by age. ABORTED: a state
+  // block of that name has another length. RESOURCE_EXHAUSTED;
+  // INVALID_ARGUMENT: the length.
+  Code Reserve(Block* block, TimeNs now);
+  // NOT_FOUND: no such reservation.
+  Code Commit(const Name& name, std::uint64_t generation,
+              std::uint64_t checksum);
+  // Of committed ones; nullptr: none. Valid until the next call.
+  const Block* Find(const Name& name);
+  // Of one generation, or of any (0). NOT_FOUND; ABORTED: only reserved.
+  Code Drop(const Name& name, std::uint64_t generation);
+
+  void ExpireReservations(TimeNs now);
+  std::vector<Evicted> TakeEvicted() { return std::exchange(evicted_, {}); }
+
+  // Walks over committed blocks: from `cursor` on (0: the first) at most
+  // `count_max` records are looked at; the cursor to go on with, 0 at the end.
+  std::size_t Walk(std::size_t cursor, std::size_t count_max,
+                   absl::FunctionRef<void(const Block&)> visit) const;
+
+  char* At(std::uint64_t offset) const { return memory_.data() + offset; }
+  std::uint64_t capacity_bytes() const { return pool_.capacity_bytes(); }
+  std::uint64_t used_bytes() const { return pool_.used_bytes(); }
+  // Of what could be had: what is free, and cache blocks.
+  std::uint64_t room_bytes() const {
+    return capacity_bytes() - used_bytes() + cache_bytes_;
+  }
+  std::uint64_t blocks() const { return committed_; }
+  std::uint64_t state_blocks() const { return state_; }
+  std::uint64_t evictions() const { return evictions_; }
+  std::uint64_t reservations_expired() const { return expired_; }
+  // For tests: empty, or what is wrong.
+  std::string CheckInvariants() const;
+
+ private:
+  static constexpr std::uint32_t kNone = 0xffffffff;
+
+  struct Record {
+    Block block;
+    bool used = false;
+    bool committed = false;
+    TimeNs reserved_at = 0;
+    // In the order of use, if it is a committed cache block.
+    std::uint32_t older = kNone;
+    std::uint32_t newer = kNone;
+  };
+
+  bool MayGo(std::uint32_t index) const;
+  bool MakeRoom(std::uint8_t size_class);
+  void Evict(std::uint32_t index);
+  void Free(std::uint32_t index);
+  void Link(std::uint32_t index);
+  void Unlink(std::uint32_t index);
+  std::uint32_t NewRecord();
+
+  const std::span<char> memory_;
+  DataPool pool_;
+  std::uint64_t next_generation_;
+  std::vector<Record> records_;
+  std::vector<std::uint32_t> free_records_;
+  absl::flat_hash_map<Name, std::uint32_t> by_name_;
+  std::uint32_t oldest_ = kNone;
+  std::uint32_t newest_ = kNone;
+  struct Reservation {
+    std::uint32_t index;
+    std::uint64_t generation;
+    TimeNs at;
+  };
+  std::deque<Reservation> reservations_;  // by age; stale ones among them
+  std::vector<Evicted> evicted_;
+  std::vector<SlotIndex> window_;  // scratch
+  std::uint64_t cache_bytes_ = 0;  // of slots of committed cache blocks
+  std::uint64_t committed_ = 0;
+  std::uint64_t state_ = 0;
+  std::uint64_t evictions_ = 0;
+  std::uint64_t expired_ = 0;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_POOL_EXPORT_POOL_H_

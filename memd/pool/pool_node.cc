@@ -1,0 +1,428 @@
+#include "memd/pool/pool_node.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "memd/pool/pool_timing.h"
+
+namespace agentmem {
+namespace {
+
+constexpr std::size_t kEventsPerPoll = 64;
+constexpr std::size_t kHints = 1 << 16;
+
+// Transfers carry whose they are: op, leg, piece.
+std::uint64_t TicketOf(std::uint32_t op, std::uint8_t leg, std::uint8_t piece) {
+  return std::uint64_t{op} << 16 | std::uint64_t{leg} << 8 | piece;
+}
+
+}  // namespace
+
+std::uint64_t PoolNode::NodeIdOf(const std::string& name) {
+  return PieceDigest::Of(0, name.data(),
+                         static_cast<std::uint32_t>(name.size())) |
+         1;  // never 0
+}
+
+PoolNode::PoolNode(const PoolNodeOptions& options, Transport* transport,
+                   ExportPool* exports)
+    : options_(options),
+      id_(NodeIdOf(options.node)),
+      transport_(transport),
+      exports_(exports),
+      hints_(kHints),
+      events_(kEventsPerPoll) {
+  counters_.node = options.node;
+  Rebuild();
+}
+
+PoolNode::~PoolNode() = default;
+
+absl::StatusOr<MemoryId> PoolNode::Register(std::span<char> memory) {
+  const auto made = transport_->Register(memory, RemoteAccess::kNone);
+  if (!made.ok()) return made.status();
+  return made->id;
+}
+
+bool PoolNode::Submit(const PoolOp& op) {
+  if (ops_used_ >= kOpsMax) return false;
+  Start(NewOp(op));
+  return true;
+}
+
+std::uint32_t PoolNode::NewOp(const PoolOp& op) {
+  if (free_ops_.empty()) {
+    free_ops_.push_back(static_cast<std::uint32_t>(ops_.size()));
+    ops_.emplace_back();
+  }
+  const std::uint32_t index = free_ops_.back();
+  free_ops_.pop_back();
+  Op& made = ops_[index];
+  PieceDigest digest = std::move(made.digest);  // its memory is used again
+  made = Op();
+  made.digest = std::move(digest);
+  made.op = op;
+  made.sequence = next_sequence_++;
+  if (next_sequence_ == 0) next_sequence_ = 1;
+  made.deadline = std::min(op.deadline, now_ + kPoolOpNs);
+  ++ops_used_;
+  return index;
+}
+
+void PoolNode::Start(std::uint32_t index) {
+  switch (ops_[index].op.kind) {
+    case PoolOp::Kind::kPut:
+      ++counters_.puts;
+      return StartPut(index);
+    case PoolOp::Kind::kGet:
+      ++counters_.gets;
+      return StartGet(index);
+    case PoolOp::Kind::kFind:
+      return StartGet(index);
+    case PoolOp::Kind::kDrop:
+      return StartDrop(index);
+  }
+}
+
+void PoolNode::Finish(std::uint32_t index, Code code) {
+  Op& op = ops_[index];
+  for (std::uint8_t i = 0; i < op.legs; ++i) {
+    AGENTMEM_CHECK(op.leg[i].step != Step::kMoving);
+  }
+  if (op.repair) {
+    FinishRepair(op, code);
+  } else {
+    PoolCompletion completion;
+    completion.ticket = op.op.ticket;
+    completion.code = code;
+    completion.block_class = op.found.block_class;
+    completion.length = op.found.length;
+    for (std::uint8_t i = 0; i < op.legs; ++i) {
+      completion.copies +=
+          op.leg[i].step == Step::kDone && op.leg[i].code == Code::kOk;
+    }
+    const bool get = op.op.kind == PoolOp::Kind::kGet;
+    counters_.gets_not_found += get && code == Code::kNotFound;
+    counters_.puts_failed +=
+        op.op.kind == PoolOp::Kind::kPut && code != Code::kOk;
+    done_.push_back(completion);
+  }
+  op.sequence = 0;
+  free_ops_.push_back(index);
+  --ops_used_;
+}
+
+bool PoolNode::IsCurrent(const LegRef& ref) const {
+  return ref.op < ops_.size() && ops_[ref.op].sequence == ref.sequence;
+}
+
+void PoolNode::Ask(std::uint32_t index, std::uint8_t leg, PoolMessage type) {
+  Op& op = ops_[index];
+  Leg& asking = op.leg[leg];
+  Peer* const peer = FindPeer(asking.peer);
+  if (!peer->linked || peer->gone) {
+    return FailLeg(index, leg, Code::kUnavailable);
+  }
+  asking.step = Step::kAsking;
+  asking.asking = type;
+  peer->outbox[OutboxOf(type)].push_back({index, op.sequence, leg});
+}
+
+void PoolNode::QueueMove(std::uint32_t index, std::uint8_t leg) {
+  Op& op = ops_[index];
+  Leg& moving = op.leg[leg];
+  Peer* const peer = FindPeer(moving.peer);
+  if (!peer->linked || peer->gone) {
+    return FailLeg(index, leg, Code::kUnavailable);
+  }
+  moving.step = Step::kQueued;
+  moving.code = Code::kOk;
+  moving.pieces = PieceDigest::PiecesOf(op.op.length);
+  moving.posted = 0;
+  moving.moved = 0;
+  if (op.op.kind == PoolOp::Kind::kGet) {
+    op.digest.Begin(PoolSeed(op.op.tenant, op.op.key, moving.at.generation),
+                    op.op.bytes, op.op.length);
+  }
+  const bool idle = peer->moving == 0 && peer->asked == 0;
+  if (idle) peer->progress_at = now_;
+  peer->waiting.push_back({index, op.sequence, leg});
+  Pump(moving.peer);
+}
+
+void PoolNode::Pump(std::uint32_t index) {
+  Peer* const peer = FindPeer(index);
+  while (!peer->waiting.empty()) {
+    const LegRef ref = peer->waiting.front();
+    if (!IsCurrent(ref) || ops_[ref.op].leg[ref.leg].peer != index ||
+        ops_[ref.op].leg[ref.leg].code != Code::kOk) {
+      peer->waiting.pop_front();
+      continue;
+    }
+    if (!PostMove(ref)) return;
+    peer->waiting.pop_front();
+  }
+}
+
+// Posts the leg's pieces; false when not all of them could be yet.
+bool PoolNode::PostMove(const LegRef& ref) {
+  Op& op = ops_[ref.op];
+  Leg& leg = op.leg[ref.leg];
+  Peer* const peer = FindPeer(leg.peer);
+  const bool read = op.op.kind == PoolOp::Kind::kGet;
+  while (leg.posted < leg.pieces) {
+    const std::uint32_t bytes = PieceDigest::LengthOf(op.op.length, leg.posted);
+    if (peer->moving != 0 && peer->moving_bytes + bytes > kMovingBytesMax) {
+      return false;
+    }
+    const std::uint32_t offset = PieceDigest::OffsetOf(leg.posted);
+    Transfer transfer;
+    transfer.link = peer->link;
+    transfer.memory = op.op.memory;
+    transfer.local = op.op.bytes + offset;
+    transfer.length = bytes;
+    transfer.remote_address =
+        peer->card.export_address + leg.at.offset + offset;
+    transfer.remote_key = peer->card.export_key;
+    transfer.ticket = TicketOf(ref.op, ref.leg, leg.posted);
+    transfer.deadline = std::min(op.deadline, now_ + kMoveNs);
+    const bool taken =
+        read ? transport_->Read(transfer) : transport_->Write(transfer);
+    if (!taken) return false;
+    leg.step = Step::kMoving;
+    ++leg.posted;
+    ++peer->moving;
+    peer->moving_bytes += bytes;
+    (read ? peer->bytes_read : peer->bytes_written) += bytes;
+  }
+  // While the bytes are on their way.
+  if (!read) {
+    leg.at.checksum =
+        PieceDigest::Of(PoolSeed(op.op.tenant, op.op.key, leg.at.generation),
+                        op.op.bytes, op.op.length);
+  }
+  return true;
+}
+
+void PoolNode::OnMoved(std::uint64_t ticket, Code code) {
+  const auto index = static_cast<std::uint32_t>(ticket >> 16);
+  const auto leg_index = static_cast<std::uint8_t>(ticket >> 8);
+  const auto piece = static_cast<std::uint8_t>(ticket);
+  AGENTMEM_CHECK(index < ops_.size());
+  Op& op = ops_[index];
+  Leg& leg = op.leg[leg_index];
+  AGENTMEM_CHECK(op.sequence != 0 && leg.step == Step::kMoving);
+  Peer* const peer = FindPeer(leg.peer);
+  --peer->moving;
+  peer->moving_bytes -= PieceDigest::LengthOf(op.op.length, piece);
+  ++leg.moved;
+  const bool read = op.op.kind == PoolOp::Kind::kGet;
+  if (code != Code::kOk) {
+    leg.code = code;
+  } else {
+    peer->progress_at = now_;
+    peer->heard_at = now_;
+    if (read && leg.code == Code::kOk) op.digest.Arrived(piece);
+  }
+  if (leg.moved != leg.posted ||
+      (leg.code == Code::kOk && leg.posted != leg.pieces)) {
+    return;
+  }
+  leg.step = Step::kQueued;  // nothing of it is on the network any more
+  if (leg.code != Code::kOk) return FailLeg(index, leg_index, leg.code);
+  if (read) return FinishRead(index, leg_index);
+  FinishWrite(index, leg_index);
+}
+
+// This node did not do it. A leg of which something is on the network waits.
+void PoolNode::FailLeg(std::uint32_t index, std::uint8_t leg_index, Code code) {
+  Op& op = ops_[index];
+  Leg& leg = op.leg[leg_index];
+  leg.code = code;
+  if (leg.step == Step::kMoving) return;
+  switch (op.op.kind) {
+    case PoolOp::Kind::kGet:
+    case PoolOp::Kind::kFind:
+      if (code == Code::kDataLoss) {
+        op.corrupt = true;
+      } else if (code != Code::kNotFound) {
+        op.unreachable = true;
+      }
+      return NextCandidate(index, leg_index);
+    case PoolOp::Kind::kPut:
+    case PoolOp::Kind::kDrop:
+      return FinishLeg(index, leg_index, code);
+  }
+}
+
+void PoolNode::FinishLeg(std::uint32_t index, std::uint8_t leg_index,
+                         Code code) {
+  Op& op = ops_[index];
+  op.leg[leg_index].step = Step::kDone;
+  op.leg[leg_index].code = code;
+  std::size_t good = 0;
+  bool full = false;
+  for (std::uint8_t i = 0; i < op.legs; ++i) {
+    if (op.leg[i].step != Step::kDone) return;
+    good += op.leg[i].code == Code::kOk;
+    full |= op.leg[i].code == Code::kResourceExhausted;
+  }
+  if (op.op.kind == PoolOp::Kind::kDrop) {
+    return Finish(index, good == op.legs ? Code::kOk : Code::kUnavailable);
+  }
+  const std::size_t wanted = op.repair ? op.legs : op.op.copies;
+  Finish(index, good >= wanted ? Code::kOk
+                : full         ? Code::kResourceExhausted
+                               : Code::kUnavailable);
+}
+
+std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
+  now_ = now;
+  // Two rounds: an answer of the first is often what the second sends on.
+  for (;;) {
+    const std::size_t count = transport_->Poll(now, events_);
+    for (std::size_t i = 0; i < count; ++i) {
+      const TransportEvent& event = events_[i];
+      switch (event.kind) {
+        case TransportEvent::Kind::kDone:
+          if (event.ticket != kNoTicket) OnMoved(event.ticket, event.code);
+          break;
+        case TransportEvent::Kind::kMessage:
+          OnMessage(event.message);
+          break;
+        case TransportEvent::Kind::kLost:
+          if (const auto found = by_link_.find(event.link.value());
+              found != by_link_.end()) {
+            Lose(found->second);
+          } else {
+            transport_->Close(event.link);
+          }
+          break;
+      }
+    }
+    FlushOutboxes();
+    if (count < events_.size()) break;
+  }
+  std::size_t given = 0;
+  while (given < out.size() && !done_.empty()) {
+    out[given++] = done_.front();
+    done_.pop_front();
+  }
+  return given;
+}
+
+void PoolNode::Tick(TimeNs now) {
+  now_ = now;
+  ExpireRequests();
+  TickPeers();
+  if (exports_ != nullptr) {
+    exports_->ExpireReservations(now);
+    Revoke();
+    Repair();
+  }
+  FlushOutboxes();
+}
+
+std::size_t PoolNode::Places(std::uint32_t group, std::size_t copies,
+                             std::array<std::uint32_t, kLegs>* out) const {
+  std::array<std::uint32_t, kLegs> nodes;
+  const std::size_t count =
+      placement_.Place(group, std::span(nodes).first(std::min(copies, kLegs)));
+  for (std::size_t i = 0; i < count; ++i) {
+    (*out)[i] = placed_peers_[nodes[i]];
+  }
+  return count;
+}
+
+PoolNode::Hint& PoolNode::HintOf(const PoolOp& op) {
+  return hints_[(HashKey(op.key) ^ op.tenant) % kHints];
+}
+
+void PoolNode::Remember(const PoolOp& op, const Leg& leg) {
+  if (leg.peer == kSelf) return;
+  const Peer& peer = *peers_[leg.peer];
+  HintOf(op) = {{op.tenant, op.key}, peer.id, peer.card.instance, leg.at};
+}
+
+const PoolNode::Hint* PoolNode::Recall(const PoolOp& op,
+                                       std::uint32_t* peer) const {
+  const Hint& hint = hints_[(HashKey(op.key) ^ op.tenant) % kHints];
+  if (hint.node == 0 || hint.name != ExportPool::Name{op.tenant, op.key}) {
+    return nullptr;
+  }
+  for (std::uint32_t i = 0; i < peers_.size(); ++i) {
+    if (peers_[i]->id == hint.node && !peers_[i]->gone &&
+        peers_[i]->card.instance == hint.instance &&
+        peers_[i]->state == PoolPeerState::kUp) {
+      *peer = i;
+      return &hint;
+    }
+  }
+  return nullptr;
+}
+
+void PoolNode::Forget(const PoolOp& op) {
+  Hint& hint = HintOf(op);
+  if (hint.name == ExportPool::Name{op.tenant, op.key}) hint.node = 0;
+}
+
+PoolSnapshot PoolNode::Snapshot(TimeNs now) const {
+  PoolSnapshot snapshot = counters_;
+  snapshot.queued = ops_used_;
+  if (exports_ != nullptr) {
+    snapshot.export_bytes = exports_->capacity_bytes();
+    snapshot.export_used_bytes = exports_->used_bytes();
+    snapshot.export_blocks = exports_->blocks();
+    snapshot.export_evictions = exports_->evictions();
+    snapshot.reservations_expired = exports_->reservations_expired();
+  }
+  for (const auto& peer : peers_) {
+    if (peer->gone) continue;
+    PoolPeerSnapshot one;
+    one.node = peer->card.node;
+    one.rack = peer->card.rack;
+    one.instance = peer->card.instance;
+    one.state = peer->state;
+    one.heard_ns = now - peer->heard_at;
+    one.export_bytes = peer->card.export_bytes;
+    one.room_bytes = peer->room_bytes;
+    one.round_trip_ns = peer->round_trip_ns;
+    one.bytes_read = peer->bytes_read;
+    one.bytes_written = peer->bytes_written;
+    one.in_flight = peer->moving;
+    one.losses = peer->losses;
+    snapshot.peers.push_back(std::move(one));
+  }
+  return snapshot;
+}
+
+std::string PoolNode::CheckInvariants() const {
+  if (exports_ != nullptr) {
+    if (std::string wrong = exports_->CheckInvariants(); !wrong.empty()) {
+      return wrong;
+    }
+  }
+  std::size_t used = 0;
+  std::vector<std::uint32_t> moving(peers_.size());
+  for (const Op& op : ops_) {
+    if (op.sequence == 0) continue;
+    ++used;
+    for (std::uint8_t i = 0; i < op.legs; ++i) {
+      const Leg& leg = op.leg[i];
+      if (leg.step == Step::kMoving) {
+        moving[leg.peer] += leg.posted - leg.moved;
+      }
+    }
+  }
+  if (used != ops_used_) return "operations in use and their count";
+  if (used + free_ops_.size() != ops_.size()) return "free operations";
+  for (std::size_t i = 0; i < peers_.size(); ++i) {
+    if (moving[i] != peers_[i]->moving) return "transfers under way to a peer";
+    if (moving[i] == 0 && peers_[i]->moving_bytes != 0) {
+      return "bytes under way to a peer";
+    }
+  }
+  return "";
+}
+
+}  // namespace agentmem

@@ -1,0 +1,302 @@
+// One node's part in the pool: it puts blocks into other nodes' memory, reads
+// them back, and serves its own export extents; apart from threads and clocks.
+//
+// A put is a leg to each of the nodes that placement names: reserve, write,
+// commit. A get asks one node at a time, in the order of placement, the one
+// first where it knows the block to be; each copy is verified after arrival,
+// and one that does not fit is looked up once more, then passed over.
+//
+//   leg:  asking (a message waits for its answer) --> moving (a one-sided
+//         operation runs) --> asking (commit) --> done
+//
+// A node that is not heard of is passed over (placement is over those that are
+// up); what was under way to it fails over to the next.
+//
+// Repair: after each change of placement the node walks over its own export
+// extents and puts what the nodes that placement names now may lack there; a
+// reservation that answers "I have it" is the comparison. What does not belong
+// here any more is dropped once all of them have it.
+//
+// Peers are other daemons of the cluster: who they are was proven in their
+// Hello. What they send is checked all the same; what does not fit is dropped
+// and counted.
+//
+// Ownership: borrows transport and export pool. Threads: reactor-only. Errors:
+// in completions (pool.h). Cost: Poll and Submit never block and do not
+// allocate in the steady state but for messages; a put or get copies nothing
+// unless its place is this node. Bounds: kOpsMax operations; of each peer
+// kMovingBytesMax bytes under way, what is beyond waits.
+#ifndef AGENTMEM_MEMD_POOL_POOL_NODE_H_
+#define AGENTMEM_MEMD_POOL_POOL_NODE_H_
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "memd/pool/export_pool.h"
+#include "memd/pool/piece_digest.h"
+#include "memd/pool/pool.h"
+#include "memd/pool/pool_peer.h"
+#include "proto/pool_messages.h"
+#include "tiering/placement.h"
+
+namespace agentmem {
+
+struct PoolNodeOptions {
+  std::string node;  // this one's name
+  std::string rack;
+  std::uint64_t instance = 0;
+  // Of its own export extents, as Transport::Register answered; if there are.
+  MemoryId export_memory;
+  // Bytes a second that repair may write.
+  std::uint64_t repair_bytes_per_second = 256ULL << 20;
+};
+
+class PoolNode final : public Pool {
+ public:
+  static constexpr std::size_t kOpsMax = 4096;
+
+  // `exports` may be null: this node lends nothing.
+  PoolNode(const PoolNodeOptions& options, Transport* transport,
+           ExportPool* exports);
+  ~PoolNode() override;
+
+  // A peer showed its card. One of the same name and another instance takes the
+  // older one's place.
+  void AddPeer(const PoolPeer& peer, TimeNs now);
+  // It is no member any more.
+  void RemovePeer(const std::string& node, TimeNs now);
+
+  absl::StatusOr<MemoryId> Register(std::span<char> memory) override;
+  bool Submit(const PoolOp& op) override;
+  bool usable() const override { return places_ != 0; }
+  std::size_t places() const override { return places_; }
+  std::size_t places_elsewhere() const override { return places_elsewhere_; }
+
+  // Moves everything on; completions into `out`, their number. What is left is
+  // for the next call.
+  std::size_t Poll(TimeNs now, std::span<PoolCompletion> out);
+  // What time brings; every 10 ms while busy(), else every 100 ms.
+  void Tick(TimeNs now);
+  bool busy() const { return ops_used_ != 0 || repairing_; }
+  // Blocks of ours that a peer dropped to make room.
+  std::vector<ExportPool::Name> TakeRevoked() {
+    return std::exchange(revoked_, {});
+  }
+
+  PoolSnapshot Snapshot(TimeNs now) const;
+  // For tests: empty, or what is wrong.
+  std::string CheckInvariants() const;
+
+ private:
+  static constexpr std::uint32_t kSelf = 0xfffffffe;
+  static constexpr std::uint32_t kNobody = 0xffffffff;
+  static constexpr std::size_t kLegs = 2;
+  static constexpr std::size_t kCandidates = 8;
+
+  struct Location {
+    std::uint64_t offset = 0;
+    std::uint64_t generation = 0;
+    std::uint64_t checksum = 0;
+  };
+
+  enum class Step : std::uint8_t { kIdle, kAsking, kQueued, kMoving, kDone };
+
+  struct Leg {
+    std::uint32_t peer = kNobody;
+    Step step = Step::kIdle;
+    PoolMessage asking = PoolMessage::kPing;
+    Code code = Code::kUnavailable;
+    Location at;
+    std::uint8_t pieces = 0;
+    std::uint8_t posted = 0;
+    std::uint8_t moved = 0;
+    bool hinted = false;  // `at` is what was remembered, not just looked up
+    bool again = false;   // what was just looked up did not fit either, once
+  };
+
+  struct Op {
+    PoolOp op;
+    std::uint32_t sequence = 0;  // of this use of the place; 0: free
+    bool repair = false;
+    bool leaves = false;  // a repair: the copy here goes when all have it
+    std::uint64_t source_generation = 0;  // repair: of the copy here
+    std::uint8_t legs = 0;
+    std::array<Leg, kLegs> leg;
+    // Get and find: who may have it, in the order of asking.
+    std::array<std::uint32_t, kCandidates> candidates;
+    std::uint8_t candidate_count = 0;
+    std::uint8_t candidate_next = 0;
+    bool unreachable = false;  // one of them did not answer
+    bool corrupt = false;      // one of them had other bytes
+    TimeNs deadline = 0;
+    PieceDigest digest;
+    PoolFound found = {};
+  };
+
+  struct LegRef {
+    std::uint32_t op = 0;
+    std::uint32_t sequence = 0;
+    std::uint8_t leg = 0;
+  };
+
+  struct Peer {
+    PoolPeer card;
+    std::uint64_t id = 0;  // of its name
+    PoolPeerState state = PoolPeerState::kConnecting;
+    LinkId link;
+    bool linked = false;
+    bool gone = false;  // no member any more; the place is kept
+    TimeNs heard_at = 0;
+    TimeNs progress_at = 0;  // while something is under way to it
+    TimeNs pinged_at = 0;
+    TimeNs retry_at = 0;
+    DurationNs backoff = 0;
+    DurationNs round_trip_ns = 0;
+    std::uint64_t room_bytes = 0;
+    std::uint32_t moving = 0;
+    std::uint64_t moving_bytes = 0;
+    std::uint64_t asked = 0;  // requests without an answer yet
+    std::array<std::vector<LegRef>, 4> outbox;  // by request type
+    std::deque<LegRef> waiting;                 // for credit to move
+    std::deque<std::string> unsent;             // answers, revocations
+    std::uint64_t bytes_read = 0;
+    std::uint64_t bytes_written = 0;
+    std::uint64_t losses = 0;
+  };
+
+  struct Request {
+    std::uint32_t peer = 0;
+    PoolMessage type = PoolMessage::kFind;
+    TimeNs deadline = 0;
+    std::vector<LegRef> legs;
+  };
+
+  // Where a block of this name was last: wrong at times, and then looked up.
+  struct Hint {
+    ExportPool::Name name;
+    std::uint64_t node = 0;  // 0: none
+    std::uint64_t instance = 0;
+    Location at;
+  };
+
+  // pool_node.cc: operations.
+  std::uint32_t NewOp(const PoolOp& op);
+  void Start(std::uint32_t index);
+  void Finish(std::uint32_t index, Code code);
+  bool IsCurrent(const LegRef& ref) const;
+  void Ask(std::uint32_t index, std::uint8_t leg, PoolMessage type);
+  void QueueMove(std::uint32_t index, std::uint8_t leg);
+  void Pump(std::uint32_t peer);
+  bool PostMove(const LegRef& ref);
+  void OnMoved(std::uint64_t ticket, Code code);
+  void FailLeg(std::uint32_t index, std::uint8_t leg, Code code);
+
+  // pool_node_get.cc
+  void StartGet(std::uint32_t index);
+  void NextCandidate(std::uint32_t index, std::uint8_t leg);
+  void GetHere(std::uint32_t index, std::uint8_t leg);
+  void OnFound(std::uint32_t index, std::uint8_t leg, const PoolFound& found);
+  void FinishRead(std::uint32_t index, std::uint8_t leg);
+
+  // pool_node_put.cc
+  void StartPut(std::uint32_t index);
+  void PutHere(std::uint32_t index, std::uint8_t leg);
+  void OnReserved(std::uint32_t index, std::uint8_t leg,
+                  const PoolReserved& reserved);
+  void FinishWrite(std::uint32_t index, std::uint8_t leg);
+  void FinishLeg(std::uint32_t index, std::uint8_t leg, Code code);
+  void StartDrop(std::uint32_t index);
+
+  // pool_node_peers.cc
+  Peer* FindPeer(std::uint32_t index) { return peers_[index].get(); }
+  void Connect(std::uint32_t index);
+  void Lose(std::uint32_t index);
+  void Rebuild();
+  void SendPing(std::uint32_t index);
+  void FlushOutboxes();
+  bool FlushType(std::uint32_t index, PoolMessage type);
+  void OnMessage(std::span<const char> message);
+  void Answer(std::uint32_t index, const PoolHeader& header,
+              std::span<const char> body);
+  void SendOrKeep(std::uint32_t index, std::string message);
+  void OnAnswer(std::uint32_t index, const PoolHeader& header,
+                std::span<const char> body);
+  void TickPeers();
+  void ExpireRequests();
+  bool HasOtherCopy(std::uint32_t index) const;
+
+  // pool_node_serve.cc
+  PoolReserved ServeReserve(const Peer& peer, const PoolReserve& asked);
+  PoolDone ServeCommit(const PoolCommit& asked);
+  PoolFound ServeFind(const PoolName& asked);
+  PoolDone ServeDrop(const PoolDrop& asked);
+  void Revoke();
+  void OnRevoke(const PoolHeader& header, std::span<const char> body);
+  void Repair();
+  void StartRepair(const ExportPool::Block& block);
+  void FinishRepair(const Op& op, Code code);
+
+  // A node's number from its name: owner of what it put.
+  static std::uint64_t NodeIdOf(const std::string& name);
+  // Which of a peer's outboxes: requests in the order of their types.
+  static std::size_t OutboxOf(PoolMessage type) {
+    return (static_cast<std::size_t>(type) -
+            static_cast<std::size_t>(PoolMessage::kReserve)) /
+           2;
+  }
+
+  // Where a block belongs: indices of peers, or kSelf.
+  std::size_t Places(std::uint32_t group, std::size_t copies,
+                     std::array<std::uint32_t, kLegs>* out) const;
+  void Remember(const PoolOp& op, const Leg& leg);
+  const Hint* Recall(const PoolOp& op, std::uint32_t* peer) const;
+  void Forget(const PoolOp& op);
+  Hint& HintOf(const PoolOp& op);
+
+  const PoolNodeOptions options_;
+  const std::uint64_t id_;
+  Transport* const transport_;
+  ExportPool* const exports_;
+
+  std::vector<std::unique_ptr<Peer>> peers_;
+  absl::flat_hash_map<std::uint64_t, std::uint32_t> by_token_;
+  absl::flat_hash_map<std::uint64_t, std::uint32_t> by_link_;
+  absl::flat_hash_map<std::string, std::uint32_t> by_node_;
+  tiering::Placement placement_;
+  std::vector<std::uint32_t> placed_peers_;  // of its nodes, in their order
+  std::size_t places_ = 0;
+  std::size_t places_elsewhere_ = 0;
+  TimeNs changed_at_ = 0;  // the placement
+
+  std::vector<Op> ops_;
+  std::vector<std::uint32_t> free_ops_;
+  std::size_t ops_used_ = 0;
+  std::uint32_t next_sequence_ = 1;
+  absl::flat_hash_map<std::uint64_t, Request> requests_;
+  std::uint64_t next_request_ = 1;
+  std::vector<Hint> hints_;
+  std::deque<PoolCompletion> done_;
+  std::vector<ExportPool::Name> revoked_;
+  std::vector<TransportEvent> events_;  // scratch
+  TimeNs now_ = 0;
+
+  bool repair_wanted_ = false;
+  bool repairing_ = false;
+  TimeNs repair_at_ = 0;
+  std::size_t repair_cursor_ = 0;
+  std::size_t repairs_in_flight_ = 0;
+  std::uint64_t repair_failed_ = 0;  // in this walk
+  std::uint64_t repair_credit_ = 0;
+  TimeNs repair_credited_at_ = 0;
+
+  PoolSnapshot counters_;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_POOL_POOL_NODE_H_

@@ -1,0 +1,146 @@
+// PoolNode: reading a block back, or finding out who has it.
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "memd/pool/pool_node.h"
+#include "memd/pool/pool_timing.h"
+
+namespace agentmem {
+
+void PoolNode::StartGet(std::uint32_t index) {
+  Op& op = ops_[index];
+  const auto add = [&op](std::uint32_t peer) {
+    const auto end = op.candidates.begin() + op.candidate_count;
+    if (op.candidate_count < kCandidates &&
+        std::find(op.candidates.begin(), end, peer) == end) {
+      op.candidates[op.candidate_count++] = peer;
+    }
+  };
+  if (exports_ != nullptr &&
+      exports_->Find({op.op.tenant, op.op.key}) != nullptr) {
+    add(kSelf);
+  }
+  std::uint32_t hinted = kNobody;
+  if (Recall(op.op, &hinted) != nullptr) add(hinted);
+  std::array<std::uint32_t, kLegs> places;
+  const std::size_t count = Places(op.op.key.group, kLegs, &places);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (places[i] != kSelf) add(places[i]);
+  }
+  // Not moved yet to where it belongs; and a state block is looked for
+  // everywhere before it is called lost.
+  if (now_ - changed_at_ < kWanderNs ||
+      op.op.block_class == BlockClass::kState) {
+    for (const std::uint32_t peer : placed_peers_) {
+      if (peer != kSelf) add(peer);
+    }
+  }
+  op.legs = 1;
+  NextCandidate(index, 0);
+}
+
+void PoolNode::NextCandidate(std::uint32_t index, std::uint8_t leg_index) {
+  Op& op = ops_[index];
+  if (op.candidate_next == op.candidate_count || now_ >= op.deadline) {
+    op.leg[leg_index].step = Step::kDone;
+    return Finish(index, op.unreachable ? Code::kUnavailable
+                         : op.corrupt   ? Code::kDataLoss
+                                        : Code::kNotFound);
+  }
+  Leg& leg = op.leg[leg_index];
+  leg = Leg();
+  leg.peer = op.candidates[op.candidate_next++];
+  if (leg.peer == kSelf) return GetHere(index, leg_index);
+  if (op.op.kind == PoolOp::Kind::kGet) {
+    std::uint32_t hinted = kNobody;
+    const Hint* const hint = Recall(op.op, &hinted);
+    if (hint != nullptr && hinted == leg.peer) {
+      leg.at = hint->at;
+      leg.hinted = true;
+      return QueueMove(index, leg_index);
+    }
+  }
+  Ask(index, leg_index, PoolMessage::kFind);
+}
+
+void PoolNode::GetHere(std::uint32_t index, std::uint8_t leg_index) {
+  Op& op = ops_[index];
+  Leg& leg = op.leg[leg_index];
+  leg.step = Step::kQueued;
+  const ExportPool::Block* const block =
+      exports_->Find({op.op.tenant, op.op.key});
+  if (block == nullptr) return FailLeg(index, leg_index, Code::kNotFound);
+  op.found.block_class = block->block_class;
+  op.found.length = block->length;
+  if (op.op.kind == PoolOp::Kind::kGet) {
+    if (block->length != op.op.length) {
+      return FailLeg(index, leg_index, Code::kNotFound);
+    }
+    std::memcpy(op.op.bytes, exports_->At(block->offset), block->length);
+    const std::uint64_t seed =
+        PoolSeed(op.op.tenant, op.op.key, block->generation);
+    if (PieceDigest::Of(seed, op.op.bytes, op.op.length) != block->checksum) {
+      ++counters_.corrupt;
+      return FailLeg(index, leg_index, Code::kDataLoss);
+    }
+    ++counters_.gets_local;
+  }
+  leg.step = Step::kDone;
+  Finish(index, Code::kOk);
+}
+
+void PoolNode::OnFound(std::uint32_t index, std::uint8_t leg_index,
+                       const PoolFound& found) {
+  Op& op = ops_[index];
+  Leg& leg = op.leg[leg_index];
+  if (found.code != Code::kOk) {
+    return FailLeg(
+        index, leg_index,
+        found.code == Code::kNotFound ? Code::kNotFound : Code::kUnavailable);
+  }
+  const Peer& peer = *peers_[leg.peer];
+  const bool lies = found.length == 0 || found.length > kMaxBlockBytes ||
+                    !IsValid(found.block_class) ||
+                    found.offset > peer.card.export_bytes ||
+                    found.length > peer.card.export_bytes - found.offset;
+  if (lies) {
+    ++counters_.bad_messages;
+    return FailLeg(index, leg_index, Code::kUnavailable);
+  }
+  leg.at = {found.offset, found.generation, found.checksum};
+  if (op.op.kind == PoolOp::Kind::kFind) {
+    op.found = found;
+    Remember(op.op, leg);
+    leg.step = Step::kDone;
+    return Finish(index, Code::kOk);
+  }
+  // Computed anew with another length: not the block that is meant.
+  if (found.length != op.op.length) {
+    return FailLeg(index, leg_index, Code::kNotFound);
+  }
+  QueueMove(index, leg_index);
+}
+
+void PoolNode::FinishRead(std::uint32_t index, std::uint8_t leg_index) {
+  Op& op = ops_[index];
+  Leg& leg = op.leg[leg_index];
+  if (op.digest.Finish() == leg.at.checksum) {
+    Remember(op.op, leg);
+    counters_.gets_elsewhere += op.candidate_next > 1;
+    leg.step = Step::kDone;
+    return Finish(index, Code::kOk);
+  }
+  // The place may have got another life between the word and the read.
+  if (leg.hinted || !leg.again) {
+    ++counters_.stale;
+    leg.again = !leg.hinted;
+    leg.hinted = false;
+    Forget(op.op);
+    return Ask(index, leg_index, PoolMessage::kFind);
+  }
+  ++counters_.corrupt;
+  FailLeg(index, leg_index, Code::kDataLoss);
+}
+
+}  // namespace agentmem

@@ -1,0 +1,398 @@
+// PoolNode: peers, their links, and the messages on them.
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "memd/pool/message_builder.h"
+#include "memd/pool/pool_node.h"
+#include "memd/pool/pool_timing.h"
+
+namespace agentmem {
+
+void PoolNode::AddPeer(const PoolPeer& card, TimeNs now) {
+  now_ = now;
+  if (card.node == options_.node) return;
+  const auto known = by_node_.find(card.node);
+  std::uint32_t index = 0;
+  if (known == by_node_.end()) {
+    index = static_cast<std::uint32_t>(peers_.size());
+    peers_.push_back(std::make_unique<Peer>());
+    by_node_[card.node] = index;
+  } else {
+    index = known->second;
+    Peer* const peer = FindPeer(index);
+    const bool same = !peer->gone && peer->card.instance == card.instance &&
+                      peer->card.fabric_address == card.fabric_address &&
+                      peer->card.token == card.token;
+    if (same && peer->state != PoolPeerState::kDown) return;
+    if (peer->linked) Lose(index);
+    by_token_.erase(peer->card.token_given);
+    peer->gone = false;
+  }
+  Peer* const peer = FindPeer(index);
+  peer->card = card;
+  peer->id = NodeIdOf(card.node);
+  by_token_[card.token_given] = index;
+  peer->backoff = 0;
+  Connect(index);
+}
+
+void PoolNode::RemovePeer(const std::string& node, TimeNs now) {
+  now_ = now;
+  const auto known = by_node_.find(node);
+  if (known == by_node_.end()) return;
+  Peer* const peer = FindPeer(known->second);
+  peer->gone = true;
+  by_token_.erase(peer->card.token_given);
+  if (peer->linked) {
+    Lose(known->second);
+  } else {
+    peer->state = PoolPeerState::kDown;
+  }
+}
+
+void PoolNode::Connect(std::uint32_t index) {
+  Peer* const peer = FindPeer(index);
+  const auto link = transport_->Connect(peer->card.fabric_address);
+  if (!link.ok()) {
+    peer->state = PoolPeerState::kDown;
+    peer->backoff = kBackoffNsMax;
+    peer->retry_at = now_ + peer->backoff;
+    LogWarning("node " + peer->card.node + ": " + link.status().ToString());
+    return;
+  }
+  peer->link = *link;
+  peer->linked = true;
+  peer->state = PoolPeerState::kConnecting;
+  peer->heard_at = now_;
+  by_link_[link->value()] = index;
+  SendPing(index);
+}
+
+// Everything that waits for it goes elsewhere, or fails.
+void PoolNode::Lose(std::uint32_t index) {
+  Peer* const peer = FindPeer(index);
+  if (!peer->linked) return;
+  by_link_.erase(peer->link.value());
+  transport_->Close(peer->link);
+  peer->linked = false;
+  const bool was_up = peer->state == PoolPeerState::kUp;
+  peer->state = PoolPeerState::kDown;
+  peer->backoff = std::clamp(2 * peer->backoff, kBackoffNsMin, kBackoffNsMax);
+  peer->retry_at = now_ + peer->backoff;
+  ++peer->losses;
+  peer->asked = 0;
+  peer->unsent.clear();
+
+  std::vector<LegRef> legs;
+  for (auto& outbox : peer->outbox) {
+    legs.insert(legs.end(), outbox.begin(), outbox.end());
+    outbox.clear();
+  }
+  legs.insert(legs.end(), peer->waiting.begin(), peer->waiting.end());
+  peer->waiting.clear();
+  for (auto request = requests_.begin(); request != requests_.end();) {
+    if (request->second.peer != index) {
+      ++request;
+      continue;
+    }
+    legs.insert(legs.end(), request->second.legs.begin(),
+                request->second.legs.end());
+    requests_.erase(request++);
+  }
+  if (was_up) Rebuild();
+  for (const LegRef& ref : legs) {
+    if (!IsCurrent(ref)) continue;
+    const Leg& leg = ops_[ref.op].leg[ref.leg];
+    if (leg.peer == index && leg.step != Step::kDone &&
+        leg.step != Step::kIdle) {
+      FailLeg(ref.op, ref.leg, Code::kUnavailable);
+    }
+  }
+}
+
+// Placement is over who is up and lends memory.
+void PoolNode::Rebuild() {
+  std::vector<tiering::PlacementNode> nodes;
+  absl::flat_hash_map<std::string, std::uint32_t> index_of;
+  const auto add = [&](const std::string& name, const std::string& rack,
+                       std::uint64_t weight, std::uint32_t index) {
+    tiering::PlacementNode node;
+    node.name = name;
+    node.weight = weight;
+    node.rack = rack;
+    nodes.push_back(node);
+    index_of[name] = index;
+  };
+  if (exports_ != nullptr && exports_->capacity_bytes() != 0) {
+    add(options_.node, options_.rack, exports_->capacity_bytes(), kSelf);
+  }
+  for (std::uint32_t i = 0; i < peers_.size(); ++i) {
+    const Peer& peer = *peers_[i];
+    if (peer.state == PoolPeerState::kUp && !peer.gone &&
+        peer.card.export_bytes != 0) {
+      add(peer.card.node, peer.card.rack, peer.card.export_bytes, i);
+    }
+  }
+  placement_ = tiering::Placement(nodes);
+  placed_peers_.clear();
+  for (const tiering::PlacementNode& node : placement_.nodes()) {
+    placed_peers_.push_back(index_of[node.name]);
+  }
+  places_ = placed_peers_.size();
+  places_elsewhere_ = static_cast<std::size_t>(
+      std::count_if(placed_peers_.begin(), placed_peers_.end(),
+                    [](std::uint32_t peer) { return peer != kSelf; }));
+  changed_at_ = now_;
+  repair_wanted_ = exports_ != nullptr;
+  repair_at_ = now_ + kRepairSettleNs;
+}
+
+void PoolNode::SendPing(std::uint32_t index) {
+  Peer* const peer = FindPeer(index);
+  peer->pinged_at = now_;
+  MessageBuilder message(PoolMessage::kPing, peer->card.token,
+                         static_cast<std::uint64_t>(now_));
+  PoolPing ping = {};
+  ping.instance = options_.instance;
+  ping.room_bytes = exports_ == nullptr ? 0 : exports_->room_bytes();
+  message.Add(ping);
+  transport_->Send(peer->link, message.Finish(), kNoTicket, now_ + kSilentNs);
+}
+
+void PoolNode::FlushOutboxes() {
+  for (std::uint32_t i = 0; i < peers_.size(); ++i) {
+    Peer* const peer = FindPeer(i);
+    if (!peer->linked) continue;
+    while (!peer->unsent.empty()) {
+      if (!transport_->Send(peer->link, peer->unsent.front(), kNoTicket,
+                            now_ + kAskNs)) {
+        break;
+      }
+      peer->unsent.pop_front();
+    }
+    for (const PoolMessage type : {PoolMessage::kCommit, PoolMessage::kFind,
+                                   PoolMessage::kReserve, PoolMessage::kDrop}) {
+      while (!peer->outbox[OutboxOf(type)].empty() && FlushType(i, type)) {
+      }
+    }
+    if (!peer->waiting.empty()) Pump(i);
+  }
+}
+
+bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
+  Peer* const peer = FindPeer(index);
+  std::vector<LegRef>& outbox = peer->outbox[OutboxOf(type)];
+  const std::uint64_t id = next_request_++;
+  MessageBuilder message(type, peer->card.token, id);
+  Request request;
+  request.peer = index;
+  request.type = type;
+  request.deadline = now_ + kAskNs;
+  std::size_t taken = 0;
+  for (; taken < outbox.size() && request.legs.size() < kPoolEntriesMax;
+       ++taken) {
+    const LegRef& ref = outbox[taken];
+    if (!IsCurrent(ref)) continue;
+    const PoolOp& op = ops_[ref.op].op;
+    const Leg& leg = ops_[ref.op].leg[ref.leg];
+    const PoolName name = {op.tenant, op.key};
+    switch (type) {
+      case PoolMessage::kReserve:
+        message.Add(PoolReserve{name, op.length, op.block_class, {}});
+        break;
+      case PoolMessage::kCommit:
+        message.Add(PoolCommit{name, leg.at.generation, leg.at.checksum});
+        break;
+      case PoolMessage::kFind:
+        message.Add(name);
+        break;
+      default:
+        message.Add(PoolDrop{name, 0});
+        break;
+    }
+    request.legs.push_back(ref);
+  }
+  if (!request.legs.empty()) {
+    if (!transport_->Send(peer->link, message.Finish(), kNoTicket,
+                          request.deadline)) {
+      return false;  // they stay for the next time
+    }
+    if (peer->asked == 0 && peer->moving == 0) peer->progress_at = now_;
+    ++peer->asked;
+    requests_[id] = std::move(request);
+  }
+  outbox.erase(outbox.begin(),
+               outbox.begin() + static_cast<std::ptrdiff_t>(taken));
+  return true;
+}
+
+void PoolNode::SendOrKeep(std::uint32_t index, std::string message) {
+  Peer* const peer = FindPeer(index);
+  if (!peer->linked) return;
+  if (peer->unsent.empty() &&
+      transport_->Send(peer->link, message, kNoTicket, now_ + kAskNs)) {
+    return;
+  }
+  if (peer->unsent.size() < kUnsentMax) {
+    peer->unsent.push_back(std::move(message));
+  }
+}
+
+void PoolNode::OnMessage(std::span<const char> message) {
+  PoolHeader header;
+  if (message.size() < sizeof(header)) {
+    ++counters_.bad_messages;
+    return;
+  }
+  std::memcpy(&header, message.data(), sizeof(header));
+  const auto body = message.subspan(sizeof(header));
+  const auto sender = by_token_.find(header.token);
+  // Of another version: its Hello was refused, which told both sides so.
+  if (header.magic != kPoolMagic || header.version != kPoolVersion ||
+      header.bytes != message.size() || header.count > kPoolEntriesMax ||
+      body.size() != header.count * EntryBytes(header.type) ||
+      EntryBytes(header.type) == 0 || sender == by_token_.end()) {
+    ++counters_.bad_messages;
+    return;
+  }
+  const std::uint32_t index = sender->second;
+  Peer* const peer = FindPeer(index);
+  peer->heard_at = now_;
+  peer->progress_at = now_;
+  switch (header.type) {
+    case PoolMessage::kPing:
+    case PoolMessage::kReserve:
+    case PoolMessage::kCommit:
+    case PoolMessage::kFind:
+    case PoolMessage::kDrop:
+      return Answer(index, header, body);
+    case PoolMessage::kRevoke:
+      return OnRevoke(header, body);
+    case PoolMessage::kPong: {
+      PoolPing ping;
+      if (header.count != 1) return;
+      std::memcpy(&ping, body.data(), sizeof(ping));
+      if (ping.instance != peer->card.instance) return;
+      peer->room_bytes = ping.room_bytes;
+      peer->round_trip_ns = now_ - static_cast<TimeNs>(header.request);
+      if (peer->state != PoolPeerState::kConnecting) return;
+      peer->state = PoolPeerState::kUp;
+      peer->backoff = 0;
+      return Rebuild();
+    }
+    default:
+      return OnAnswer(index, header, body);
+  }
+}
+
+void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
+                        std::span<const char> body) {
+  const auto found = requests_.find(header.request);
+  if (found == requests_.end()) return;  // too late
+  if (found->second.peer != index ||
+      header.type != AnswerOf(found->second.type) ||
+      header.count != found->second.legs.size()) {
+    ++counters_.bad_messages;
+    return;
+  }
+  const Request request = std::move(found->second);
+  requests_.erase(found);
+  Peer* const peer = FindPeer(index);
+  if (peer->asked != 0) --peer->asked;
+  for (std::size_t i = 0; i < request.legs.size(); ++i) {
+    const LegRef& ref = request.legs[i];
+    if (!IsCurrent(ref)) continue;
+    const Leg& leg = ops_[ref.op].leg[ref.leg];
+    if (leg.peer != index || leg.step != Step::kAsking ||
+        leg.asking != request.type) {
+      continue;
+    }
+    switch (request.type) {
+      case PoolMessage::kReserve:
+        OnReserved(ref.op, ref.leg, EntryAt<PoolReserved>(body, i));
+        break;
+      case PoolMessage::kFind:
+        OnFound(ref.op, ref.leg, EntryAt<PoolFound>(body, i));
+        break;
+      case PoolMessage::kCommit: {
+        const Code code = EntryAt<PoolDone>(body, i).code;
+        if (code == Code::kOk) {
+          if (!ops_[ref.op].repair) Remember(ops_[ref.op].op, leg);
+          FinishLeg(ref.op, ref.leg, Code::kOk);
+        } else {
+          FailLeg(ref.op, ref.leg, Code::kUnavailable);
+        }
+        break;
+      }
+      default: {
+        // Not there is what was wanted.
+        const Code code = EntryAt<PoolDone>(body, i).code;
+        FinishLeg(ref.op, ref.leg, code == Code::kNotFound ? Code::kOk : code);
+        break;
+      }
+    }
+  }
+}
+
+void PoolNode::ExpireRequests() {
+  std::vector<LegRef> legs;
+  for (auto request = requests_.begin(); request != requests_.end();) {
+    if (now_ < request->second.deadline) {
+      ++request;
+      continue;
+    }
+    Peer* const peer = FindPeer(request->second.peer);
+    if (peer->asked != 0) --peer->asked;
+    legs.insert(legs.end(), request->second.legs.begin(),
+                request->second.legs.end());
+    requests_.erase(request++);
+  }
+  for (const LegRef& ref : legs) {
+    if (IsCurrent(ref) && ops_[ref.op].leg[ref.leg].step == Step::kAsking) {
+      FailLeg(ref.op, ref.leg, Code::kUnavailable);
+    }
+  }
+}
+
+void PoolNode::TickPeers() {
+  for (std::uint32_t i = 0; i < peers_.size(); ++i) {
+    Peer* const peer = FindPeer(i);
+    if (peer->gone) continue;
+    if (!peer->linked) {
+      if (now_ >= peer->retry_at) Connect(i);
+      continue;
+    }
+    const bool busy = peer->moving != 0 || peer->asked != 0;
+    if (now_ - peer->heard_at > kSilentNs) {
+      Lose(i);
+      continue;
+    }
+    if (busy && now_ - peer->progress_at > kStallNs && HasOtherCopy(i)) {
+      Lose(i);
+      continue;
+    }
+    const DurationNs every =
+        peer->state == PoolPeerState::kConnecting ? kConnectPingNs : kPingNs;
+    if (now_ - peer->pinged_at >= every) SendPing(i);
+  }
+}
+
+// Of what is asked of the peer, or read from it, is there anything that another
+// node may have too?
+bool PoolNode::HasOtherCopy(std::uint32_t index) const {
+  for (const Op& op : ops_) {
+    if (op.sequence == 0 || op.op.kind == PoolOp::Kind::kPut ||
+        op.op.kind == PoolOp::Kind::kDrop) {
+      continue;
+    }
+    const Leg& leg = op.leg[0];
+    if (leg.peer == index && op.candidate_next < op.candidate_count) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace agentmem

@@ -1,0 +1,109 @@
+// PoolNode: putting a block where it belongs, and dropping it there.
+#include <cstring>
+
+#include "base/check.h"
+#include "memd/pool/pool_node.h"
+
+namespace agentmem {
+
+void PoolNode::StartPut(std::uint32_t index) {
+  Op& op = ops_[index];
+  std::array<std::uint32_t, kLegs> places;
+  const std::size_t count = Places(op.op.key.group, op.op.copies, &places);
+  if (count == 0) return Finish(index, Code::kUnavailable);
+  op.legs = static_cast<std::uint8_t>(count);
+  for (std::uint8_t i = 0; i < count; ++i) op.leg[i].peer = places[i];
+  // The remote legs first: their messages are under way while this node copies.
+  // The last leg to end finishes the operation, so nothing of it is used after.
+  const std::uint32_t sequence = op.sequence;
+  for (std::uint8_t i = 0; i < count; ++i) {
+    if (places[i] != kSelf) Ask(index, i, PoolMessage::kReserve);
+  }
+  for (std::uint8_t i = 0; i < count; ++i) {
+    if (places[i] == kSelf && ops_[index].sequence == sequence) {
+      PutHere(index, i);
+    }
+  }
+}
+
+void PoolNode::PutHere(std::uint32_t index, std::uint8_t leg_index) {
+  const PoolOp& put = ops_[index].op;
+  ExportPool::Block block;
+  block.name = {put.tenant, put.key};
+  block.block_class = put.block_class;
+  block.length = put.length;
+  block.owner = id_;
+  Code code = exports_->Reserve(&block, now_);
+  if (code == Code::kAlreadyExists) {
+    code = Code::kOk;
+  } else if (code == Code::kOk) {
+    std::memcpy(exports_->At(block.offset), put.bytes, put.length);
+    const std::uint64_t seed = PoolSeed(put.tenant, put.key, block.generation);
+    code = exports_->Commit(block.name, block.generation,
+                            PieceDigest::Of(seed, put.bytes, put.length));
+  }
+  FinishLeg(index, leg_index, code);
+}
+
+void PoolNode::OnReserved(std::uint32_t index, std::uint8_t leg_index,
+                          const PoolReserved& reserved) {
+  Op& op = ops_[index];
+  Leg& leg = op.leg[leg_index];
+  if (reserved.code == Code::kAlreadyExists) {
+    return FinishLeg(index, leg_index, Code::kOk);
+  }
+  if (reserved.code != Code::kOk) {
+    return FailLeg(index, leg_index,
+                   reserved.code == Code::kResourceExhausted
+                       ? Code::kResourceExhausted
+                       : Code::kUnavailable);
+  }
+  const Peer& peer = *peers_[leg.peer];
+  if (reserved.offset > peer.card.export_bytes ||
+      op.op.length > peer.card.export_bytes - reserved.offset) {
+    ++counters_.bad_messages;
+    return FailLeg(index, leg_index, Code::kUnavailable);
+  }
+  leg.at = {reserved.offset, reserved.generation, 0};
+  QueueMove(index, leg_index);
+}
+
+void PoolNode::FinishWrite(std::uint32_t index, std::uint8_t leg_index) {
+  const Op& op = ops_[index];
+  if (op.repair) {
+    // What was copied may have made room for something else meanwhile.
+    const PoolOp& put = op.op;
+    const ExportPool::Block* const source =
+        exports_->Find({put.tenant, put.key});
+    if (source == nullptr || source->generation != op.source_generation ||
+        PieceDigest::Of(PoolSeed(put.tenant, put.key, source->generation),
+                        put.bytes, put.length) != source->checksum) {
+      return FailLeg(index, leg_index, Code::kAborted);
+    }
+  }
+  Ask(index, leg_index, PoolMessage::kCommit);
+}
+
+void PoolNode::StartDrop(std::uint32_t index) {
+  Op& op = ops_[index];
+  if (exports_ != nullptr) exports_->Drop({op.op.tenant, op.op.key}, 0);
+  std::array<std::uint32_t, kLegs> places;
+  const std::size_t count = Places(op.op.key.group, kLegs, &places);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (places[i] != kSelf) op.leg[op.legs++].peer = places[i];
+  }
+  std::uint32_t hinted = kNobody;
+  if (Recall(op.op, &hinted) != nullptr && op.legs < kLegs &&
+      (op.legs == 0 || op.leg[0].peer != hinted)) {
+    op.leg[op.legs++].peer = hinted;
+  }
+  Forget(op.op);
+  if (op.legs == 0) return Finish(index, Code::kOk);
+  const std::uint8_t legs = op.legs;
+  const std::uint32_t sequence = op.sequence;
+  for (std::uint8_t i = 0; i < legs && ops_[index].sequence == sequence; ++i) {
+    Ask(index, i, PoolMessage::kDrop);
+  }
+}
+
+}  // namespace agentmem

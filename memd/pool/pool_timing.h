@@ -1,0 +1,53 @@
+// The pool's times and bounds, in one place, and how they hang together.
+//
+// Ownership, Threads, Errors, Cost: none; constants.
+#ifndef AGENTMEM_MEMD_POOL_POOL_TIMING_H_
+#define AGENTMEM_MEMD_POOL_POOL_TIMING_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/clock.h"
+#include "proto/pool_messages.h"
+
+namespace agentmem {
+
+// An operation that has no nearer deadline ends by then.
+inline constexpr DurationNs kPoolOpNs = 5 * kSecondNs;
+// A transfer that takes longer costs its link. Far below kReservationNs: who
+// reserved cannot write any more when the reservation comes back.
+inline constexpr DurationNs kMoveNs = 2 * kSecondNs;
+static_assert(2 * kMoveNs < kReservationNs);
+// An answer that does not come.
+inline constexpr DurationNs kAskNs = 500 * kMillisecondNs;
+// Peers are pinged this often, and faster while they connect.
+inline constexpr DurationNs kPingNs = 200 * kMillisecondNs;
+inline constexpr DurationNs kConnectPingNs = 20 * kMillisecondNs;
+// Not heard for so long: down. With the next line, "bypassed within a second".
+inline constexpr DurationNs kSilentNs = 750 * kMillisecondNs;
+// Something is under way to it, nothing comes, and another node has a copy.
+inline constexpr DurationNs kStallNs = 30 * kMillisecondNs;
+// A link that does not come up is tried again after.
+inline constexpr DurationNs kBackoffNsMin = 10 * kMillisecondNs;
+inline constexpr DurationNs kBackoffNsMax = kSecondNs;
+// After a change of placement repair waits for the next one so long.
+inline constexpr DurationNs kRepairSettleNs = kSecondNs;
+// Blocks are looked for everywhere while they may not be where they belong.
+inline constexpr DurationNs kWanderNs = 60 * kSecondNs;
+
+// To one peer: two of the largest blocks each way keep a link of 3 GB/s busy
+// over a wake-up of 1 ms.
+inline constexpr std::uint64_t kMovingBytesMax = 8 << 20;
+// Repair beside clients' own work.
+inline constexpr std::size_t kRepairsInFlightMax = 8;
+inline constexpr std::size_t kRepairWalk = 256;  // records a tick
+// Answers that a slow link does not take; those beyond are lost, and asked for
+// again by who waits for them.
+inline constexpr std::size_t kUnsentMax = 256;
+
+// Of messages: nobody waits for their completion.
+inline constexpr std::uint64_t kNoTicket = ~0ULL;
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_POOL_POOL_TIMING_H_

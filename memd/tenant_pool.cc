@@ -1,0 +1,333 @@
+// Tenant: blocks in other nodes' memory.
+#include <algorithm>
+
+#include "base/check.h"
+#include "memd/tenant.h"
+
+namespace agentmem {
+namespace {
+
+// After a node had no room, or did not answer.
+constexpr DurationNs kPoolAgainNs = kSecondNs;
+// Beside what goes to the store; see tenant_store.cc.
+constexpr std::uint64_t kPoolBytesInflightMax = 16 << 20;
+// Keys that others are asked for at a time; a client has as many submissions.
+constexpr std::size_t kFindsMax = 4096;
+
+}  // namespace
+
+void Tenant::UsePool(Pool* pool, MemoryId memory) {
+  cluster_pool_ = pool;
+  pool_memory_ = memory;
+}
+
+bool Tenant::PoolUsable(TimeNs now) const {
+  return cluster_pool_ != nullptr && cluster_pool_->usable() &&
+         now >= pool_again_at_;
+}
+
+void Tenant::SetPooled(BlockRecord* record, std::uint8_t copies) {
+  if (record->pooled == 0 && copies != 0) {
+    ++pooled_blocks_;
+    pooled_bytes_ += record->length;
+  } else if (record->pooled != 0 && copies == 0) {
+    --pooled_blocks_;
+    pooled_bytes_ -= record->length;
+  }
+  record->pooled = copies;
+  UpdateDirty(*record);
+}
+
+// After a change of what makes a state block safe.
+void Tenant::UpdateDirty(const BlockRecord& record) {
+  if (record.slot == kNoSlot) return;
+  SlotRecord& slot = slots_[record.slot];
+  const bool dirty = IsDirty(record);
+  if (slot.state != SlotState::kPublished || slot.dirty == dirty) return;
+  slot.dirty = dirty;
+  if (dirty) {
+    dirty_bytes_ += record.length;
+    QueueWrite(record.slot, false);
+  } else {
+    dirty_bytes_ -= record.length;
+  }
+}
+
+void Tenant::AwaitDurable(std::uint32_t slot, const OpRef& op) {
+  durable_waiters_[slot].push_back(op);
+  slots_[slot].awaited = true;
+  const BlockRecord& record = directory_.find(slots_[slot].key)->second;
+  if (record.stored != Stored::kDurable) QueueWrite(slot, true);
+  if (options_.durable_in_pool && record.pooled == 0) QueuePoolWrite(slot);
+}
+
+void Tenant::AwaitReplica(std::uint32_t slot, const OpRef& op) {
+  replica_waiters_[slot].push_back(op);
+  slots_[slot].pool_awaited = true;
+  QueuePoolWrite(slot);
+}
+
+void Tenant::SettleDurable(std::uint32_t slot) {
+  if (!slots_[slot].awaited) return;
+  const BlockRecord& record = directory_.find(slots_[slot].key)->second;
+  if (!IsDurable(record)) return;
+  for (const OpRef& waiter : TakeDurableWaiters(slot)) Answer(waiter);
+}
+
+void Tenant::QueuePoolWrite(std::uint32_t index) {
+  SlotRecord& slot = slots_[index];
+  if (slot.pool_queued) return;
+  slot.pool_queued = true;
+  pool_writes_.push_back({index, slot.generation});
+}
+
+void Tenant::PumpPool(TimeNs now) {
+  while (!find_queue_.empty() && !StoreShareUsed()) {
+    Inflight inflight;
+    inflight.io = Io::kPoolFind;
+    inflight.key = find_queue_.front();
+    PoolOp op;
+    op.kind = PoolOp::Kind::kFind;
+    op.tenant = options_.cluster_id;
+    op.key = inflight.key;
+    op.ticket = NewTicket(inflight);
+    if (!cluster_pool_->Submit(op)) {
+      inflight_.erase(op.ticket);
+      return;
+    }
+    find_queue_.pop_front();
+  }
+  while (!pool_drops_.empty() && !StoreShareUsed()) {
+    Inflight inflight;
+    inflight.io = Io::kPoolDrop;
+    inflight.key = pool_drops_.front();
+    PoolOp op;
+    op.kind = PoolOp::Kind::kDrop;
+    op.tenant = options_.cluster_id;
+    op.key = inflight.key;
+    op.ticket = NewTicket(inflight);
+    if (!cluster_pool_->Submit(op)) {
+      inflight_.erase(op.ticket);
+      return;
+    }
+    pool_drops_.pop_front();
+  }
+  while (!pool_writes_.empty() && !StoreShareUsed()) {
+    const QueuedWrite write = pool_writes_.front();
+    const SlotRecord& slot = slots_[write.slot];
+    if (slot.generation == write.generation && slot.pool_queued) {
+      if (write_bytes_inflight_ >= kPoolBytesInflightMax) return;
+      if (!PutIntoPool(write.slot, now)) return;
+      slots_[write.slot].pool_queued = false;
+    }
+    pool_writes_.pop_front();
+  }
+}
+
+bool Tenant::PutIntoPool(std::uint32_t index, TimeNs) {
+  SlotRecord& slot = slots_[index];
+  const BlockRecord& block = directory_.find(slot.key)->second;
+  Inflight inflight;
+  inflight.io = Io::kPoolPut;
+  inflight.slot = index;
+  inflight.key = slot.key;
+  inflight.block_class = block.block_class;
+  inflight.length = slot.length;
+  PoolOp op;
+  op.kind = PoolOp::Kind::kPut;
+  op.block_class = block.block_class;
+  const bool twice =
+      block.block_class == BlockClass::kState || slot.pool_awaited;
+  op.copies = static_cast<std::uint8_t>(
+      std::clamp<std::size_t>(cluster_pool_->places(), 1, twice ? 2 : 1));
+  op.tenant = options_.cluster_id;
+  op.key = slot.key;
+  op.memory = pool_memory_;
+  op.bytes = memory_.data + slot.data_offset;
+  op.length = slot.length;
+  op.ticket = NewTicket(inflight);
+  if (!cluster_pool_->Submit(op)) {
+    inflight_.erase(op.ticket);
+    return false;
+  }
+  ++slot.io;
+  write_bytes_inflight_ += slot.length;
+  return true;
+}
+
+bool Tenant::GetFromPool(const Inflight& inflight, BlockClass block_class,
+                         char* to, std::uint64_t ticket) {
+  PoolOp op;
+  op.kind = PoolOp::Kind::kGet;
+  op.block_class = block_class;
+  op.tenant = options_.cluster_id;
+  op.key = inflight.key;
+  op.memory = pool_memory_;
+  op.bytes = to;
+  op.length = inflight.length;
+  op.ticket = ticket;
+  return cluster_pool_->Submit(op);
+}
+
+void Tenant::OnPoolCompletion(const PoolCompletion& completion, TimeNs now) {
+  auto found = inflight_.find(completion.ticket);
+  AGENTMEM_CHECK(found != inflight_.end());
+  const Inflight op = found->second;
+  inflight_.erase(found);
+  switch (op.io) {
+    case Io::kPoolGet:
+      FinishPoolLoad(op, completion.code, now);
+      break;
+    case Io::kPoolPut:
+      FinishPoolWrite(op, completion, now);
+      break;
+    case Io::kPoolFind:
+      FinishFind(op, completion, now);
+      break;
+    default:
+      break;
+  }
+  retry_wanted_ = true;
+}
+
+void Tenant::FinishPoolWrite(const Inflight& op,
+                             const PoolCompletion& completion, TimeNs now) {
+  const Code code = completion.code;
+  SlotRecord& slot = slots_[op.slot];
+  --slot.io;
+  write_bytes_inflight_ -= op.length;
+  // A slot with I/O is not evicted, so the block is still in it.
+  BlockRecord& block = directory_.find(op.key)->second;
+  AGENTMEM_CHECK(block.slot == op.slot);
+  std::vector<OpRef> waiters;
+  if (const auto waiting = replica_waiters_.extract(op.slot)) {
+    waiters = waiting.mapped();
+    slot.pool_awaited = false;
+  }
+  if (code == Code::kOk && block.block_class == op.block_class) {
+    ++pool_writes_made_;
+    SetPooled(&block, completion.copies);
+    if (block.block_class == BlockClass::kCache) {
+      policy_->StoredBelow(SlotIndex(op.slot), now);
+    }
+    for (const OpRef& waiter : waiters) Answer(waiter);
+    return SettleDurable(op.slot);
+  }
+  if (code == Code::kOk) {
+    // Put as state while it was written as cache: that copy may be dropped.
+    for (const OpRef& waiter : waiters) AwaitReplica(op.slot, waiter);
+    if (slot.awaited && options_.durable_in_pool) QueuePoolWrite(op.slot);
+    return;
+  }
+  pool_again_at_ = now + kPoolAgainNs;
+  if (options_.durable_in_pool) {
+    for (const OpRef& waiter : TakeDurableWaiters(op.slot)) {
+      waiters.push_back(waiter);
+    }
+  }
+  for (const OpRef& waiter : waiters) {
+    ++puts_failed_;
+    Fail(waiter, Code::kUnavailable, Reason::kNoReplica);
+  }
+  // The store takes what the pool did not.
+  if (block.block_class == BlockClass::kCache && block.stored == Stored::kNo) {
+    QueueWrite(op.slot, false);
+  }
+}
+
+// Another tier may have what the pool has not.
+void Tenant::FinishPoolLoad(const Inflight& op, Code code, TimeNs now) {
+  if (code == Code::kOk) {
+    ++pool_reads_;
+    return FinishLoad(op, code, now);
+  }
+  const auto record = directory_.find(op.key);
+  const auto load = loads_.find(op.key);
+  AGENTMEM_CHECK(load != loads_.end());
+  if (record == directory_.end() || record->second.copy != op.copy ||
+      record->second.slot != kNoSlot || record->second.stored == Stored::kNo) {
+    return FinishLoad(op, code, now);
+  }
+  if (code != Code::kUnavailable) SetPooled(&record->second, 0);
+  load->second.past_pool = true;
+  load_queue_.push_back(op.key);
+}
+
+void Tenant::ForgetPooled(const Key& key) {
+  const auto found = directory_.find(key);
+  if (found == directory_.end() || found->second.pooled == 0) return;
+  SetPooled(&found->second, 0);
+  if (!loads_.contains(key)) EraseIfNowhere(key);  // else its end does
+}
+
+void Tenant::EraseIfNowhere(const Key& key) {
+  const auto found = directory_.find(key);
+  if (found == directory_.end()) return;
+  BlockRecord& block = found->second;
+  if (block.slot != kNoSlot || block.stored != Stored::kNo ||
+      block.pooled != 0) {
+    return;
+  }
+  SetEntry(key, &block, 0);
+  directory_.erase(found);
+}
+
+void Tenant::OnRevoked(const Key& key) {
+  const auto found = directory_.find(key);
+  if (found == directory_.end() || found->second.pooled == 0) return;
+  // State is never dropped by others; who says so is wrong, and a read decides.
+  if (found->second.block_class == BlockClass::kState) return;
+  ++pool_revoked_;
+  ForgetPooled(key);
+}
+
+// Others are asked; `op` may be null: a prefetch.
+void Tenant::StartFind(const Key& key, const OpRef* op) {
+  if (finds_.size() >= kFindsMax && !finds_.contains(key)) {
+    if (op != nullptr) Fail(*op, Code::kUnavailable, Reason::kPoolFailed);
+    return;
+  }
+  const auto [find, is_new] = finds_.try_emplace(key);
+  if (op != nullptr) find->second.push_back(*op);
+  if (is_new) find_queue_.push_back(key);
+}
+
+void Tenant::FinishFind(const Inflight& op, const PoolCompletion& completion,
+                        TimeNs now) {
+  const auto wanted = finds_.extract(op.key);
+  if (!wanted) return;
+  const std::vector<OpRef>& waiters = wanted.mapped();
+  const auto [record, is_new] = directory_.try_emplace(op.key);
+  if (is_new && completion.code == Code::kOk) {
+    record->second.length = completion.length;
+    record->second.block_class = completion.block_class;
+    record->second.copy = ++next_copy_;
+    SetPooled(&record->second,
+              completion.block_class == BlockClass::kState ? 2 : 1);
+    SetEntry(op.key, &record->second,
+             BelowEntry(op.key, EntryKind::kInPool, completion.block_class));
+  } else if (is_new) {
+    directory_.erase(record);
+    for (const OpRef& waiter : waiters) {
+      if (completion.code == Code::kUnavailable) {
+        Fail(waiter, Code::kUnavailable, Reason::kPoolFailed);
+      } else {
+        ++misses_;
+        Fail(waiter, Code::kNotFound, Reason::kNoSuchBlock);
+      }
+    }
+    return;
+  }
+  if (record->second.slot != kNoSlot) {  // put meanwhile
+    for (const OpRef& waiter : waiters) {
+      AnswerFetch(waiter, record->second.slot, Tier::kDram, now);
+    }
+    return;
+  }
+  auto [load, is_first] = loads_.try_emplace(op.key);
+  load->second.waiters.insert(load->second.waiters.end(), waiters.begin(),
+                              waiters.end());
+  if (is_first) StartLoad(op.key, now);
+}
+
+}  // namespace agentmem

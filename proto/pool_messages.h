@@ -1,0 +1,136 @@
+// What daemons say to each other over the fabric (Transport::Send). Version 1.
+//
+//   PoolHeader, then `count` entries of the type's own kind
+//
+// Little-endian, fixed layout. A request's answer has its `request`, the type
+// after it, and as many entries in the same order. Bytes of blocks are not in
+// here: they are read from and written to export extents by one-sided
+// operations, at `offset` from the exporter's base (proto/peer.proto).
+//
+// Two-phase put: reserve, write the bytes, commit with their checksum. A
+// reservation that is not committed within kReservationNs comes back by itself.
+//
+// `checksum` is XXH3-64 of the bytes in the export extent, seeded with
+// PoolSeed(tenant, key, generation): so it fits no other block, and no other
+// life of the memory that it lay in.
+//
+// `token` is what the receiver gave to the sender in its Hello; a message
+// without it is dropped. Who has it is that peer.
+#ifndef AGENTMEM_PROTO_POOL_MESSAGES_H_
+#define AGENTMEM_PROTO_POOL_MESSAGES_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/clock.h"
+#include "proto/types.h"
+
+namespace agentmem {
+
+inline constexpr std::uint32_t kPoolMagic = 0x4c4f4f50;  // POOL
+inline constexpr std::uint16_t kPoolVersion = 1;
+inline constexpr std::uint32_t kPoolMessageBytesMax = 8192;
+inline constexpr std::uint32_t kPoolEntriesMax = 128;
+
+// Longer than any write on a link can be under way: after it no byte of the
+// writer that gave up can come any more.
+inline constexpr DurationNs kReservationNs = 10 * kSecondNs;
+
+enum class PoolMessage : std::uint16_t {
+  kPing = 1,
+  kPong = 2,
+  kReserve = 3,
+  kReserved = 4,
+  kCommit = 5,
+  kCommitted = 6,
+  kFind = 7,
+  kFound = 8,
+  kDrop = 9,
+  kDropped = 10,
+  kRevoke = 11,  // no answer: these copies are gone
+};
+
+struct PoolHeader {
+  std::uint32_t magic;
+  std::uint16_t version;
+  PoolMessage type;
+  std::uint32_t count;
+  std::uint32_t bytes;  // of the whole message
+  std::uint64_t token;
+  std::uint64_t request;  // the asker's; 0: no answer is wanted
+};
+static_assert(sizeof(PoolHeader) == 32);
+
+// A tenant is the same on all nodes of a cluster by its number here, whatever
+// number its store gave it.
+struct PoolName {
+  std::uint64_t tenant;
+  Key key;
+};
+static_assert(sizeof(PoolName) == 24);
+
+struct PoolPing {
+  std::uint64_t instance;    // the sender's
+  std::uint64_t room_bytes;  // that it could take now, by dropping what may go
+};
+static_assert(sizeof(PoolPing) == 16);
+
+struct PoolReserve {
+  PoolName name;
+  std::uint32_t length;
+  BlockClass block_class;
+  std::uint8_t reserved[3];
+};
+static_assert(sizeof(PoolReserve) == 32);
+
+// ALREADY_EXISTS: it has the block. RESOURCE_EXHAUSTED: no room.
+struct PoolReserved {
+  Code code;
+  std::uint16_t reserved[3];
+  std::uint64_t offset;
+  std::uint64_t generation;
+};
+static_assert(sizeof(PoolReserved) == 24);
+
+struct PoolCommit {
+  PoolName name;
+  std::uint64_t generation;
+  std::uint64_t checksum;
+};
+static_assert(sizeof(PoolCommit) == 40);
+
+struct PoolDone {  // kCommitted, kDropped
+  Code code;
+  std::uint16_t reserved[3];
+};
+static_assert(sizeof(PoolDone) == 8);
+
+struct PoolFound {
+  Code code;
+  BlockClass block_class;
+  std::uint8_t reserved;
+  std::uint32_t length;
+  std::uint64_t offset;
+  std::uint64_t generation;
+  std::uint64_t checksum;
+};
+static_assert(sizeof(PoolFound) == 32);
+
+struct PoolDrop {  // kDrop, kRevoke
+  PoolName name;
+  std::uint64_t generation;  // 0: any
+};
+static_assert(sizeof(PoolDrop) == 32);
+
+static_assert(sizeof(PoolHeader) + kPoolEntriesMax * sizeof(PoolCommit) <=
+              kPoolMessageBytesMax);
+
+inline std::uint64_t PoolSeed(std::uint64_t tenant, const Key& key,
+                              std::uint64_t generation) {
+  return HashKey(key) ^ (tenant * 0x9e3779b97f4a7c15ULL) ^
+         (generation * 0xd1b54a32d192ed03ULL);
+}
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_PROTO_POOL_MESSAGES_H_
