@@ -161,7 +161,7 @@ void SimNetwork::Schedule(TimeNs at, std::function<void()> action) {
   events_.push({std::max(at, now()), next_sequence_++, std::move(action)});
 }
 
-TimeNs SimNetwork::Travel(Packet packet) {
+void SimNetwork::Travel(Packet packet) {
   Run& from = runs_[packet.from - 1];
   from.link_free_at = std::max(from.link_free_at, now());
   if (options_.bandwidth_bytes_per_s != 0) {
@@ -176,7 +176,6 @@ TimeNs SimNetwork::Travel(Packet packet) {
   }
   at = std::max(at, packet.not_before);
   Schedule(at, [this, packet = std::move(packet)] { Arrive(packet); });
-  return at;
 }
 
 void SimNetwork::Arrive(Packet packet) {

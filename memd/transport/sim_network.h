@@ -122,8 +122,7 @@ class SimNetwork {
   // The time of what happens now, or the clock's between events.
   TimeNs now() const { return running_ ? event_at_ : clock_->Now(); }
   void Schedule(TimeNs at, std::function<void()> action);
-  // Returns when it will arrive, if nothing goes wrong.
-  TimeNs Travel(Packet packet);
+  void Travel(Packet packet);
   void Arrive(Packet packet);
   bool Passes(std::uint64_t from, std::uint64_t to);
   // A write to the peer's memory that outlives its sender.

@@ -32,7 +32,7 @@ struct SimOptions {
   double reorder_rate = 0;
   DurationNs reorder_delay_max = 200 * kMicrosecondNs;
   // Messages of one link in the order in which they were sent. The contract
-  // does not promise it.
+  // does not promise it. Not to be changed while the network runs.
   bool messages_in_order = false;
 
   // The operation fails, done not at all or in part, and its link is lost.

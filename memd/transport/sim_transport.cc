@@ -1,19 +1,11 @@
 #include "memd/transport/sim_transport.h"
 
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/check.h"
 #include "base/status.h"
 
 namespace agentmem {
-namespace {
-
-// Registered memories lie as far apart as peers name them.
-constexpr std::uint64_t kMemoryStride = 1ULL << 40;
-
-}  // namespace
 
 SimTransport::SimTransport(SimNetwork* network, std::uint64_t run,
                            const std::string& address)
@@ -139,101 +131,22 @@ void SimTransport::StartMessage(std::uint64_t number, Link* link,
   const Operation& operation = operations_.at(number);
   SimNetwork* const network = network_;
   const LinkId id = operation.transfer.link;
+  const std::uint64_t sequence = link->messages++;
   TimeNs sent_at = network->now();
   if (operation.fate != Fate::kFails) {
     SimNetwork::Packet packet = {.from = run_, .to = link->peer};
     packet.bytes = message.size();
     packet.not_before = link->ready_at;
-    if (network->options_.messages_in_order) {
-      packet.not_before = std::max(packet.not_before, link->message_at);
-    }
-    packet.arrived = [network, from = run_, to = link->peer, message] {
-      network->Find(to)->Deliver(from, message);
+    packet.arrived = [network, from = run_, to = link->peer, id, sequence,
+                      message] {
+      network->Find(to)->Arrive(from, id, sequence, message);
     };
     packet.failed = Call(&SimTransport::LoseLink, id);
-    link->message_at = network->Travel(std::move(packet));
+    network->Travel(std::move(packet));
     sent_at = network->runs_[run_ - 1].link_free_at;
   }
   const TimeNs done_at = sent_at + network->Latency(run_, link->peer);
   network->Schedule(done_at, Call(&SimTransport::Complete, number));
-}
-
-void SimTransport::CopyAtPeer(std::uint64_t number) {
-  const auto found = operations_.find(number);
-  if (found == operations_.end()) return;
-  if (found->second.fate == Fate::kFails) {
-    CopyPartAndFail(number);
-    return;
-  }
-  const std::uint64_t length = found->second.transfer.length;
-  const bool torn = network_->Chance(network_->options_.torn_rate);
-  if (!torn || length < 2) {
-    if (CopyPiece(number, 0, length)) Answer(number);
-    return;
-  }
-  ++network_->counters_.torn;
-  const std::uint64_t middle = 1 + network_->Draw(length - 2);
-  std::pair<std::uint64_t, std::uint64_t> first = {0, middle};
-  std::pair<std::uint64_t, std::uint64_t> second = {middle, length - middle};
-  if (network_->Draw(1) == 0) std::swap(first, second);
-  if (!CopyPiece(number, first.first, first.second)) return;
-  // It takes another moment before it is whole.
-  found->second.copied = false;
-  const auto gap =
-      static_cast<DurationNs>(1 + network_->Draw(static_cast<std::uint64_t>(
-                                      network_->options_.torn_gap_max)));
-  network_->Schedule(
-      network_->now() + gap, [network = network_, run = run_, number, second] {
-        SimTransport* const self = network->Find(run);
-        if (self == nullptr || !self->operations_.contains(number)) return;
-        if (self->CopyPiece(number, second.first, second.second)) {
-          self->Answer(number);
-        }
-      });
-}
-
-void SimTransport::CopyPartAndFail(std::uint64_t number) {
-  const std::uint64_t length = operations_.at(number).transfer.length;
-  const std::uint64_t part = network_->Draw(length);
-  if (part != 0 && CopyPiece(number, 0, part)) {
-    operations_.at(number).copied = part == length;
-  }
-  Answer(number);
-}
-
-bool SimTransport::CopyPiece(std::uint64_t number, std::uint64_t offset,
-                             std::uint64_t length) {
-  Operation& operation = operations_.at(number);
-  const Transfer& transfer = operation.transfer;
-  const bool write = operation.verb == Verb::kWrite;
-  const SimTransport* const peer = network_->Find(operation.peer);
-  char* const remote = peer == nullptr ? nullptr
-                                       : peer->Resolve(transfer.remote_key,
-                                                       transfer.remote_address,
-                                                       transfer.length, write);
-  if (remote == nullptr) {
-    if (peer != nullptr) ++network_->counters_.refused;
-    LoseLinkOf(number);
-    return false;
-  }
-  network_->Trace(SimTrace::Kind::kCopy, run_, transfer.ticket, length);
-  char* const local = transfer.local;
-  if (length != 0 && write) {
-    std::memcpy(remote + offset, local + offset, length);
-  } else if (length != 0) {
-    std::memcpy(local + offset, remote + offset, length);
-  }
-  operation.copied = true;
-  return true;
-}
-
-void SimTransport::Answer(std::uint64_t number) {
-  const Operation& operation = operations_.at(number);
-  SimNetwork::Packet answer = {.from = operation.peer, .to = run_};
-  answer.bytes = operation.verb == Verb::kRead ? operation.transfer.length : 0;
-  answer.arrived = Call(&SimTransport::Complete, number);
-  answer.failed = Call(&SimTransport::LoseLinkOf, number);
-  network_->Travel(std::move(answer));
 }
 
 void SimTransport::Complete(std::uint64_t number) {
@@ -335,6 +248,25 @@ void SimTransport::Close(LinkId id) {
   links_.erase(found);
 }
 
+void SimTransport::Arrive(std::uint64_t from, LinkId link,
+                          std::uint64_t sequence,
+                          const std::vector<char>& message) {
+  if (!network_->options_.messages_in_order) {
+    Deliver(from, message);
+    return;
+  }
+  // What overtook a message waits for it: for ever, if that never comes.
+  Arrivals& arrivals = arrivals_[{from, link.value()}];
+  arrivals.early[sequence] = message;
+  while (true) {
+    const auto next = arrivals.early.find(arrivals.next);
+    if (next == arrivals.early.end()) return;
+    Deliver(from, next->second);
+    arrivals.early.erase(next);
+    ++arrivals.next;
+  }
+}
+
 void SimTransport::Deliver(std::uint64_t from,
                            const std::vector<char>& message) {
   ++network_->counters_.messages_delivered;
@@ -370,21 +302,6 @@ std::size_t SimTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
 bool SimTransport::ReadyToWait() {
   network_->RunDue();
   return network_->Find(run_) == nullptr || happened_.empty();
-}
-
-char* SimTransport::Resolve(std::uint64_t key, std::uint64_t address,
-                            std::uint64_t length, bool write) const {
-  const std::uint64_t index = address / kMemoryStride - 1;
-  if (index >= memories_.size()) return nullptr;
-  const Memory& memory = memories_[index];
-  const bool allowed = write ? memory.access == RemoteAccess::kReadWrite
-                             : memory.access != RemoteAccess::kNone;
-  const std::uint64_t offset = address - memory.remote.address;
-  if (!allowed || key != memory.remote.key || offset > memory.bytes.size() ||
-      length > memory.bytes.size() - offset) {
-    return nullptr;
-  }
-  return memory.bytes.data() + offset;
 }
 
 }  // namespace agentmem

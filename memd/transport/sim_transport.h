@@ -22,6 +22,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "memd/transport/sim_network.h"
@@ -50,6 +51,9 @@ class SimTransport final : public Transport {
  private:
   friend class SimNetwork;
 
+  // Registered memories lie as far apart as peers name them.
+  static constexpr std::uint64_t kMemoryStride = 1ULL << 40;
+
   enum class Verb : std::uint8_t { kRead, kWrite, kSend };
   enum class Fate : std::uint8_t { kGood, kFails, kDoneButFails };
   struct Operation {
@@ -65,13 +69,18 @@ class SimTransport final : public Transport {
     bool closed = false;
     std::uint64_t in_flight = 0;  // posted, and not given out by Poll
     TimeNs ready_at = 0;          // connected
-    TimeNs message_at = 0;        // the last one's arrival
+    std::uint64_t messages = 0;   // posted
     std::set<std::uint64_t> operations;
   };
   struct Memory {
     std::span<char> bytes;
     RemoteAccess access = RemoteAccess::kNone;
     RemoteMemory remote;
+  };
+  // Messages of a peer's link, where they are to be in order.
+  struct Arrivals {
+    std::uint64_t next = 0;
+    std::map<std::uint64_t, std::vector<char>> early;
   };
   struct Happened {
     TransportEvent event;
@@ -106,6 +115,8 @@ class SimTransport final : public Transport {
   void LoseLinkOf(std::uint64_t number);
   void LosePeer(std::uint64_t peer);
   void Flush(LinkId id);
+  void Arrive(std::uint64_t from, LinkId link, std::uint64_t sequence,
+              const std::vector<char>& message);
   void Deliver(std::uint64_t from, const std::vector<char>& message);
   // Null: nobody may do that there.
   char* Resolve(std::uint64_t key, std::uint64_t address, std::uint64_t length,
@@ -118,6 +129,7 @@ class SimTransport final : public Transport {
   std::vector<Memory> memories_;  // by MemoryId
   std::map<std::uint64_t, Link> links_;
   std::map<std::uint64_t, Operation> operations_;
+  std::map<std::pair<std::uint64_t, std::uint64_t>, Arrivals> arrivals_;
   std::uint64_t next_link_ = 1;
   std::uint64_t next_operation_ = 1;
   std::deque<Happened> happened_;

@@ -200,6 +200,7 @@ TEST_F(SimNetworkTest, MessagesOvertakeOneAnotherUnlessTheyAreToldNotTo) {
     b_ = ContractNode();
     SimOptions options;
     options.reorder_rate = 0.5;
+    options.loss_rate = 0.1;
     options.messages_in_order = in_order;
     Start(options);
     std::vector<std::string> sent;
