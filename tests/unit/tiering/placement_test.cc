@@ -182,6 +182,20 @@ TEST(PlacementTest, InOneRackTheSecondCopyIsOnAnotherNode) {
   }
 }
 
+TEST(PlacementTest, NodesWithoutARackCountAsRacksOfTheirOwn) {
+  const Placement placement({{"a", 9, "", false},
+                             {"b", 9, "", false},
+                             {"c", 1, "x", false},
+                             {"d", 1, "x", false}});
+  int both_unlabelled = 0;
+  for (std::uint32_t group = 0; group < 1000; ++group) {
+    const auto names = NamesOf(placement, group, 2);
+    both_unlabelled += names[0] < "c" && names[1] < "c";
+    EXPECT_FALSE(names[0] >= "c" && names[1] >= "c") << group;
+  }
+  EXPECT_GT(both_unlabelled, 700);
+}
+
 TEST(PlacementTest, TheOrderOfTheListDoesNotMatter) {
   std::vector<PlacementNode> nodes;
   for (int i = 0; i < 40; ++i) {
