@@ -1,4 +1,4 @@
-#include "peer_certificates.h"
+#include "tests/unit/service/peer_certificates.h"
 
 #include <openssl/ec.h>
 #include <openssl/evp.h>

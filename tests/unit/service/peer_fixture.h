@@ -19,7 +19,7 @@
 #include "base/status.h"
 #include "memd/service/peer_client.h"
 #include "memd/service/peer_server.h"
-#include "peer_certificates.h"
+#include "tests/unit/service/peer_certificates.h"
 
 namespace agentmem {
 
