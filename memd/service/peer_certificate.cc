@@ -202,6 +202,8 @@ absl::StatusOr<std::shared_ptr<const PeerAuthority>> PeerAuthority::Parse(
       new PeerAuthority(std::move(impl)));
 }
 
+const std::string& PeerAuthority::names() const { return impl_->names; }
+
 absl::Status PeerAuthority::Verify(const std::string& chain,
                                    PeerRole role) const {
   const NoErrorsLeft clean;

@@ -54,6 +54,9 @@ class PeerAuthority {
   PeerAuthority(const PeerAuthority&) = delete;
   PeerAuthority& operator=(const PeerAuthority&) = delete;
 
+  // Their subjects, for people.
+  const std::string& names() const;
+
   // Whether the first certificate, with what follows it as intermediates, was
   // signed by one of them, is valid now, and may be used in this role.
   absl::Status Verify(const std::string& chain, PeerRole role) const;

@@ -31,6 +31,8 @@ constexpr DurationNs kWaitNsMax = 60 * kSecondNs;
 
 struct PeerChannel {
   std::uint64_t credentials_version = 0;
+  std::string uri;          // that its certificate must show
+  std::string authorities;  // for people; empty: insecure
   std::shared_ptr<PeerVerdict> verdict;
   std::unique_ptr<peer::v1::Peer::Stub> stub;
 };
@@ -55,6 +57,16 @@ struct Failure {
   PeerCause cause = PeerCause::kAnswer;
   absl::Status status;
 };
+
+// "failed to connect to all addresses; last error: UNKNOWN: ADDRESS: WHY" ->
+// WHY.
+std::string LastError(const std::string& words) {
+  for (const std::string start : {"SSL_ERROR", "last error: "}) {
+    const std::size_t at = words.find(start);
+    if (at != std::string::npos) return words.substr(at);
+  }
+  return words;
+}
 
 gpr_timespec ToGrpc(TimeNs deadline) {
   return gpr_timespec{deadline / kSecondNs,
@@ -154,12 +166,16 @@ std::shared_ptr<PeerChannel> PeerClient::Impl::ChannelTo(
   }
   auto channel = std::make_shared<PeerChannel>();
   channel->credentials_version = version;
+  channel->uri = PeerUri(cluster, node);
+  if (credentials != nullptr) {
+    channel->authorities = credentials->trusted->names();
+  }
   channel->verdict = std::make_shared<PeerVerdict>();
   channel->stub = peer::v1::Peer::NewStub(grpc::CreateCustomChannel(
       "dns:///" + address,
       credentials == nullptr
           ? grpc::InsecureChannelCredentials()
-          : MakePeerChannelCredentials(*credentials, PeerUri(cluster, node),
+          : MakePeerChannelCredentials(*credentials, channel->uri,
                                        channel->verdict),
       ChannelArguments()));
   if (channels.size() >= kPeerChannelsMax) channels.clear();
@@ -175,28 +191,45 @@ void PeerClient::Impl::Drop(const ChannelKey& key, const PeerChannel* channel) {
   }
 }
 
+// gRPC tells apart by words alone why a connection was not made.
 Failure PeerClient::Impl::Explain(const grpc::Status& answer,
                                   const std::string& peer,
                                   const PeerChannel& channel) const {
-  const std::string text = Shown(answer.error_message());
-  const auto code = static_cast<absl::StatusCode>(answer.error_code());
-  const auto says = [&answer](const char* words) {
-    return answer.error_message().find(words) != std::string::npos;
+  const std::string& words = answer.error_message();
+  const auto says = [&words](const char* what) {
+    return words.find(what) != std::string::npos;
   };
-  if (answer.error_code() == grpc::StatusCode::UNAVAILABLE) {
-    const absl::Status verdict = channel.verdict->Get();
-    if (says(kPeerRefusedMark) && !verdict.ok()) {
-      return {PeerCause::kName,
-              MakeStatus(verdict.code(), peer + ": " + StatusMessage(verdict))};
-    }
-    return {PeerCause::kSilence,
-            Unavailable(peer + " cannot be reached: " + text)};
-  }
   if (answer.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     return {PeerCause::kSilence,
             DeadlineExceeded(peer + " did not answer in time")};
   }
-  return {PeerCause::kAnswer, MakeStatus(code, peer + " answered: " + text)};
+  if (answer.error_code() != grpc::StatusCode::UNAVAILABLE) {
+    return {PeerCause::kAnswer,
+            MakeStatus(static_cast<absl::StatusCode>(answer.error_code()),
+                       peer + " answered: " + Shown(words))};
+  }
+  const absl::Status verdict = channel.verdict->Get();
+  if (says(kPeerRefusedMark) && !verdict.ok()) {
+    return {PeerCause::kName,
+            MakeStatus(verdict.code(), peer + ": " + StatusMessage(verdict))};
+  }
+  const std::string reason = Shown(LastError(words));
+  if (!security->insecure() && says("handshake failed")) {
+    return {PeerCause::kHandshake,
+            MakeStatus(absl::StatusCode::kUnauthenticated,
+                       peer + ": TLS failed (" + reason +
+                           "); wanted is a valid certificate of " +
+                           channel.uri + ", signed by " + channel.authorities)};
+  }
+  std::string hint;
+  if (says("Socket closed") || says("reset by peer")) {
+    hint = security->insecure()
+               ? "; it may want TLS, and this node was told to be insecure"
+               : "; if it goes on, its authority file may lack who signed this "
+                 "node's certificate";
+  }
+  return {PeerCause::kSilence,
+          Unavailable(peer + " cannot be reached: " + reason + hint)};
 }
 
 PeerClient::PeerClient(std::shared_ptr<PeerSecurity> security)
