@@ -172,8 +172,7 @@ void SimTransport::Complete(std::uint64_t number) {
 void SimTransport::Finish(std::uint64_t number, Code code) {
   const auto found = operations_.find(number);
   const Operation& operation = found->second;
-  if (code != Code::kOk && operation.verb == Verb::kWrite &&
-      !operation.copied) {
+  if (operation.verb == Verb::kWrite && !operation.copied) {
     network_->WriteLate(run_, operation.peer, operation.transfer);
   }
   Happened happened;
