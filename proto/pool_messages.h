@@ -79,11 +79,13 @@ struct PoolReserve {
   PoolName name;
   std::uint32_t length;
   BlockClass block_class;
-  std::uint8_t reserved[3];
+  std::uint8_t repair;  // 1: a copy of one that the asker has
+  std::uint8_t reserved[2];
 };
 static_assert(sizeof(PoolReserve) == 32);
 
-// ALREADY_EXISTS: it has the block. RESOURCE_EXHAUSTED: no room.
+// ALREADY_EXISTS: it has the block. RESOURCE_EXHAUSTED: no room. ABORTED: a
+// repair of what was dropped just now.
 struct PoolReserved {
   Code code;
   std::uint16_t reserved[3];
@@ -99,6 +101,7 @@ struct PoolCommit {
 };
 static_assert(sizeof(PoolCommit) == 40);
 
+// Committed, ALREADY_EXISTS: another writer was first, which is as good.
 struct PoolDone {  // kCommitted, kDropped
   Code code;
   std::uint16_t reserved[3];
@@ -118,7 +121,7 @@ static_assert(sizeof(PoolFound) == 32);
 
 struct PoolDrop {  // kDrop, kRevoke
   PoolName name;
-  std::uint64_t generation;  // 0: any
+  std::uint64_t generation;  // kDrop: 0; any of them goes
 };
 static_assert(sizeof(PoolDrop) == 32);
 

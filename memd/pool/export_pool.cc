@@ -27,28 +27,35 @@ std::uint32_t ExportPool::NewRecord() {
   return index;
 }
 
-Code ExportPool::Reserve(Block* block, TimeNs now) {
+bool ExportPool::WasDropped(const Name& name, std::uint64_t generation) const {
+  const auto found = dropped_.find(name);
+  return found != dropped_.end() && generation < found->second;
+}
+
+void ExportPool::Use(std::uint32_t index, BlockClass block_class) {
+  Record& record = records_[index];
+  if (record.block.block_class == BlockClass::kState) return;
+  Unlink(index);
+  if (block_class == BlockClass::kState) {
+    record.block.block_class = BlockClass::kState;
+    ++state_;
+  } else {
+    Link(index);
+  }
+}
+
+Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
   const std::size_t size_class = SizeClassOf(block->length);
   if (size_class == kSizeClasses) return Code::kInvalidArgument;
+  if (repair && dropped_.contains(block->name)) return Code::kAborted;
   if (const auto found = by_name_.find(block->name); found != by_name_.end()) {
-    Record& record = records_[found->second];
-    if (record.committed && record.block.length == block->length) {
-      if (block->block_class == BlockClass::kState &&
-          record.block.block_class == BlockClass::kCache) {
-        Unlink(found->second);
-        record.block.block_class = BlockClass::kState;
-        ++state_;
-      }
-      *block = record.block;
+    const Block& there = records_[found->second].block;
+    if (there.length == block->length) {
+      Use(found->second, block->block_class);
+      *block = there;
       return Code::kAlreadyExists;
     }
-    if (!record.committed) {
-      by_name_.erase(found);  // its writer gave up, or is the slower one
-    } else if (record.block.block_class == BlockClass::kState) {
-      return Code::kAborted;
-    } else {
-      Evict(found->second);  // of another length: computed anew
-    }
+    if (there.block_class == BlockClass::kState) return Code::kAborted;
   }
   if (!pool_.HasRoom(static_cast<std::uint8_t>(size_class)) &&
       !MakeRoom(static_cast<std::uint8_t>(size_class))) {
@@ -65,27 +72,42 @@ Code ExportPool::Reserve(Block* block, TimeNs now) {
   record = Record();
   record.block = *block;
   record.used = true;
-  record.reserved_at = now;
-  by_name_[block->name] = index;
-  reservations_.push_back({index, block->generation, now});
+  reserved_[block->generation] = index;
+  reservations_.push_back({block->generation, now});
   return Code::kOk;
 }
 
 Code ExportPool::Commit(const Name& name, std::uint64_t generation,
                         std::uint64_t checksum) {
-  const auto found = by_name_.find(name);
-  if (found == by_name_.end()) return Code::kNotFound;
-  Record& record = records_[found->second];
-  if (record.committed || record.block.generation != generation) {
+  const auto reserved = reserved_.find(generation);
+  if (reserved == reserved_.end()) return Code::kNotFound;
+  const std::uint32_t index = reserved->second;
+  Block& block = records_[index].block;
+  if (block.name != name) return Code::kNotFound;
+  // Its writer has ended, so its place may be used again when it is not needed.
+  if (WasDropped(name, generation)) {
+    Free(index);
     return Code::kNotFound;
   }
-  record.committed = true;
-  record.block.checksum = checksum;
+  if (const auto there = by_name_.find(name); there != by_name_.end()) {
+    const std::uint32_t first = there->second;
+    const bool same = records_[first].block.length == block.length;
+    if (same || records_[first].block.block_class == BlockClass::kState) {
+      if (same) Use(first, block.block_class);
+      Free(index);
+      return same ? Code::kAlreadyExists : Code::kAborted;
+    }
+    Evict(first);  // of another length: computed anew
+  }
+  reserved_.erase(generation);
+  by_name_[name] = index;
+  records_[index].committed = true;
+  block.checksum = checksum;
   ++committed_;
-  if (record.block.block_class == BlockClass::kState) {
+  if (block.block_class == BlockClass::kState) {
     ++state_;
   } else {
-    Link(found->second);
+    Link(index);
   }
   return Code::kOk;
 }
@@ -93,40 +115,52 @@ Code ExportPool::Commit(const Name& name, std::uint64_t generation,
 const ExportPool::Block* ExportPool::Find(const Name& name) {
   const auto found = by_name_.find(name);
   if (found == by_name_.end()) return nullptr;
-  const Record& record = records_[found->second];
-  if (!record.committed) return nullptr;
-  if (record.block.block_class == BlockClass::kCache) {
-    Unlink(found->second);
-    Link(found->second);
-  }
-  return &record.block;
+  Use(found->second, BlockClass::kCache);
+  return &records_[found->second].block;
 }
 
-Code ExportPool::Drop(const Name& name, std::uint64_t generation) {
+Code ExportPool::Drop(const Name& name, TimeNs now) {
+  drops_.push_back({name, next_generation_, now});
+  dropped_[name] = next_generation_;
+  if (drops_.size() > kDropsMax) ForgetDrop();
   const auto found = by_name_.find(name);
   if (found == by_name_.end()) return Code::kNotFound;
-  const Record& record = records_[found->second];
-  if (generation != 0 && record.block.generation != generation) {
-    return Code::kNotFound;
-  }
-  // A reservation's writer may still write: its place comes back by age.
-  if (!record.committed) return Code::kAborted;
   Free(found->second);
   return Code::kOk;
 }
 
+Code ExportPool::Leave(const Name& name, std::uint64_t generation) {
+  const auto found = by_name_.find(name);
+  if (found == by_name_.end() ||
+      records_[found->second].block.generation != generation) {
+    return Code::kNotFound;
+  }
+  Free(found->second);
+  return Code::kOk;
+}
+
+void ExportPool::ForgetDrop() {
+  const Dropped& oldest = drops_.front();
+  const auto found = dropped_.find(oldest.name);
+  if (found != dropped_.end() && found->second == oldest.generation) {
+    dropped_.erase(found);
+  }
+  drops_.pop_front();
+}
+
 void ExportPool::ExpireReservations(TimeNs now) {
   while (!reservations_.empty()) {
-    const Reservation& oldest = reservations_.front();
-    const Record& record = records_[oldest.index];
-    const bool stands = record.used && !record.committed &&
-                        record.block.generation == oldest.generation;
-    if (stands && now - oldest.at < kReservationNs) return;
-    const std::uint32_t index = oldest.index;
+    const Reservation oldest = reservations_.front();
+    const auto reserved = reserved_.find(oldest.generation);
+    if (reserved != reserved_.end()) {
+      if (now - oldest.at < kReservationNs) break;
+      ++expired_;
+      Free(reserved->second);
+    }
     reservations_.pop_front();
-    if (!stands) continue;
-    ++expired_;
-    Free(index);
+  }
+  while (!drops_.empty() && now - drops_.front().at > kReservationNs) {
+    ForgetDrop();
   }
 }
 
@@ -185,9 +219,12 @@ void ExportPool::Free(std::uint32_t index) {
       Unlink(index);
     }
   }
+  if (record.committed) {
+    by_name_.erase(record.block.name);
+  } else {
+    reserved_.erase(record.block.generation);
+  }
   pool_.Free(record.block.offset);
-  const auto named = by_name_.find(record.block.name);
-  if (named != by_name_.end() && named->second == index) by_name_.erase(named);
   record = Record();
   free_records_.push_back(index);
 }
@@ -228,7 +265,13 @@ std::string ExportPool::CheckInvariants() const {
     const std::uint64_t bytes =
         SizeClassBytes(SizeClassOf(record.block.length));
     used += bytes;
-    if (!record.committed) continue;
+    if (!record.committed) {
+      const auto found = reserved_.find(record.block.generation);
+      if (found == reserved_.end() || found->second != i) {
+        return "a reservation that its generation does not lead to";
+      }
+      continue;
+    }
     const auto found = by_name_.find(record.block.name);
     if (found == by_name_.end() || found->second != i) {
       return "a block that its name does not lead to";
@@ -241,7 +284,11 @@ std::string ExportPool::CheckInvariants() const {
     }
   }
   if (free != free_records_.size()) return "free records are not in the list";
-  if (by_name_.size() + free > records_.size()) return "names and records";
+  if (by_name_.size() + reserved_.size() + free != records_.size()) {
+    return "names, reservations and records";
+  }
+  if (reserved_.size() > reservations_.size()) return "reservations by age";
+  if (dropped_.size() > drops_.size()) return "drops by age";
   if (used != pool_.used_bytes()) return "the pool's bytes and the records'";
   if (committed != committed_ || state != state_) return "counts of blocks";
   if (cache != cache_bytes_) return "bytes of cache blocks";

@@ -7,12 +7,16 @@
 //   none --Reserve--> reserved --Commit--> committed --Drop, evicted--> none
 //                        \--- not committed within kReservationNs ---/
 //
+// Of one name any number may be reserved, and one is committed: the first.
+//
 // Each life of a place has a generation of its own, which never repeats. The
 // checksum is the writer's word and covers tenant, key and generation: who
 // reads a place that has got another life meanwhile finds that it does not fit.
 //
 // `cache` blocks leave when room is needed, the least recently found first;
-// `state` blocks never, until they are dropped.
+// `state` blocks never, until they are dropped. A drop is remembered for
+// kReservationNs: what was reserved before it is not committed after it, and
+// repair, which copies what another node had not dropped yet, is refused.
 //
 // Ownership: borrows the memory. Threads: reactor-only. Errors: codes, as the
 // messages carry them. Cost: O(1); Reserve when full: as DataPool::FindWindow.
@@ -65,19 +69,22 @@ class ExportPool {
   ExportPool(std::span<char> memory, std::uint64_t generation);
 
   // `block`: name, class, length, owner; offset and generation are filled in.
-  // ALREADY_EXISTS: a committed block of that name and length is there (its
-  // class may rise to state). A reservation of that name that is not committed
-  // yet is void from here on; its place comes back by age. ABORTED: a state
-  // block of that name has another length. RESOURCE_EXHAUSTED;
-  // INVALID_ARGUMENT: the length.
-  Code Reserve(Block* block, TimeNs now);
-  // NOT_FOUND: no such reservation.
+  // `repair`: it is a copy of one that lies elsewhere. ALREADY_EXISTS: a
+  // committed block of that name and length is there (its class may rise to
+  // state). ABORTED: a state block of that name has another length, or, of a
+  // repair, it was dropped. RESOURCE_EXHAUSTED; INVALID_ARGUMENT: the length.
+  Code Reserve(Block* block, TimeNs now, bool repair = false);
+  // After the last byte was written. ALREADY_EXISTS: another writer was first,
+  // and its bytes stay. NOT_FOUND: no such reservation, or dropped meanwhile.
+  // ABORTED: a state block of that name has another length.
   Code Commit(const Name& name, std::uint64_t generation,
               std::uint64_t checksum);
   // Of committed ones; nullptr: none. Valid until the next call.
   const Block* Find(const Name& name);
-  // Of one generation, or of any (0). NOT_FOUND; ABORTED: only reserved.
-  Code Drop(const Name& name, std::uint64_t generation);
+  // Of any generation, reserved ones too. NOT_FOUND: none was committed.
+  Code Drop(const Name& name, TimeNs now);
+  // This copy alone: it is at home elsewhere. NOT_FOUND.
+  Code Leave(const Name& name, std::uint64_t generation);
 
   void ExpireReservations(TimeNs now);
   std::vector<Evicted> TakeEvicted() { return std::exchange(evicted_, {}); }
@@ -94,8 +101,11 @@ class ExportPool {
   std::uint64_t room_bytes() const {
     return capacity_bytes() - used_bytes() + cache_bytes_;
   }
+  // Extents below this one have been used: what to touch ahead.
+  std::uint32_t extents_touched() const { return pool_.extents_touched(); }
   std::uint64_t blocks() const { return committed_; }
   std::uint64_t state_blocks() const { return state_; }
+  std::uint64_t reservations() const { return reserved_.size(); }
   std::uint64_t evictions() const { return evictions_; }
   std::uint64_t reservations_expired() const { return expired_; }
   // For tests: empty, or what is wrong.
@@ -103,20 +113,25 @@ class ExportPool {
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffff;
+  // Drops remembered; beyond, the oldest are forgotten.
+  static constexpr std::size_t kDropsMax = 1 << 17;
 
   struct Record {
     Block block;
     bool used = false;
     bool committed = false;
-    TimeNs reserved_at = 0;
     // In the order of use, if it is a committed cache block.
     std::uint32_t older = kNone;
     std::uint32_t newer = kNone;
   };
 
+  bool WasDropped(const Name& name, std::uint64_t generation) const;
+  // It is the last one used; its class may rise to `state`.
+  void Use(std::uint32_t index, BlockClass block_class);
   bool MayGo(std::uint32_t index) const;
   bool MakeRoom(std::uint8_t size_class);
   void Evict(std::uint32_t index);
+  void ForgetDrop();
   void Free(std::uint32_t index);
   void Link(std::uint32_t index);
   void Unlink(std::uint32_t index);
@@ -127,15 +142,22 @@ class ExportPool {
   std::uint64_t next_generation_;
   std::vector<Record> records_;
   std::vector<std::uint32_t> free_records_;
-  absl::flat_hash_map<Name, std::uint32_t> by_name_;
+  absl::flat_hash_map<Name, std::uint32_t> by_name_;            // committed
+  absl::flat_hash_map<std::uint64_t, std::uint32_t> reserved_;  // by generation
   std::uint32_t oldest_ = kNone;
   std::uint32_t newest_ = kNone;
   struct Reservation {
-    std::uint32_t index;
     std::uint64_t generation;
     TimeNs at;
   };
-  std::deque<Reservation> reservations_;  // by age; stale ones among them
+  std::deque<Reservation> reservations_;  // by age; ended ones among them
+  struct Dropped {
+    Name name;
+    std::uint64_t generation;  // the next one, as it was dropped
+    TimeNs at;
+  };
+  std::deque<Dropped> drops_;                         // by age
+  absl::flat_hash_map<Name, std::uint64_t> dropped_;  // name, generation
   std::vector<Evicted> evicted_;
   std::vector<SlotIndex> window_;  // scratch
   std::uint64_t cache_bytes_ = 0;  // of slots of committed cache blocks

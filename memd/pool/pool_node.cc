@@ -33,6 +33,9 @@ PoolNode::PoolNode(const PoolNodeOptions& options, Transport* transport,
       hints_(kHints),
       events_(kEventsPerPoll) {
   counters_.node = options.node;
+  message_bytes_max_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      kPoolMessageBytesMax, transport->limits().message_bytes_max));
+  AGENTMEM_CHECK(EntriesMax(PoolMessage::kReserve) != 0);
   Rebuild();
 }
 
@@ -45,7 +48,7 @@ absl::StatusOr<MemoryId> PoolNode::Register(std::span<char> memory) {
 }
 
 bool PoolNode::Submit(const PoolOp& op) {
-  if (ops_used_ >= kOpsMax) return false;
+  if (ops_used_ + done_.size() >= kOpsMax) return false;
   Start(NewOp(op));
   return true;
 }
@@ -70,7 +73,13 @@ std::uint32_t PoolNode::NewOp(const PoolOp& op) {
 }
 
 void PoolNode::Start(std::uint32_t index) {
-  switch (ops_[index].op.kind) {
+  const PoolOp& op = ops_[index].op;
+  const bool bytes =
+      op.kind == PoolOp::Kind::kPut || op.kind == PoolOp::Kind::kGet;
+  if (bytes && (op.length == 0 || op.length > kMaxBlockBytes)) {
+    return Finish(index, Code::kInvalidArgument);
+  }
+  switch (op.kind) {
     case PoolOp::Kind::kPut:
       ++counters_.puts;
       return StartPut(index);
@@ -87,7 +96,7 @@ void PoolNode::Start(std::uint32_t index) {
 void PoolNode::Finish(std::uint32_t index, Code code) {
   Op& op = ops_[index];
   for (std::uint8_t i = 0; i < op.legs; ++i) {
-    AGENTMEM_CHECK(op.leg[i].step != Step::kMoving);
+    AGENTMEM_CHECK(op.leg[i].still());
   }
   if (op.repair) {
     FinishRepair(op, code);
@@ -145,7 +154,7 @@ void PoolNode::QueueMove(std::uint32_t index, std::uint8_t leg) {
                     op.op.bytes, op.op.length);
   }
   const bool idle = peer->moving == 0 && peer->asked == 0;
-  if (idle) peer->progress_at = now_;
+  if (idle) peer->progress_at = kNoDeadline;
   peer->waiting.push_back({index, op.sequence, leg});
   Pump(moving.peer);
 }
@@ -170,9 +179,16 @@ bool PoolNode::PostMove(const LegRef& ref) {
   Leg& leg = op.leg[ref.leg];
   Peer* const peer = FindPeer(leg.peer);
   const bool read = op.op.kind == PoolOp::Kind::kGet;
+  const std::uint64_t in_flight_max =
+      std::max(transport_->limits().transfers_in_flight,
+               kMessagesInFlight + 1) -
+      kMessagesInFlight;
+  const TimeNs deadline =
+      std::clamp(op.deadline, now_ + kMoveNsMin, now_ + kMoveNs);
   while (leg.posted < leg.pieces) {
     const std::uint32_t bytes = PieceDigest::LengthOf(op.op.length, leg.posted);
-    if (peer->moving != 0 && peer->moving_bytes + bytes > kMovingBytesMax) {
+    if (peer->moving >= in_flight_max ||
+        (peer->moving != 0 && peer->moving_bytes + bytes > kMovingBytesMax)) {
       return false;
     }
     const std::uint32_t offset = PieceDigest::OffsetOf(leg.posted);
@@ -185,7 +201,7 @@ bool PoolNode::PostMove(const LegRef& ref) {
         peer->card.export_address + leg.at.offset + offset;
     transfer.remote_key = peer->card.export_key;
     transfer.ticket = TicketOf(ref.op, ref.leg, leg.posted);
-    transfer.deadline = std::min(op.deadline, now_ + kMoveNs);
+    transfer.deadline = deadline;
     const bool taken =
         read ? transport_->Read(transfer) : transport_->Write(transfer);
     if (!taken) return false;
@@ -234,15 +250,16 @@ void PoolNode::OnMoved(std::uint64_t ticket, Code code) {
   FinishWrite(index, leg_index);
 }
 
-// This node did not do it. A leg of which something is on the network waits.
+// That node did not do it. A leg of which something is on the network waits.
 void PoolNode::FailLeg(std::uint32_t index, std::uint8_t leg_index, Code code) {
   Op& op = ops_[index];
   Leg& leg = op.leg[leg_index];
   leg.code = code;
-  if (leg.step == Step::kMoving) return;
+  if (!leg.still()) return;
   switch (op.op.kind) {
     case PoolOp::Kind::kGet:
     case PoolOp::Kind::kFind:
+    case PoolOp::Kind::kDrop:
       if (code == Code::kDataLoss) {
         op.corrupt = true;
       } else if (code != Code::kNotFound) {
@@ -250,8 +267,20 @@ void PoolNode::FailLeg(std::uint32_t index, std::uint8_t leg_index, Code code) {
       }
       return NextCandidate(index, leg_index);
     case PoolOp::Kind::kPut:
-    case PoolOp::Kind::kDrop:
       return FinishLeg(index, leg_index, code);
+  }
+}
+
+void PoolNode::ExpireOps() {
+  for (std::uint32_t index = 0; index < ops_.size(); ++index) {
+    const std::uint32_t sequence = ops_[index].sequence;
+    if (sequence == 0 || now_ < ops_[index].deadline) continue;
+    for (std::uint8_t i = 0; i < ops_[index].legs; ++i) {
+      const Step step = ops_[index].leg[i].step;
+      if (step == Step::kIdle || step == Step::kDone) continue;
+      FailLeg(index, i, Code::kUnavailable);
+      if (ops_[index].sequence != sequence) break;
+    }
   }
 }
 
@@ -262,24 +291,35 @@ void PoolNode::FinishLeg(std::uint32_t index, std::uint8_t leg_index,
   op.leg[leg_index].code = code;
   std::size_t good = 0;
   bool full = false;
+  bool refused = false;
   for (std::uint8_t i = 0; i < op.legs; ++i) {
     if (op.leg[i].step != Step::kDone) return;
     good += op.leg[i].code == Code::kOk;
     full |= op.leg[i].code == Code::kResourceExhausted;
-  }
-  if (op.op.kind == PoolOp::Kind::kDrop) {
-    return Finish(index, good == op.legs ? Code::kOk : Code::kUnavailable);
+    refused |= op.leg[i].code == Code::kAborted;
   }
   const std::size_t wanted = op.repair ? op.legs : op.op.copies;
   Finish(index, good >= wanted ? Code::kOk
+                : refused      ? Code::kAborted
                 : full         ? Code::kResourceExhausted
                                : Code::kUnavailable);
 }
 
-std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
+void PoolNode::Advance(TimeNs now) {
+  const DurationNs away = now - now_;
   now_ = now;
-  // Two rounds: an answer of the first is often what the second sends on.
-  for (;;) {
+  for (const auto& peer : peers_) {
+    if (away > kAwayNs) peer->heard_at += away;
+    // Work that came in between two Polls has waited since now.
+    if (peer->progress_at == kNoDeadline || away > kAwayNs) {
+      peer->progress_at = now;
+    }
+  }
+}
+
+std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
+  Advance(now);
+  for (int round = 0; round < kRoundsPerPoll; ++round) {
     const std::size_t count = transport_->Poll(now, events_);
     for (std::size_t i = 0; i < count; ++i) {
       const TransportEvent& event = events_[i];
@@ -300,6 +340,8 @@ std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
           break;
       }
     }
+    activity_ += count;
+    if (exports_ != nullptr && repairing_) Repair();
     FlushOutboxes();
     if (count < events_.size()) break;
   }
@@ -312,8 +354,9 @@ std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
 }
 
 void PoolNode::Tick(TimeNs now) {
-  now_ = now;
+  Advance(now);
   ExpireRequests();
+  ExpireOps();
   TickPeers();
   if (exports_ != nullptr) {
     exports_->ExpireReservations(now);
@@ -409,7 +452,7 @@ std::string PoolNode::CheckInvariants() const {
     ++used;
     for (std::uint8_t i = 0; i < op.legs; ++i) {
       const Leg& leg = op.leg[i];
-      if (leg.step == Step::kMoving) {
+      if (leg.step == Step::kMoving && leg.peer != kSelf) {
         moving[leg.peer] += leg.posted - leg.moved;
       }
     }

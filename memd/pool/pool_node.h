@@ -15,7 +15,9 @@
 // Repair: after each change of placement the node walks over its own export
 // extents and puts what the nodes that placement names now may lack there; a
 // reservation that answers "I have it" is the comparison. What does not belong
-// here any more is dropped once all of them have it.
+// here any more is dropped once all of them have it. Of two nodes that drop a
+// copy since others have it, those others come before both of them in the
+// block's order; so the first two never do, and two copies stay.
 //
 // Peers are other daemons of the cluster: who they are was proven in their
 // Hello. What they send is checked all the same; what does not fit is dropped
@@ -25,7 +27,9 @@
 // in completions (pool.h). Cost: Poll and Submit never block and do not
 // allocate in the steady state but for messages; a put or get copies nothing
 // unless its place is this node. Bounds: kOpsMax operations; of each peer
-// kMovingBytesMax bytes under way, what is beyond waits.
+// kMovingBytesMax bytes under way, what is beyond waits. An operation ends by
+// its deadline, or kPoolOpNs, and a Tick; but for bytes that are on their way,
+// which take until kMoveNsMin, or their link, at most.
 #ifndef AGENTMEM_MEMD_POOL_POOL_NODE_H_
 #define AGENTMEM_MEMD_POOL_POOL_NODE_H_
 
@@ -78,11 +82,19 @@ class PoolNode final : public Pool {
   std::size_t places_elsewhere() const override { return places_elsewhere_; }
 
   // Moves everything on; completions into `out`, their number. What is left is
-  // for the next call.
+  // for the next call. To be called before Tick: what a peer said while nobody
+  // listened then counts.
   std::size_t Poll(TimeNs now, std::span<PoolCompletion> out);
   // What time brings; every 10 ms while busy(), else every 100 ms.
   void Tick(TimeNs now);
   bool busy() const { return ops_used_ != 0 || repairing_; }
+  // Nothing is left to repair, nor was any of it given up.
+  bool whole() const {
+    return !repairing_ && !repair_wanted_ && strays_.empty() &&
+           repairs_in_flight_ == 0;
+  }
+  // Events of the network since the last call: is it worth to look again soon?
+  std::size_t TakeActivity() { return std::exchange(activity_, 0); }
   // Blocks of ours that a peer dropped to make room.
   std::vector<ExportPool::Name> TakeRevoked() {
     return std::exchange(revoked_, {});
@@ -96,7 +108,7 @@ class PoolNode final : public Pool {
   static constexpr std::uint32_t kSelf = 0xfffffffe;
   static constexpr std::uint32_t kNobody = 0xffffffff;
   static constexpr std::size_t kLegs = 2;
-  static constexpr std::size_t kCandidates = 8;
+  static constexpr std::size_t kCandidates = 4;
 
   struct Location {
     std::uint64_t offset = 0;
@@ -117,6 +129,9 @@ class PoolNode final : public Pool {
     std::uint8_t moved = 0;
     bool hinted = false;  // `at` is what was remembered, not just looked up
     bool again = false;   // what was just looked up did not fit either, once
+
+    // Nothing of it is on the network.
+    bool still() const { return step != Step::kMoving || posted == moved; }
   };
 
   struct Op {
@@ -127,10 +142,13 @@ class PoolNode final : public Pool {
     std::uint64_t source_generation = 0;  // repair: of the copy here
     std::uint8_t legs = 0;
     std::array<Leg, kLegs> leg;
-    // Get and find: who may have it, in the order of asking.
+    // Get, find and drop: who may have it, in the order of asking. Then, if so
+    // wanted, all others that there are.
     std::array<std::uint32_t, kCandidates> candidates;
     std::uint8_t candidate_count = 0;
     std::uint8_t candidate_next = 0;
+    bool everywhere = false;
+    std::uint32_t everywhere_next = 0;
     bool unreachable = false;  // one of them did not answer
     bool corrupt = false;      // one of them had other bytes
     TimeNs deadline = 0;
@@ -151,6 +169,8 @@ class PoolNode final : public Pool {
     LinkId link;
     bool linked = false;
     bool gone = false;  // no member any more; the place is kept
+    TimeNs connected_at = 0;
+    // An answer of its: not only that it reaches us, but that we reach it.
     TimeNs heard_at = 0;
     TimeNs progress_at = 0;  // while something is under way to it
     TimeNs pinged_at = 0;
@@ -176,6 +196,11 @@ class PoolNode final : public Pool {
     std::vector<LegRef> legs;
   };
 
+  struct Stray {
+    ExportPool::Name name;
+    TimeNs at = 0;
+  };
+
   // Where a block of this name was last: wrong at times, and then looked up.
   struct Hint {
     ExportPool::Name name;
@@ -195,10 +220,15 @@ class PoolNode final : public Pool {
   bool PostMove(const LegRef& ref);
   void OnMoved(std::uint64_t ticket, Code code);
   void FailLeg(std::uint32_t index, std::uint8_t leg, Code code);
+  void ExpireOps();
+  void Advance(TimeNs now);
 
   // pool_node_get.cc
   void StartGet(std::uint32_t index);
   void NextCandidate(std::uint32_t index, std::uint8_t leg);
+  std::uint32_t TakeCandidate(Op* op);
+  void AddCandidate(Op* op, std::uint32_t peer);
+  void AddPlaces(Op* op);
   void GetHere(std::uint32_t index, std::uint8_t leg);
   void OnFound(std::uint32_t index, std::uint8_t leg, const PoolFound& found);
   void FinishRead(std::uint32_t index, std::uint8_t leg);
@@ -230,14 +260,27 @@ class PoolNode final : public Pool {
   void ExpireRequests();
   bool HasOtherCopy(std::uint32_t index) const;
 
+  void TakePong(std::uint32_t index, const PoolHeader& header,
+                std::span<const char> body);
+  std::uint32_t EntriesMax(PoolMessage type) const;
+
   // pool_node_serve.cc
   PoolReserved ServeReserve(const Peer& peer, const PoolReserve& asked);
   PoolDone ServeCommit(const PoolCommit& asked);
+  void NoteStray(const ExportPool::Name& name);
   PoolFound ServeFind(const PoolName& asked);
   PoolDone ServeDrop(const PoolDrop& asked);
   void Revoke();
-  void OnRevoke(const PoolHeader& header, std::span<const char> body);
+  void OnRevoke(std::uint32_t index, const PoolHeader& header,
+                std::span<const char> body);
+
+  // pool_node_repair.cc
   void Repair();
+  void WantRepair(DurationNs after);
+  void EarnRepairCredit();
+  bool MayRepair() const;
+  void RepairStrays();
+  void RepairWalk();
   void StartRepair(const ExportPool::Block& block);
   void FinishRepair(const Op& op, Code code);
 
@@ -284,16 +327,24 @@ class PoolNode final : public Pool {
   std::vector<ExportPool::Name> revoked_;
   std::vector<TransportEvent> events_;  // scratch
   TimeNs now_ = 0;
+  std::size_t activity_ = 0;
 
   bool repair_wanted_ = false;
+  TimeNs repair_wanted_at_ = 0;  // since
+  TimeNs repair_at_ = 0;         // when it begins
+  DurationNs repair_backoff_ = 0;
   bool repairing_ = false;
-  TimeNs repair_at_ = 0;
+  bool repair_walked_ = false;  // but for what is in flight
   std::size_t repair_cursor_ = 0;
-  std::size_t repairs_in_flight_ = 0;
   std::uint64_t repair_failed_ = 0;  // in this walk
-  std::uint64_t repair_credit_ = 0;
+  std::size_t repairs_in_flight_ = 0;
+  std::uint64_t repair_bytes_in_flight_ = 0;
+  std::int64_t repair_credit_ = 0;  // bytes that may be written
   TimeNs repair_credited_at_ = 0;
+  // Blocks that came to where they do not belong, or may be alone; by time.
+  std::deque<Stray> strays_;
 
+  std::uint32_t message_bytes_max_ = 0;
   PoolSnapshot counters_;
 };
 

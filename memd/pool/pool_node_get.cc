@@ -8,50 +8,82 @@
 
 namespace agentmem {
 
+void PoolNode::AddCandidate(Op* op, std::uint32_t peer) {
+  const auto end = op->candidates.begin() + op->candidate_count;
+  if (op->candidate_count < kCandidates &&
+      std::find(op->candidates.begin(), end, peer) == end) {
+    op->candidates[op->candidate_count++] = peer;
+  }
+}
+
+// Those that should have it, and the one that had it; not this node.
+void PoolNode::AddPlaces(Op* op) {
+  std::uint32_t hinted = kNobody;
+  if (Recall(op->op, &hinted) != nullptr) AddCandidate(op, hinted);
+  std::array<std::uint32_t, kLegs> places;
+  const std::size_t count = Places(op->op.key.group, kLegs, &places);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (places[i] != kSelf) AddCandidate(op, places[i]);
+  }
+  // Not moved yet to where it belongs.
+  op->everywhere = now_ - changed_at_ < kWanderNs || !whole();
+}
+
 void PoolNode::StartGet(std::uint32_t index) {
   Op& op = ops_[index];
-  const auto add = [&op](std::uint32_t peer) {
-    const auto end = op.candidates.begin() + op.candidate_count;
-    if (op.candidate_count < kCandidates &&
-        std::find(op.candidates.begin(), end, peer) == end) {
-      op.candidates[op.candidate_count++] = peer;
-    }
-  };
   if (exports_ != nullptr &&
       exports_->Find({op.op.tenant, op.op.key}) != nullptr) {
-    add(kSelf);
+    AddCandidate(&op, kSelf);
   }
-  std::uint32_t hinted = kNobody;
-  if (Recall(op.op, &hinted) != nullptr) add(hinted);
-  std::array<std::uint32_t, kLegs> places;
-  const std::size_t count = Places(op.op.key.group, kLegs, &places);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (places[i] != kSelf) add(places[i]);
-  }
-  // Not moved yet to where it belongs; and a state block is looked for
-  // everywhere before it is called lost.
-  if (now_ - changed_at_ < kWanderNs ||
-      op.op.block_class == BlockClass::kState) {
-    for (const std::uint32_t peer : placed_peers_) {
-      if (peer != kSelf) add(peer);
+  AddPlaces(&op);
+  if (op.op.block_class == BlockClass::kState) {
+    // It is looked for everywhere before it is called lost, and not so called
+    // while a node that may have it is away.
+    op.everywhere = true;
+    for (const auto& peer : peers_) {
+      op.unreachable |= !peer->gone && peer->card.export_bytes != 0 &&
+                        peer->state != PoolPeerState::kUp;
     }
   }
   op.legs = 1;
   NextCandidate(index, 0);
 }
 
+std::uint32_t PoolNode::TakeCandidate(Op* op) {
+  if (op->candidate_next != op->candidate_count) {
+    return op->candidates[op->candidate_next++];
+  }
+  const auto end = op->candidates.begin() + op->candidate_count;
+  while (op->everywhere && op->everywhere_next < peers_.size()) {
+    const std::uint32_t peer = op->everywhere_next++;
+    if (peers_[peer]->state == PoolPeerState::kUp &&
+        peers_[peer]->card.export_bytes != 0 &&
+        std::find(op->candidates.begin(), end, peer) == end) {
+      return peer;
+    }
+  }
+  return kNobody;
+}
+
 void PoolNode::NextCandidate(std::uint32_t index, std::uint8_t leg_index) {
   Op& op = ops_[index];
-  if (op.candidate_next == op.candidate_count || now_ >= op.deadline) {
-    op.leg[leg_index].step = Step::kDone;
-    return Finish(index, op.unreachable ? Code::kUnavailable
-                         : op.corrupt   ? Code::kDataLoss
-                                        : Code::kNotFound);
-  }
   Leg& leg = op.leg[leg_index];
   leg = Leg();
-  leg.peer = op.candidates[op.candidate_next++];
+  const bool drop = op.op.kind == PoolOp::Kind::kDrop;
+  if (now_ >= op.deadline) {
+    op.unreachable = true;
+  } else {
+    leg.peer = TakeCandidate(&op);
+  }
+  if (leg.peer == kNobody) {
+    leg.step = Step::kDone;
+    return Finish(index, op.unreachable ? Code::kUnavailable
+                         : op.corrupt   ? Code::kDataLoss
+                         : drop         ? Code::kOk
+                                        : Code::kNotFound);
+  }
   if (leg.peer == kSelf) return GetHere(index, leg_index);
+  if (drop) return Ask(index, leg_index, PoolMessage::kDrop);
   if (op.op.kind == PoolOp::Kind::kGet) {
     std::uint32_t hinted = kNobody;
     const Hint* const hint = Recall(op.op, &hinted);
@@ -127,7 +159,7 @@ void PoolNode::FinishRead(std::uint32_t index, std::uint8_t leg_index) {
   Leg& leg = op.leg[leg_index];
   if (op.digest.Finish() == leg.at.checksum) {
     Remember(op.op, leg);
-    counters_.gets_elsewhere += op.candidate_next > 1;
+    counters_.gets_elsewhere += op.candidate_next > 1 || op.everywhere_next > 0;
     leg.step = Step::kDone;
     return Finish(index, Code::kOk);
   }

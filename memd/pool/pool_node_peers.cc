@@ -25,9 +25,13 @@ void PoolNode::AddPeer(const PoolPeer& card, TimeNs now) {
     const bool same = !peer->gone && peer->card.instance == card.instance &&
                       peer->card.fabric_address == card.fabric_address &&
                       peer->card.token == card.token;
-    if (same && peer->state != PoolPeerState::kDown) return;
-    if (peer->linked) Lose(index);
     by_token_.erase(peer->card.token_given);
+    if (same && peer->state != PoolPeerState::kDown) {
+      peer->card.token_given = card.token_given;
+      by_token_[card.token_given] = index;
+      return;
+    }
+    if (peer->linked) Lose(index);
     peer->gone = false;
   }
   Peer* const peer = FindPeer(index);
@@ -65,6 +69,7 @@ void PoolNode::Connect(std::uint32_t index) {
   peer->link = *link;
   peer->linked = true;
   peer->state = PoolPeerState::kConnecting;
+  peer->connected_at = now_;
   peer->heard_at = now_;
   by_link_[link->value()] = index;
   SendPing(index);
@@ -145,8 +150,8 @@ void PoolNode::Rebuild() {
       std::count_if(placed_peers_.begin(), placed_peers_.end(),
                     [](std::uint32_t peer) { return peer != kSelf; }));
   changed_at_ = now_;
-  repair_wanted_ = exports_ != nullptr;
-  repair_at_ = now_ + kRepairSettleNs;
+  repair_backoff_ = 0;
+  if (exports_ != nullptr) WantRepair(kRepairSettleNs);
 }
 
 void PoolNode::SendPing(std::uint32_t index) {
@@ -181,6 +186,15 @@ void PoolNode::FlushOutboxes() {
   }
 }
 
+// So many fit into a message, and into its answer.
+std::uint32_t PoolNode::EntriesMax(PoolMessage type) const {
+  const std::size_t bytes =
+      std::max(EntryBytes(type), EntryBytes(AnswerOf(type)));
+  return std::min<std::uint32_t>(
+      kPoolEntriesMax, static_cast<std::uint32_t>(
+                           (message_bytes_max_ - sizeof(PoolHeader)) / bytes));
+}
+
 bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
   Peer* const peer = FindPeer(index);
   std::vector<LegRef>& outbox = peer->outbox[OutboxOf(type)];
@@ -190,17 +204,21 @@ bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
   request.peer = index;
   request.type = type;
   request.deadline = now_ + kAskNs;
+  const std::size_t entries_max = EntriesMax(type);
   std::size_t taken = 0;
-  for (; taken < outbox.size() && request.legs.size() < kPoolEntriesMax;
-       ++taken) {
+  for (; taken < outbox.size() && request.legs.size() < entries_max; ++taken) {
     const LegRef& ref = outbox[taken];
     if (!IsCurrent(ref)) continue;
     const PoolOp& op = ops_[ref.op].op;
     const Leg& leg = ops_[ref.op].leg[ref.leg];
+    if (leg.peer != index || leg.step != Step::kAsking || leg.asking != type) {
+      continue;  // it has given up on this one
+    }
     const PoolName name = {op.tenant, op.key};
     switch (type) {
       case PoolMessage::kReserve:
-        message.Add(PoolReserve{name, op.length, op.block_class, {}});
+        message.Add(PoolReserve{
+            name, op.length, op.block_class, ops_[ref.op].repair, {}});
         break;
       case PoolMessage::kCommit:
         message.Add(PoolCommit{name, leg.at.generation, leg.at.checksum});
@@ -219,7 +237,9 @@ bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
                           request.deadline)) {
       return false;  // they stay for the next time
     }
-    if (peer->asked == 0 && peer->moving == 0) peer->progress_at = now_;
+    if (peer->asked == 0 && peer->moving == 0) {
+      peer->progress_at = kNoDeadline;
+    }
     ++peer->asked;
     requests_[id] = std::move(request);
   }
@@ -253,38 +273,53 @@ void PoolNode::OnMessage(std::span<const char> message) {
   if (header.magic != kPoolMagic || header.version != kPoolVersion ||
       header.bytes != message.size() || header.count > kPoolEntriesMax ||
       body.size() != header.count * EntryBytes(header.type) ||
-      EntryBytes(header.type) == 0 || sender == by_token_.end()) {
+      EntryBytes(header.type) == 0 || header.count == 0 ||
+      sender == by_token_.end()) {
     ++counters_.bad_messages;
     return;
   }
   const std::uint32_t index = sender->second;
-  Peer* const peer = FindPeer(index);
-  peer->heard_at = now_;
-  peer->progress_at = now_;
   switch (header.type) {
     case PoolMessage::kPing:
     case PoolMessage::kReserve:
     case PoolMessage::kCommit:
     case PoolMessage::kFind:
     case PoolMessage::kDrop:
+      // Its answer would not fit.
+      if (header.count > EntriesMax(header.type)) {
+        ++counters_.bad_messages;
+        return;
+      }
       return Answer(index, header, body);
     case PoolMessage::kRevoke:
-      return OnRevoke(header, body);
-    case PoolMessage::kPong: {
-      PoolPing ping;
-      if (header.count != 1) return;
-      std::memcpy(&ping, body.data(), sizeof(ping));
-      if (ping.instance != peer->card.instance) return;
-      peer->room_bytes = ping.room_bytes;
-      peer->round_trip_ns = now_ - static_cast<TimeNs>(header.request);
-      if (peer->state != PoolPeerState::kConnecting) return;
-      peer->state = PoolPeerState::kUp;
-      peer->backoff = 0;
-      return Rebuild();
-    }
+      return OnRevoke(index, header, body);
+    case PoolMessage::kPong:
+      return TakePong(index, header, body);
     default:
       return OnAnswer(index, header, body);
   }
+}
+
+void PoolNode::TakePong(std::uint32_t index, const PoolHeader& header,
+                        std::span<const char> body) {
+  Peer* const peer = FindPeer(index);
+  const auto asked_at = static_cast<TimeNs>(header.request);
+  const auto pong = EntryAt<PoolPing>(body, 0);
+  // Of another run, of an earlier link, or of no ping at all.
+  if (header.count != 1 || pong.instance != peer->card.instance ||
+      !peer->linked || asked_at > now_) {
+    ++counters_.bad_messages;
+    return;
+  }
+  if (asked_at < peer->connected_at) return;
+  peer->heard_at = now_;
+  peer->progress_at = now_;
+  peer->room_bytes = pong.room_bytes;
+  peer->round_trip_ns = now_ - asked_at;
+  if (peer->state != PoolPeerState::kConnecting) return;
+  peer->state = PoolPeerState::kUp;
+  peer->backoff = 0;
+  Rebuild();
 }
 
 void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
@@ -300,6 +335,8 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
   const Request request = std::move(found->second);
   requests_.erase(found);
   Peer* const peer = FindPeer(index);
+  peer->heard_at = now_;
+  peer->progress_at = now_;
   if (peer->asked != 0) --peer->asked;
   for (std::size_t i = 0; i < request.legs.size(); ++i) {
     const LegRef& ref = request.legs[i];
@@ -318,8 +355,10 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
         break;
       case PoolMessage::kCommit: {
         const Code code = EntryAt<PoolDone>(body, i).code;
-        if (code == Code::kOk) {
-          if (!ops_[ref.op].repair) Remember(ops_[ref.op].op, leg);
+        if (code == Code::kOk && !ops_[ref.op].repair) {
+          Remember(ops_[ref.op].op, leg);
+        }
+        if (code == Code::kOk || code == Code::kAlreadyExists) {
           FinishLeg(ref.op, ref.leg, Code::kOk);
         } else {
           FailLeg(ref.op, ref.leg, Code::kUnavailable);
@@ -329,7 +368,7 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
       default: {
         // Not there is what was wanted.
         const Code code = EntryAt<PoolDone>(body, i).code;
-        FinishLeg(ref.op, ref.leg, code == Code::kNotFound ? Code::kOk : code);
+        FailLeg(ref.op, ref.leg, code == Code::kOk ? Code::kNotFound : code);
         break;
       }
     }
@@ -388,7 +427,8 @@ bool PoolNode::HasOtherCopy(std::uint32_t index) const {
       continue;
     }
     const Leg& leg = op.leg[0];
-    if (leg.peer == index && op.candidate_next < op.candidate_count) {
+    if (leg.peer == index && (leg.step == Step::kAsking || !leg.still()) &&
+        op.candidate_next < op.candidate_count) {
       return true;
     }
   }

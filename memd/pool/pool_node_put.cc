@@ -53,10 +53,10 @@ void PoolNode::OnReserved(std::uint32_t index, std::uint8_t leg_index,
     return FinishLeg(index, leg_index, Code::kOk);
   }
   if (reserved.code != Code::kOk) {
+    const bool known = reserved.code == Code::kResourceExhausted ||
+                       reserved.code == Code::kAborted;
     return FailLeg(index, leg_index,
-                   reserved.code == Code::kResourceExhausted
-                       ? Code::kResourceExhausted
-                       : Code::kUnavailable);
+                   known ? reserved.code : Code::kUnavailable);
   }
   const Peer& peer = *peers_[leg.peer];
   if (reserved.offset > peer.card.export_bytes ||
@@ -84,26 +84,16 @@ void PoolNode::FinishWrite(std::uint32_t index, std::uint8_t leg_index) {
   Ask(index, leg_index, PoolMessage::kCommit);
 }
 
+// One after another: those that should have it, and whoever may have it still.
 void PoolNode::StartDrop(std::uint32_t index) {
   Op& op = ops_[index];
-  if (exports_ != nullptr) exports_->Drop({op.op.tenant, op.op.key}, 0);
-  std::array<std::uint32_t, kLegs> places;
-  const std::size_t count = Places(op.op.key.group, kLegs, &places);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (places[i] != kSelf) op.leg[op.legs++].peer = places[i];
+  if (exports_ != nullptr) {
+    exports_->Drop({op.op.tenant, op.op.key}, now_);
   }
-  std::uint32_t hinted = kNobody;
-  if (Recall(op.op, &hinted) != nullptr && op.legs < kLegs &&
-      (op.legs == 0 || op.leg[0].peer != hinted)) {
-    op.leg[op.legs++].peer = hinted;
-  }
+  AddPlaces(&op);
   Forget(op.op);
-  if (op.legs == 0) return Finish(index, Code::kOk);
-  const std::uint8_t legs = op.legs;
-  const std::uint32_t sequence = op.sequence;
-  for (std::uint8_t i = 0; i < legs && ops_[index].sequence == sequence; ++i) {
-    Ask(index, i, PoolMessage::kDrop);
-  }
+  op.legs = 1;
+  NextCandidate(index, 0);
 }
 
 }  // namespace agentmem

@@ -1,4 +1,4 @@
-// PoolNode: what peers ask of this node's export extents, and their repair.
+// PoolNode: what peers ask of this node's export extents.
 #include <algorithm>
 
 #include "memd/pool/message_builder.h"
@@ -51,7 +51,7 @@ PoolReserved PoolNode::ServeReserve(const Peer& peer,
   block.block_class = asked.block_class;
   block.length = asked.length;
   block.owner = peer.id;
-  reserved.code = exports_->Reserve(&block, now_);
+  reserved.code = exports_->Reserve(&block, now_, asked.repair != 0);
   if (reserved.code == Code::kOk) {
     reserved.offset = block.offset;
     reserved.generation = block.generation;
@@ -61,11 +61,29 @@ PoolReserved PoolNode::ServeReserve(const Peer& peer,
 
 PoolDone PoolNode::ServeCommit(const PoolCommit& asked) {
   PoolDone done = {};
-  done.code = exports_ == nullptr
-                  ? Code::kNotFound
-                  : exports_->Commit({asked.name.tenant, asked.name.key},
-                                     asked.generation, asked.checksum);
+  done.code = Code::kNotFound;
+  if (exports_ == nullptr) return done;
+  const ExportPool::Name name = {asked.name.tenant, asked.name.key};
+  done.code = exports_->Commit(name, asked.generation, asked.checksum);
+  if (done.code == Code::kOk) NoteStray(name);
   return done;
+}
+
+// The writer may see other nodes than this one does. Then what it put here, or
+// the other copy, is not where this node would look; and no change here will
+// ever make a walk of it.
+void PoolNode::NoteStray(const ExportPool::Name& name) {
+  const bool state = exports_->Find(name)->block_class == BlockClass::kState;
+  std::array<std::uint32_t, kLegs> places;
+  const std::size_t count = Places(name.key.group, state ? kLegs : 1, &places);
+  const auto end = places.begin() + static_cast<std::ptrdiff_t>(count);
+  const bool here = std::find(places.begin(), end, kSelf) != end;
+  if (here && (!state || now_ - changed_at_ > kWanderNs)) return;
+  if (strays_.size() < kStraysMax) {
+    strays_.push_back({name, now_});
+  } else {
+    WantRepair(kRepairSettleNs);
+  }
 }
 
 PoolFound PoolNode::ServeFind(const PoolName& asked) {
@@ -88,8 +106,7 @@ PoolDone PoolNode::ServeDrop(const PoolDrop& asked) {
   PoolDone done = {};
   done.code = exports_ == nullptr
                   ? Code::kNotFound
-                  : exports_->Drop({asked.name.tenant, asked.name.key},
-                                   asked.generation);
+                  : exports_->Drop({asked.name.tenant, asked.name.key}, now_);
   return done;
 }
 
@@ -101,7 +118,7 @@ void PoolNode::Revoke() {
   };
   for (const ExportPool::Evicted& evicted : exports_->TakeEvicted()) {
     if (evicted.owner == id_) {
-      revoked_.push_back(evicted.name);
+      if (revoked_.size() < kRevokedMax) revoked_.push_back(evicted.name);
       continue;
     }
     for (std::uint32_t i = 0; i < peers_.size(); ++i) {
@@ -110,7 +127,7 @@ void PoolNode::Revoke() {
           i, PoolMessage::kRevoke, peers_[i]->card.token, 0);
       message->second.Add(PoolDrop{{evicted.name.tenant, evicted.name.key},
                                    evicted.generation});
-      if (message->second.count() == kPoolEntriesMax) {
+      if (message->second.count() == EntriesMax(PoolMessage::kDrop)) {
         send(i, &message->second);
         messages.erase(i);
       }
@@ -119,95 +136,19 @@ void PoolNode::Revoke() {
   for (auto& [index, message] : messages) send(index, &message);
 }
 
-void PoolNode::OnRevoke(const PoolHeader& header, std::span<const char> body) {
+void PoolNode::OnRevoke(std::uint32_t index, const PoolHeader& header,
+                        std::span<const char> body) {
+  const Peer& peer = *peers_[index];
   for (std::uint32_t i = 0; i < header.count; ++i) {
-    const PoolDrop drop = EntryAt<PoolDrop>(body, i);
-    revoked_.push_back({drop.name.tenant, drop.name.key});
-  }
-}
-
-// A walk over what lies here; what others should have too is put there.
-void PoolNode::Repair() {
-  if (repair_wanted_ && now_ >= repair_at_) {
-    repair_wanted_ = false;
-    repairing_ = true;
-    repair_cursor_ = 0;
-    repair_failed_ = 0;
-    repair_credit_ = 0;
-    repair_credited_at_ = now_;
-  }
-  if (!repairing_) return;
-  const std::uint64_t earned =
-      static_cast<std::uint64_t>(now_ - repair_credited_at_) *
-      (options_.repair_bytes_per_second >> 10) / (kSecondNs >> 10);
-  repair_credit_ = std::min<std::uint64_t>(
-      repair_credit_ + earned,
-      std::max<std::uint64_t>(options_.repair_bytes_per_second / 10,
-                              2 * kMaxBlockBytes));
-  repair_credited_at_ = now_;
-  for (std::size_t looked = 0; looked < kRepairWalk; ++looked) {
-    if (repairs_in_flight_ >= kRepairsInFlightMax || ops_used_ >= kOpsMax ||
-        repair_credit_ < kMaxBlockBytes) {
-      return;
+    const auto drop = EntryAt<PoolDrop>(body, i);
+    PoolOp op;
+    op.tenant = drop.name.tenant;
+    op.key = drop.name.key;
+    Hint& hint = HintOf(op);
+    if (hint.node == peer.id && hint.at.generation == drop.generation) {
+      Forget(op);
     }
-    repair_cursor_ = exports_->Walk(
-        repair_cursor_, 1, [this](const auto& block) { StartRepair(block); });
-    if (repair_cursor_ != 0) continue;
-    repairing_ = false;
-    // Once more, if a node did not take what it should have.
-    if (repair_failed_ != 0) {
-      repair_wanted_ = true;
-      repair_at_ = now_ + kRepairSettleNs;
-    }
-    return;
-  }
-}
-
-void PoolNode::StartRepair(const ExportPool::Block& block) {
-  const std::size_t copies =
-      block.block_class == BlockClass::kState ? kLegs : 1;
-  std::array<std::uint32_t, kLegs> places;
-  const std::size_t count = Places(block.name.key.group, copies, &places);
-  bool here = false;
-  for (std::size_t i = 0; i < count; ++i) here |= places[i] == kSelf;
-  if (count == 0 || (here && count == 1)) return;
-
-  PoolOp put;
-  put.kind = PoolOp::Kind::kPut;
-  put.block_class = block.block_class;
-  put.tenant = block.name.tenant;
-  put.key = block.name.key;
-  put.memory = options_.export_memory;
-  put.bytes = exports_->At(block.offset);
-  put.length = block.length;
-  const std::uint32_t index = NewOp(put);
-  Op& op = ops_[index];
-  op.repair = true;
-  op.leaves = !here;
-  op.source_generation = block.generation;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (places[i] != kSelf) op.leg[op.legs++].peer = places[i];
-  }
-  ++repairs_in_flight_;
-  const std::uint8_t legs = op.legs;
-  const std::uint32_t sequence = op.sequence;
-  for (std::uint8_t i = 0; i < legs && ops_[index].sequence == sequence; ++i) {
-    Ask(index, i, PoolMessage::kReserve);
-  }
-}
-
-void PoolNode::FinishRepair(const Op& op, Code code) {
-  --repairs_in_flight_;
-  if (code != Code::kOk) {
-    ++repair_failed_;
-    return;
-  }
-  std::uint64_t written = 0;
-  for (std::uint8_t i = 0; i < op.legs; ++i) written += op.leg[i].moved != 0;
-  repair_credit_ -= std::min(repair_credit_, written * op.op.length);
-  (op.leaves ? counters_.moved : counters_.repaired) += written;
-  if (op.leaves) {
-    exports_->Drop({op.op.tenant, op.op.key}, op.source_generation);
+    if (revoked_.size() < kRevokedMax) revoked_.push_back({op.tenant, op.key});
   }
 }
 

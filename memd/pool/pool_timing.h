@@ -18,6 +18,9 @@ inline constexpr DurationNs kPoolOpNs = 5 * kSecondNs;
 // reserved cannot write any more when the reservation comes back.
 inline constexpr DurationNs kMoveNs = 2 * kSecondNs;
 static_assert(2 * kMoveNs < kReservationNs);
+// It may take so long, however near its operation's deadline is: the link that
+// it would cost carries what others want, too.
+inline constexpr DurationNs kMoveNsMin = 100 * kMillisecondNs;
 // An answer that does not come.
 inline constexpr DurationNs kAskNs = 500 * kMillisecondNs;
 // Peers are pinged this often, and faster while they connect.
@@ -25,22 +28,37 @@ inline constexpr DurationNs kPingNs = 200 * kMillisecondNs;
 inline constexpr DurationNs kConnectPingNs = 20 * kMillisecondNs;
 // Not heard for so long: down. With the next line, "bypassed within a second".
 inline constexpr DurationNs kSilentNs = 750 * kMillisecondNs;
+// This node itself was away for so long: that is no peer's silence.
+inline constexpr DurationNs kAwayNs = 250 * kMillisecondNs;
 // Something is under way to it, nothing comes, and another node has a copy.
 inline constexpr DurationNs kStallNs = 30 * kMillisecondNs;
 // A link that does not come up is tried again after.
 inline constexpr DurationNs kBackoffNsMin = 10 * kMillisecondNs;
 inline constexpr DurationNs kBackoffNsMax = kSecondNs;
-// After a change of placement repair waits for the next one so long.
+// After a change of placement repair waits for the next one so long, but no
+// longer than the other one in all.
 inline constexpr DurationNs kRepairSettleNs = kSecondNs;
+inline constexpr DurationNs kRepairSettleNsMax = 3 * kSecondNs;
+// A walk that left something to do comes again after that; twice as long each
+// time, until placement changes.
+inline constexpr DurationNs kRepairAgainNsMax = 30 * kSecondNs;
 // Blocks are looked for everywhere while they may not be where they belong.
 inline constexpr DurationNs kWanderNs = 60 * kSecondNs;
 
 // To one peer: two of the largest blocks each way keep a link of 3 GB/s busy
 // over a wake-up of 1 ms.
 inline constexpr std::uint64_t kMovingBytesMax = 8 << 20;
-// Repair beside clients' own work.
-inline constexpr std::size_t kRepairsInFlightMax = 8;
-inline constexpr std::size_t kRepairWalk = 256;  // records a tick
+// Of the transport's operations in flight these are left for messages.
+inline constexpr std::uint64_t kMessagesInFlight = 16;
+// A Poll takes so many times what the transport has, then others have a turn.
+inline constexpr int kRoundsPerPoll = 16;
+// Repair beside clients' own work: most of it compares, and writes nothing.
+inline constexpr std::size_t kRepairsInFlightMax = 64;
+inline constexpr std::uint64_t kRepairBytesInFlightMax = kMovingBytesMax;
+inline constexpr std::size_t kRepairWalk = 256;  // records a turn
+inline constexpr std::size_t kStraysMax = 1 << 16;
+// What was revoked and nobody has asked for yet.
+inline constexpr std::size_t kRevokedMax = 1 << 16;
 // Answers that a slow link does not take; those beyond are lost, and asked for
 // again by who waits for them.
 inline constexpr std::size_t kUnsentMax = 256;
