@@ -191,6 +191,41 @@ class Fields {
     *value = *bytes;
   }
 
+  void Bool(const char* field, bool* value) {
+    const toml::node* node = Take(field);
+    if (node == nullptr) return;
+    if (const auto flag = node->value_exact<bool>()) {
+      *value = *flag;
+    } else {
+      Wrong(field, *node, "true or false");
+    }
+  }
+
+  void Strings(const char* field, const std::string& wanted,
+               std::vector<std::string>* values) {
+    const toml::node* node = Take(field);
+    if (node == nullptr) return;
+    const toml::array* array = node->as_array();
+    if (array == nullptr) return Wrong(field, *node, wanted);
+    for (const toml::node& element : *array) {
+      const auto text = element.value_exact<std::string>();
+      if (!text.has_value() || text->empty()) {
+        return Wrong(field, element, wanted);
+      }
+      values->push_back(*text);
+    }
+  }
+
+  // The table of that name; null: there is none.
+  const toml::table* Table(const char* field) {
+    const toml::node* node = Take(field);
+    if (node == nullptr) return nullptr;
+    if (node->as_table() == nullptr) {
+      Wrong(field, *node, std::string("a table: [") + field + "]");
+    }
+    return node->as_table();
+  }
+
   void Users(const char* field, std::vector<std::uint32_t>* users) {
     const toml::node* node = Take(field);
     if (node == nullptr) return;
@@ -265,6 +300,128 @@ absl::Status ParseTenant(const toml::table& table, const std::string& name,
   return fields.Finish();
 }
 
+absl::Status ParseCluster(const toml::table& table, const std::string& name,
+                          ClusterConfig* cluster) {
+  Fields fields(table, name);
+  fields.String("name", &cluster->name);
+  fields.String("node", &cluster->node);
+  fields.String("listen", &cluster->listen);
+  fields.String("advertise", &cluster->advertise);
+  fields.String("rack", &cluster->rack);
+  std::vector<std::string> peers;
+  const char* wanted =
+      "an array of peers as \"node=host:port\", such as "
+      "[\"b=10.0.0.2:7474\"]";
+  fields.Strings("peers", wanted, &peers);
+  for (const std::string& peer : peers) {
+    const std::size_t equals = peer.find('=');
+    const bool whole = equals != std::string::npos && equals != 0 &&
+                       peer.find(':', equals) != std::string::npos;
+    if (!whole) {
+      fields.Wrong("peers", *table.get("peers"), wanted);
+      break;
+    }
+    cluster->peers.push_back({peer.substr(0, equals), peer.substr(equals + 1)});
+  }
+  fields.Strings("etcd",
+                 "an array of endpoints, such as "
+                 "[\"http://127.0.0.1:2379\"]",
+                 &cluster->etcd);
+  fields.String("etcd_authority", &cluster->etcd_authority);
+  fields.String("etcd_certificate", &cluster->etcd_certificate);
+  fields.String("etcd_key", &cluster->etcd_key);
+  fields.String("certificate", &cluster->certificate);
+  fields.String("key", &cluster->key);
+  fields.String("authority", &cluster->authority);
+  fields.Bool("insecure", &cluster->insecure);
+  return fields.Finish();
+}
+
+absl::Status CheckCluster(const std::string& name,
+                          const ClusterConfig& cluster) {
+  if (!cluster.enabled()) {
+    return InvalidArgument(name +
+                           ": [cluster] needs \"listen\", the host:port that "
+                           "peers call, such as \"10.0.0.1:7474\"");
+  }
+  for (const auto& [field, value] :
+       {std::pair<const char*, const std::string*>("listen", &cluster.listen),
+        {"advertise", &cluster.advertise}}) {
+    if (!value->empty() && value->rfind(':') == std::string::npos) {
+      return InvalidArgument(name + ": field \"" + field +
+                             "\" of [cluster] is " + *value +
+                             "; it must be host:port");
+    }
+  }
+  if (!cluster.peers.empty() && !cluster.etcd.empty()) {
+    return InvalidArgument(
+        name +
+        ": [cluster] has both \"peers\" and \"etcd\"; who is a member is "
+        "either a list or etcd's word: leave one out");
+  }
+  const bool files = !cluster.certificate.empty() || !cluster.key.empty() ||
+                     !cluster.authority.empty();
+  const bool all = !cluster.certificate.empty() && !cluster.key.empty() &&
+                   !cluster.authority.empty();
+  if (cluster.insecure ? files : !all) {
+    return InvalidArgument(
+        name +
+        ": [cluster] needs \"certificate\", \"key\" and \"authority\" "
+        "(PEM files) so that peers know each other, or, on a closed network, "
+        "\"insecure = true\" instead of them");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseFabric(const toml::table& table, const std::string& name,
+                         FabricConfig* fabric) {
+  Fields fields(table, name);
+  fields.String("provider", &fabric->provider);
+  fields.Bool("require_rdma", &fabric->require_rdma);
+  fields.String("address", &fabric->address);
+  fields.String("domain", &fabric->domain);
+  return fields.Finish();
+}
+
+absl::Status ParsePool(const toml::table& table, const std::string& name,
+                       PoolConfig* pool) {
+  Fields fields(table, name);
+  fields.Bytes("export", 0, kDramBytesMax, &pool->export_bytes);
+  fields.Bytes("repair_rate", 1 << 20, 1ULL << 40,
+               &pool->repair_bytes_per_second);
+  fields.Integer("spin_us", 0, 10'000, &pool->spin_us);
+  fields.Bool("durable", &pool->durable);
+  return fields.Finish();
+}
+
+// [cluster], [fabric], [pool]: the last two say nothing without the first.
+absl::Status ParseCluster(Fields* fields, const std::string& name,
+                          Config* config) {
+  const toml::table* const cluster = fields->Table("cluster");
+  const toml::table* const fabric = fields->Table("fabric");
+  const toml::table* const pool = fields->Table("pool");
+  if (cluster == nullptr) {
+    if (fabric == nullptr && pool == nullptr) return absl::OkStatus();
+    return InvalidArgument(name + ": [" + (fabric ? "fabric" : "pool") +
+                           "] without [cluster]: who are the peers?");
+  }
+  AGENTMEM_RETURN_IF_ERROR(ParseCluster(*cluster, name, &config->cluster));
+  AGENTMEM_RETURN_IF_ERROR(CheckCluster(name, config->cluster));
+  if (fabric != nullptr) {
+    AGENTMEM_RETURN_IF_ERROR(ParseFabric(*fabric, name, &config->fabric));
+  }
+  if (pool != nullptr) {
+    AGENTMEM_RETURN_IF_ERROR(ParsePool(*pool, name, &config->pool));
+  }
+  const std::string& listen = config->cluster.listen;
+  if (config->cluster.advertise.empty()) config->cluster.advertise = listen;
+  if (config->fabric.address.empty()) {
+    config->fabric.address = listen.substr(0, listen.rfind(':'));
+  }
+  config->pool.export_bytes -= config->pool.export_bytes % kExtentBytes;
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::uint64_t> ParseBytes(const std::string& text) {
@@ -307,6 +464,7 @@ Config DefaultConfig(const Surroundings& surroundings) {
           ? surroundings.xdg_runtime_dir
           : "/run/user/" + std::to_string(surroundings.uid);
   config.socket_path = runtime + "/agentmem/memd.sock";
+  config.cluster.node = surroundings.host_name;
   TenantConfig tenant;
   tenant.dram_bytes = std::clamp<std::uint64_t>(surroundings.memory_bytes / 4,
                                                 kDramBytesMin, kDefaultDramMax);
@@ -356,6 +514,7 @@ absl::StatusOr<Config> ParseConfig(const std::string& text,
       }
     }
   }
+  AGENTMEM_RETURN_IF_ERROR(ParseCluster(&fields, name, &config));
   AGENTMEM_RETURN_IF_ERROR(fields.Finish());
   if (config.tenants.empty()) config.tenants.push_back(lone);
   AGENTMEM_RETURN_IF_ERROR(Complete(name, &config));

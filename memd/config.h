@@ -29,6 +29,47 @@ struct TenantConfig {
   std::uint64_t grant_quota_bytes = 0;   // a client; 0: a sixteenth of dram
 };
 
+struct PeerConfig {
+  std::string node;
+  std::string address;  // host:port
+};
+
+// [cluster]: with whom this node shares memory. Without `listen` it is alone.
+struct ClusterConfig {
+  std::string name = "agentmem";
+  std::string node;       // this one's name; default: the host's
+  std::string listen;     // host:port of the peers' gRPC
+  std::string advertise;  // what peers call; default: listen
+  std::string rack;
+  std::vector<PeerConfig> peers;  // a static list, if there is no etcd
+  std::vector<std::string> etcd;  // its endpoints
+  std::string etcd_authority;     // PEM files, for https
+  std::string etcd_certificate;
+  std::string etcd_key;
+  std::string certificate;  // PEM files, for peers
+  std::string key;
+  std::string authority;
+  bool insecure = false;  // peers are believed what they say
+
+  bool enabled() const { return !listen.empty(); }
+};
+
+// [fabric]: what blocks travel over.
+struct FabricConfig {
+  std::string provider = "auto";
+  bool require_rdma = false;
+  std::string address;  // IP of the interface; default: the host of listen
+  std::string domain;
+};
+
+// [pool]: memory that is lent and borrowed.
+struct PoolConfig {
+  std::uint64_t export_bytes = 0;  // that this node lends
+  std::uint64_t repair_bytes_per_second = 256ULL << 20;
+  std::uint64_t spin_us = 50;  // looks for answers this long before it sleeps
+  bool durable = true;  // what is durable is in another node's memory too
+};
+
 struct Config {
   std::string state_directory;
   std::string socket_path;
@@ -39,6 +80,9 @@ struct Config {
   std::uint64_t store_read_threads = 2;
   std::uint64_t store_write_threads = 1;
   std::vector<TenantConfig> tenants;
+  ClusterConfig cluster;
+  FabricConfig fabric;
+  PoolConfig pool;
 };
 
 // What decides the defaults; main reads it from the system.
@@ -48,6 +92,7 @@ struct Surroundings {
   std::string xdg_state_home;   // $XDG_STATE_HOME
   std::string xdg_runtime_dir;  // $XDG_RUNTIME_DIR
   std::string state_directory;  // $STATE_DIRECTORY, as systemd sets it
+  std::string host_name;
   std::uint64_t memory_bytes = 0;
 };
 

@@ -1,10 +1,13 @@
 #include "memd/daemon.h"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <optional>
 
@@ -12,6 +15,7 @@
 #include "base/map_shared.h"
 #include "base/status.h"
 #include "memd/agents/agent_server.h"
+#include "memd/cluster/etcd_ref_store.h"
 #include "memd/descriptor_budget.h"
 #include "memd/state_lock.h"
 #include "memd/store/rocks_store.h"
@@ -27,9 +31,12 @@ struct Daemon::Parts {
   };
 
   std::optional<StateLock> lock;
+  std::unique_ptr<EtcdClient> etcd;
+  std::unique_ptr<EtcdRefStore> cluster_refs;
   std::deque<DescriptorAccount> accounts;  // one for each tenant
   std::unique_ptr<RocksStore> store;
   std::deque<TenantMemory> memory;  // addresses stay
+  std::unique_ptr<PoolParts> pool;
   std::unique_ptr<Node> node;
   std::unique_ptr<Populator> populator;
   std::unique_ptr<Reactor> reactor;
@@ -54,12 +61,44 @@ std::uint64_t IndexBytes(const IndexWriter::Shape& shape) {
   return (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
 }
 
+// A tenant is the same on two nodes if its secret is.
+std::uint64_t ClusterIdOf(const TenantIdentity& identity) {
+  const std::string label = "agentmem pool";
+  std::array<std::uint8_t, 32> digest;
+  unsigned int bytes = 0;
+  HMAC(EVP_sha256(), identity.key.data(), static_cast<int>(identity.key.size()),
+       reinterpret_cast<const unsigned char*>(label.data()), label.size(),
+       digest.data(), &bytes);
+  std::uint64_t id = 0;
+  std::memcpy(&id, digest.data(), sizeof(id));
+  return id;
+}
+
+absl::Status OpenEtcd(const ClusterConfig& config, RocksStore* store,
+                      std::unique_ptr<EtcdClient>* client,
+                      std::unique_ptr<EtcdRefStore>* refs) {
+  EtcdOptions options;
+  options.endpoints = config.etcd;
+  options.ca_file = config.etcd_authority;
+  options.certificate_file = config.etcd_certificate;
+  options.key_file = config.etcd_key;
+  AGENTMEM_ASSIGN_OR_RETURN(*client, EtcdClient::Make(options));
+  EtcdRefStoreOptions ref_options;
+  ref_options.cluster = config.name;
+  ref_options.write_blocks = [store](std::span<const RefBlock> blocks) {
+    return store->refs().Commit({}, blocks);
+  };
+  AGENTMEM_ASSIGN_OR_RETURN(*refs,
+                            EtcdRefStore::Make(client->get(), ref_options));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
-                                      std::uint64_t instance, RocksStore* store,
-                                      Node* node, SharedMemory* index,
-                                      SharedMemory* data) {
+                                      std::uint64_t instance, RefStore* refs,
+                                      bool durable_in_pool, Node* node,
+                                      SharedMemory* index, SharedMemory* data) {
   AGENTMEM_ASSIGN_OR_RETURN(const TenantIdentity identity,
-                            LoadOrMakeTenant(&store->refs(), config.name));
+                            LoadOrMakeTenant(refs, config.name));
   const IndexWriter::Shape shape =
       IndexWriter::ShapeFor(config.slots, config.index_entries);
   AGENTMEM_ASSIGN_OR_RETURN(
@@ -83,6 +122,8 @@ absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
   TenantOptions options;
   options.name = config.name;
   options.id = identity.id;
+  options.cluster_id = ClusterIdOf(identity);
+  options.durable_in_pool = durable_in_pool;
   options.dram_bytes = config.dram_bytes;
   options.slots = config.slots;
   options.index_entries = config.index_entries;
@@ -126,6 +167,15 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   if (getrandom(&instance, sizeof(instance), 0) != sizeof(instance)) {
     return ErrnoStatus("getrandom");
   }
+  RefStore* refs = &parts->store->refs();
+  if (!config.cluster.etcd.empty()) {
+    AGENTMEM_RETURN_IF_ERROR(OpenEtcd(config.cluster, parts->store.get(),
+                                      &parts->etcd, &parts->cluster_refs));
+    refs = parts->cluster_refs.get();
+  }
+  if (config.cluster.enabled()) {
+    AGENTMEM_ASSIGN_OR_RETURN(parts->pool, PoolParts::Open(config, instance));
+  }
   parts->node = std::make_unique<Node>(&parts->store->blocks());
   parts->populator = std::make_unique<Populator>();
   std::vector<TenantDoor> doors;
@@ -135,8 +185,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
     Parts::TenantMemory& memory = parts->memory.emplace_back();
     AGENTMEM_ASSIGN_OR_RETURN(
         TenantDoor door,
-        OpenTenant(tenant, instance, parts->store.get(), parts->node.get(),
-                   &memory.index, &memory.data));
+        OpenTenant(tenant, instance, refs,
+                   config.cluster.enabled() && config.pool.durable,
+                   parts->node.get(), &memory.index, &memory.data));
     door.populator_index = parts->populator->Add(&memory.data);
     door.descriptors = &parts->accounts.emplace_back(descriptors);
     doors.push_back(std::move(door));
@@ -148,7 +199,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
                " blocks of tenants that are not configured; they are kept");
   }
 
+  if (parts->pool != nullptr) {
+    parts->pool->populator_index =
+        parts->populator->Add(&parts->pool->export_memory);
+  }
   ReactorOptions options;
+  options.pool = parts->pool.get();
   options.socket_path = config.socket_path;
   options.state_directory = config.state_directory;
   if (const std::uint64_t fit =
@@ -168,9 +224,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   parts->reactor =
       std::make_unique<Reactor>(options, clock, parts->node.get(),
                                 &parts->store->blocks(), std::move(doors));
-  parts->agents =
-      std::make_unique<AgentServer>(parts->reactor.get(), &parts->store->refs(),
-                                    &parts->store->blocks(), clock, instance);
+  parts->agents = std::make_unique<AgentServer>(
+      parts->reactor.get(), refs, &parts->store->blocks(), clock, instance);
   for (std::size_t i = 0; i < config.tenants.size(); ++i) {
     const TenantOptions& tenant = parts->node->tenants()[i]->options();
     TenantLimits limits;
@@ -204,6 +259,12 @@ absl::Status Daemon::Run() {
 }
 
 void Daemon::Stop() { parts_->reactor->Stop(); }
+
+PoolHost* Daemon::pool_host() {
+  return parts_->pool == nullptr ? nullptr : parts_->reactor.get();
+}
+
+EtcdClient* Daemon::etcd() { return parts_->etcd.get(); }
 
 AdminBackend& Daemon::admin() { return *parts_->reactor; }
 

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "memd/cluster/etcd_client.h"
 #include "memd/config.h"
 #include "memd/reactor.h"
 #include "memd/store/rocks_store.h"
@@ -31,6 +32,9 @@ class Daemon {
   absl::Status Run();
   void Stop();
   AdminBackend& admin();
+  // Of a node with [cluster]; null: it is alone.
+  PoolHost* pool_host();
+  EtcdClient* etcd();  // null: none is configured
 
  private:
   struct Parts;

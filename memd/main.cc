@@ -14,10 +14,15 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "memd/cluster/etcd_compactor.h"
+#include "memd/cluster/etcd_membership.h"
+#include "memd/cluster/static_membership.h"
 #include "memd/config.h"
 #include "memd/daemon.h"
 #include "memd/service/admin_service.h"
+#include "memd/service/cluster_door.h"
 #include "memd/systemd_notify.h"
+#include "memd/transport/fabric_provider.h"
 
 namespace agentmem {
 namespace {
@@ -34,6 +39,8 @@ Surroundings ReadSurroundings() {
   surroundings.xdg_state_home = Environment("XDG_STATE_HOME");
   surroundings.xdg_runtime_dir = Environment("XDG_RUNTIME_DIR");
   surroundings.state_directory = Environment("STATE_DIRECTORY");
+  char host[256] = {};
+  if (gethostname(host, sizeof(host) - 1) == 0) surroundings.host_name = host;
   surroundings.memory_bytes =
       static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
       static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
@@ -81,6 +88,41 @@ void WarnOfShortMemory(const Config& config, std::uint64_t memory_bytes) {
              " MiB: lower \"dram\", or it will run out of memory");
 }
 
+// libfabric reads these once; what the user has set stays.
+void SetFabricEnvironment() {
+  for (const auto& [name, value] : FabricEnvironment()) {
+    setenv(name.c_str(), value.c_str(), 0);
+  }
+}
+
+absl::StatusOr<std::unique_ptr<ClusterDoor>> OpenCluster(
+    const Config& config, Daemon* daemon,
+    std::unique_ptr<EtcdCompactor>* compactor) {
+  std::unique_ptr<Membership> membership;
+  if (daemon->etcd() != nullptr) {
+    EtcdCompactorOptions compaction;
+    compaction.cluster = config.cluster.name;
+    AGENTMEM_ASSIGN_OR_RETURN(*compactor,
+                              EtcdCompactor::Make(daemon->etcd(), compaction));
+    (*compactor)->Start();
+    EtcdMembershipOptions options;
+    options.cluster = config.cluster.name;
+    AGENTMEM_ASSIGN_OR_RETURN(membership,
+                              EtcdMembership::Make(daemon->etcd(), options));
+  } else {
+    std::vector<MemberInfo> members;
+    for (const PeerConfig& peer : config.cluster.peers) {
+      MemberInfo member;
+      member.node = peer.node;
+      member.peer_address = peer.address;
+      members.push_back(member);
+    }
+    membership = std::make_unique<StaticMembership>(std::move(members));
+  }
+  return ClusterDoor::Start(config.cluster, std::move(membership),
+                            daemon->pool_host());
+}
+
 int Fail(const absl::Status& status) {
   LogError("memd: " + StatusMessage(status));
   return 1;
@@ -98,12 +140,20 @@ int Serve(const Config& config) {
   RaiseDescriptorLimit();
   SetLogForJournal(!Environment("JOURNAL_STREAM").empty());
 
+  SetFabricEnvironment();
   const MonotonicClock clock;
   auto daemon = Daemon::Open(config, &clock);
   if (!daemon.ok()) return Fail(daemon.status());
   auto admin =
       AdminServer::Start(config.admin_socket_path, &(*daemon)->admin());
   if (!admin.ok()) return Fail(admin.status());
+  std::unique_ptr<EtcdCompactor> compactor;
+  std::unique_ptr<ClusterDoor> cluster;
+  if ((*daemon)->pool_host() != nullptr) {
+    auto opened = OpenCluster(config, daemon->get(), &compactor);
+    if (!opened.ok()) return Fail(opened.status());
+    cluster = std::move(*opened);
+  }
 
   const SystemdNotify systemd(Environment("NOTIFY_SOCKET"));
   std::thread waiter([&] {
@@ -117,6 +167,8 @@ int Serve(const Config& config) {
   systemd.Ready();
   const absl::Status status = (*daemon)->Run();
   waiter.join();
+  cluster.reset();
+  compactor.reset();
   admin->reset();
   if (!status.ok()) return Fail(status);
   LogInfo("memd stopped; everything is written down");

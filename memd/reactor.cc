@@ -23,7 +23,8 @@
 namespace agentmem {
 namespace {
 
-// Tags of descriptors in epoll. A connection's are id * 4 + which.
+// Tags of descriptors in epoll (kTagFabric is another). A connection's are
+// id * 4 + which.
 constexpr std::uint64_t kTagListener = 1;
 constexpr std::uint64_t kTagWake = 2;
 constexpr std::uint64_t kTagStore = 3;
@@ -115,7 +116,7 @@ absl::Status Reactor::Start() {
   Watch(listener_.get(), kTagListener, EPOLLIN);
   Watch(wake_.get(), kTagWake, EPOLLIN);
   Watch(store_->completion_fd(), kTagStore, EPOLLIN);
-  return absl::OkStatus();
+  return options_.pool == nullptr ? absl::OkStatus() : WatchPool();
 }
 
 void Reactor::Run() {
@@ -136,7 +137,7 @@ void Reactor::Run() {
     if (Turn(now) != 0) {
       last_work_ = now;
       if (turn % kTurnsPerPoll != 0) continue;
-    } else if (now - last_work_ < options_.spin_ns) {
+    } else if (now - last_work_ < SpinNs()) {
       __builtin_ia32_pause();
       continue;
     }
@@ -147,6 +148,15 @@ void Reactor::Run() {
     ended_ = true;
   }
   RunPosted();
+}
+
+// Longer while another node's answer is awaited: it comes in the time that a
+// sleep and a wake-up would take.
+DurationNs Reactor::SpinNs() const {
+  if (options_.pool == nullptr || !options_.pool->node->busy()) {
+    return options_.spin_ns;
+  }
+  return std::max(options_.spin_ns, options_.pool->spin_ns);
 }
 
 bool Reactor::AgentsStopped(TimeNs now) {
@@ -168,6 +178,7 @@ std::size_t Reactor::Turn(TimeNs now) {
     if (connection.client->closed) End(active_[i], now);
   }
   if (node_->store_busy()) work += node_->PollStore(now);
+  if (options_.pool != nullptr) work += PoolTurn(now);
   if (now >= next_tick_) {
     node_->Tick(now);
     if (strangers_ != 0) DropStrangers(now);
@@ -193,6 +204,10 @@ void Reactor::TouchAhead() {
       options_.populator->Again(door.populator_index, extent);
     }
   }
+  if (options_.pool != nullptr && options_.pool->exports != nullptr) {
+    options_.populator->Ahead(options_.pool->populator_index,
+                              options_.pool->exports->extents_touched());
+  }
 }
 
 void Reactor::Tell() {
@@ -215,13 +230,16 @@ void Reactor::Tell() {
 }
 
 int Reactor::TimeoutMs(TimeNs now) const {
-  if (connections_.empty() && stop_until_ == 0 && accepting_ && !agents_busy_ &&
-      !node_->restless()) {
-    return -1;
+  const bool quiet = connections_.empty() && stop_until_ == 0 && accepting_ &&
+                     !agents_busy_ && !node_->restless();
+  if (quiet && options_.pool == nullptr) return -1;
+  DurationNs until = stop_until_ != 0
+                         ? std::min<DurationNs>(next_tick_ - now, kTickSoonNs)
+                         : next_tick_ - now;
+  if (options_.pool != nullptr) {
+    until = quiet ? next_pool_tick_ - now
+                  : std::min<DurationNs>(until, next_pool_tick_ - now);
   }
-  const DurationNs until =
-      stop_until_ != 0 ? std::min<DurationNs>(next_tick_ - now, kTickSoonNs)
-                       : next_tick_ - now;
   return static_cast<int>(
       std::max<DurationNs>(0, (until + kMillisecondNs - 1) / kMillisecondNs));
 }
@@ -229,7 +247,7 @@ int Reactor::TimeoutMs(TimeNs now) const {
 void Reactor::Sleep(TimeNs now) {
   // Before waiting: whoever submits from here on must ring. One more look
   // after saying so closes the gap (proto/client_layout.h).
-  const bool busy = now - last_work_ < options_.spin_ns;
+  const bool busy = now - last_work_ < SpinNs();
   bool ready = busy;
   bool stuck = false;
   if (!busy) {
@@ -251,6 +269,11 @@ void Reactor::Sleep(TimeNs now) {
       connection.active = false;
       return true;
     });
+  }
+  // The network's completions that no descriptor tells of any more.
+  if (!ready && options_.pool != nullptr &&
+      !options_.pool->transport->ReadyToWait()) {
+    ready = true;
   }
   std::array<epoll_event, 64> events;
   const int timeout = ready   ? 0
@@ -278,6 +301,8 @@ void Reactor::Handle(std::uint64_t tag, std::uint32_t events, TimeNs now) {
     case kTagStore:
       node_->PollStore(now);
       return Tell();
+    case kTagFabric:
+      return;  // PoolTurn reads it
     default:
       break;
   }

@@ -32,6 +32,7 @@
 #include "memd/dram/shared_memory.h"
 #include "memd/handshake.h"
 #include "memd/node.h"
+#include "memd/pool_parts.h"
 #include "memd/populator.h"
 #include "memd/service/snapshot.h"
 
@@ -58,6 +59,7 @@ struct ReactorOptions {
   std::function<std::uint64_t()> disk_bytes;
   Populator* populator = nullptr;  // may be missing: first writers touch
   AgentDoor* agents = nullptr;     // may be missing: agents are refused
+  PoolParts* pool = nullptr;       // missing: the node is alone
 };
 
 // The process at the other end, by a descriptor that no reuse of its pid can
@@ -68,7 +70,7 @@ UniqueFd ProcessOf(int socket, std::int32_t pid);
 // accepts. Linux 6.16; before, they always can.
 void TakeDescriptors(int socket, bool take);
 
-class Reactor final : public AdminBackend, public PortSource {
+class Reactor final : public AdminBackend, public PortSource, public PoolHost {
  public:
   Reactor(const ReactorOptions& options, const Clock* clock, Node* node,
           BlockStore* store, std::vector<TenantDoor> doors);
@@ -91,6 +93,14 @@ class Reactor final : public AdminBackend, public PortSource {
   absl::StatusOr<PortHandle> OpenPort(const std::string& tenant,
                                       const std::string& name,
                                       std::int32_t pid) override;
+
+  // Of a node with a pool.
+  const PoolIdentity& identity() const override;
+  void AddPeer(const PoolPeer& peer) override;
+  void RemovePeer(const std::string& node) override;
+  absl::StatusOr<std::vector<PoolPeerSnapshot>> Peers() override;
+  void ShowCluster(const ClusterView& view) override;
+
   void SetAgents(AgentDoor* agents) { options_.agents = agents; }  // before Run
 
  private:
@@ -123,6 +133,12 @@ class Reactor final : public AdminBackend, public PortSource {
   int TimeoutMs(TimeNs now) const;
   void Watch(int fd, std::uint64_t tag, std::uint32_t events);
   void Activate(std::uint64_t id);
+  DurationNs SpinNs() const;
+
+  // reactor_pool.cc
+  static constexpr std::uint64_t kTagFabric = 4;  // in epoll
+  absl::Status WatchPool();
+  std::size_t PoolTurn(TimeNs now);
 
   // reactor_clients.cc
   // Strangers at a time: each costs descriptors, until it says who it is.
@@ -147,7 +163,7 @@ class Reactor final : public AdminBackend, public PortSource {
   const Clock* const clock_;
   Node* const node_;
   BlockStore* const store_;
-  const std::vector<TenantDoor> doors_;
+  std::vector<TenantDoor> doors_;
   const TimeNs started_at_;
 
   UniqueFd epoll_;
@@ -167,6 +183,8 @@ class Reactor final : public AdminBackend, public PortSource {
   TimeNs drain_until_ = 0;
   TimeNs last_work_ = 0;
   TimeNs next_tick_ = 0;
+  TimeNs next_pool_tick_ = 0;
+  ClusterView cluster_;
   std::uint64_t clients_died_ = 0;
   std::uint64_t clients_refused_ = 0;
 

@@ -1,0 +1,71 @@
+// Reactor: the pool's turn, and peers that come and go.
+#include <sys/epoll.h>
+
+#include <array>
+#include <future>
+
+#include "base/status.h"
+#include "memd/reactor.h"
+
+namespace agentmem {
+namespace {
+
+constexpr DurationNs kPoolTickBusyNs = 10 * kMillisecondNs;
+constexpr DurationNs kPoolTickIdleNs = 100 * kMillisecondNs;
+
+}  // namespace
+
+std::size_t Reactor::PoolTurn(TimeNs now) {
+  PoolNode* const pool = options_.pool->node.get();
+  if (now >= next_pool_tick_) {
+    pool->Tick(now);
+    for (const ExportPool::Name& name : pool->TakeRevoked()) {
+      node_->OnRevoked(name.tenant, name.key);
+    }
+    next_pool_tick_ = now + (pool->busy() ? kPoolTickBusyNs : kPoolTickIdleNs);
+  }
+  std::array<PoolCompletion, 64> completions;
+  const std::size_t count = pool->Poll(now, completions);
+  node_->TakePoolCompletions(std::span(completions).first(count), now);
+  return count + pool->TakeActivity();
+}
+
+absl::Status Reactor::WatchPool() {
+  for (TenantDoor& door : doors_) {
+    const auto memory = options_.pool->node->Register(
+        {door.data->base(), static_cast<std::size_t>(door.data->bytes())});
+    if (!memory.ok()) return memory.status();
+    door.tenant->UsePool(options_.pool->node.get(), *memory);
+  }
+  Watch(options_.pool->transport->wait_fd(), kTagFabric, EPOLLIN);
+  return absl::OkStatus();
+}
+
+const PoolIdentity& Reactor::identity() const {
+  return options_.pool->identity;
+}
+
+void Reactor::AddPeer(const PoolPeer& peer) {
+  Post([this, peer] { options_.pool->node->AddPeer(peer, clock_->Now()); });
+}
+
+void Reactor::RemovePeer(const std::string& node) {
+  Post([this, node] { options_.pool->node->RemovePeer(node, clock_->Now()); });
+}
+
+absl::StatusOr<std::vector<PoolPeerSnapshot>> Reactor::Peers() {
+  auto promise =
+      std::make_shared<std::promise<std::vector<PoolPeerSnapshot>>>();
+  auto future = promise->get_future();
+  const bool posted = Post([this, promise] {
+    promise->set_value(options_.pool->node->Snapshot(clock_->Now()).peers);
+  });
+  if (!posted) return Unavailable("memd is shutting down, or overloaded");
+  return future.get();
+}
+
+void Reactor::ShowCluster(const ClusterView& view) {
+  Post([this, view] { cluster_ = view; });
+}
+
+}  // namespace agentmem
