@@ -29,6 +29,7 @@ void CopyTenant(const TenantSnapshot& from, admin::v1::TenantSnapshot* to) {
   to->set_name(from.name);
   to->set_id(from.id.value());
   CopyTier(from.dram, to->mutable_dram());
+  CopyTier(from.pool, to->mutable_pool());
   CopyTier(from.store, to->mutable_store());
   to->set_clients(from.clients);
   to->set_puts(from.puts);
@@ -99,6 +100,7 @@ void CopyTo(const BlockSnapshot& from, admin::v1::BlockSnapshot* to) {
   to->set_length(from.length);
   to->set_in_dram(from.in_dram);
   to->set_in_store(from.in_store);
+  to->set_pool_copies(from.pool_copies);
   to->set_slot(from.slot);
   to->set_generation(from.generation);
   to->set_holds(from.holds);

@@ -11,11 +11,14 @@ namespace agentmem {
 
 namespace admin::v1 {
 class BlockSnapshot;
+class FabricSnapshot;
 class NodeSnapshot;
 }  // namespace admin::v1
 
 void CopyTo(const NodeSnapshot& from, admin::v1::NodeSnapshot* to);
 void CopyTo(const BlockSnapshot& from, admin::v1::BlockSnapshot* to);
+// fabric_messages.cc
+void CopyTo(const FabricSnapshot& from, admin::v1::FabricSnapshot* to);
 
 }  // namespace agentmem
 

@@ -19,7 +19,8 @@ using grpc::ServerContext;
 
 // A request is a version, a tenant's name and a key.
 constexpr int kRequestBytesMax = 4096;
-// A client costs under 512 B with its eight holds: room for 30,000.
+// A client costs under 512 B with its eight holds: room for 30,000. A peer and
+// member of the cluster under 512 B together: as many.
 constexpr int kResponseBytesMax = 16 << 20;
 constexpr std::size_t kServerMemoryBytes = 64 << 20;
 
@@ -57,6 +58,16 @@ class AdminService final : public admin::v1::Admin::Service {
         backend_->ShowBlock(request->tenant(), key);
     if (!block.ok()) return ToGrpc(block.status());
     CopyTo(*block, response->add_blocks());
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Fabric(ServerContext*, const admin::v1::FabricRequest* request,
+                      admin::v1::FabricSnapshot* response) override {
+    const absl::Status version = CheckVersion(request->protocol_version());
+    if (!version.ok()) return ToGrpc(version);
+    const absl::StatusOr<FabricSnapshot> fabric = backend_->Fabric();
+    if (!fabric.ok()) return ToGrpc(fabric.status());
+    CopyTo(*fabric, response);
     return grpc::Status::OK;
   }
 

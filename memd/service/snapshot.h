@@ -13,6 +13,10 @@
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
+#include "base/status.h"
+#include "memd/pool/pool_peer.h"
+#include "memd/transport/fabric_provider.h"
+#include "memd/transport/rdma_devices.h"
 #include "proto/types.h"
 
 namespace agentmem {
@@ -103,6 +107,39 @@ struct BlockSnapshot {
   std::uint64_t pins = 0;
 };
 
+struct ClusterMemberSnapshot {
+  std::string node;
+  std::string address;  // of its peers' gRPC door
+  std::string rack;
+  std::uint64_t weight = 0;    // bytes that it exports
+  std::uint64_t instance = 0;  // which run of its memd; 0: not known
+};
+
+struct ClusterSnapshot {
+  std::string name;
+  std::string kind = "none";  // "none": alone; "static"; "etcd"
+  std::uint64_t epoch = 0;    // 0: a static list
+  bool reachable = true;      // what the members agree by
+  std::vector<ClusterMemberSnapshot> members;  // by name; this node among them
+};
+
+// What this node's bytes travel over, and to whom.
+struct FabricSnapshot {
+  std::string provider;  // libfabric's name; empty: no fabric is open
+  std::string domain;
+  std::string address;  // of the interface
+  bool rdma = false;
+  bool rdma_asked = false;  // by the configuration: TCP is a failure then
+  std::uint64_t fallbacks = 0;
+  std::vector<FabricCandidate> candidates;
+  RdmaSurvey devices;
+  PoolSnapshot pool;
+  ClusterSnapshot cluster;
+  bool peers_insecure = false;  // peers are believed what they say: no TLS
+  std::uint64_t spin_us = 0;    // looks for answers so long before it sleeps
+  std::vector<std::string> warnings;  // what else an operator should know
+};
+
 // What the gRPC service asks of the daemon. Thread-safe; each call posts to the
 // reactor and waits for its answer (UNAVAILABLE when it is shutting down).
 class AdminBackend {
@@ -112,6 +149,11 @@ class AdminBackend {
   // NOT_FOUND: no such tenant, or the tenant has no such block.
   virtual absl::StatusOr<BlockSnapshot> ShowBlock(const std::string& tenant,
                                                   const Key& key) = 0;
+  // UNIMPLEMENTED: this backend knows of no fabric.
+  virtual absl::StatusOr<FabricSnapshot> Fabric() {
+    return MakeStatus(absl::StatusCode::kUnimplemented,
+                      "this memd tells nothing of its fabric");
+  }
 };
 
 }  // namespace agentmem

@@ -77,8 +77,8 @@ class AdminServiceTest : public ::testing::Test {
     directory_ = name;
     path_ = directory_ + "/admin.sock";
     backend_.snapshot = TwoTenants();
-    backend_.block = {kKey, "b", BlockClass::kState, 512, true, false, 11, 13,
-                      2,    1};
+    backend_.block = {
+        kKey, "b", BlockClass::kState, 512, true, false, 2, 11, 13, 2, 1};
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
