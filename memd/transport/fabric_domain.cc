@@ -65,7 +65,26 @@ absl::Status FabricDomain::OpenObjects() {
       return FabricStatus(name + ": nothing to wait on", result);
     }
   }
-  return absl::OkStatus();
+  return CheckNoRegistrationCache();
+}
+
+absl::Status FabricDomain::CheckNoRegistrationCache() {
+  if ((info_->domain_attr->mr_mode & FI_MR_PROV_KEY) == 0) {
+    return absl::OkStatus();  // the keys are ours, one each
+  }
+  std::vector<char> memory(4096);
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const FabricHandle<fid_mr> writable,
+      RegisterRange(memory, FI_REMOTE_READ | FI_REMOTE_WRITE));
+  AGENTMEM_ASSIGN_OR_RETURN(const FabricHandle<fid_mr> readable,
+                            RegisterRange(memory, FI_REMOTE_READ));
+  if (fi_mr_key(writable.get()) != fi_mr_key(readable.get())) {
+    return absl::OkStatus();
+  }
+  return FailedPrecondition(
+      "libfabric's cache of memory registrations is on: peers could write to "
+      "what they may only read; set FI_MR_CACHE_MAX_COUNT=0 in the "
+      "environment");
 }
 
 absl::StatusOr<FabricHandle<fid_mr>> FabricDomain::RegisterRange(

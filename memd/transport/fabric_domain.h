@@ -3,8 +3,10 @@
 //
 // Ownership: owns libfabric's objects; outlives the endpoints. Registered
 // memory outlives the domain. Threads: one at a time (FI_THREAD_DOMAIN).
-// Errors: Open: as libfabric says. Register: RESOURCE_EXHAUSTED: the limit of
-// locked memory. Cost: Register pins the pages: 2 to 7 ms for 64 MiB on verbs.
+// Errors: Open: as libfabric says; FAILED_PRECONDITION: its cache of
+// registrations is on (FabricEnvironment was not set). Register:
+// RESOURCE_EXHAUSTED: the limit of locked memory. Cost: Register pins the
+// pages: 2 to 7 ms for 64 MiB on verbs.
 #ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_DOMAIN_H_
 #define AGENTMEM_MEMD_TRANSPORT_FABRIC_DOMAIN_H_
 
@@ -56,6 +58,9 @@ class FabricDomain {
   explicit FabricDomain(std::shared_ptr<fi_info> info)
       : info_(std::move(info)) {}
   absl::Status OpenObjects();
+  // Two registrations of one memory must be two, each with its own access. A
+  // cache of libfabric's would make them one.
+  absl::Status CheckNoRegistrationCache();
   // With a key that nobody guesses, where the provider leaves it to us.
   absl::StatusOr<FabricHandle<fid_mr>> RegisterRange(std::span<char> range,
                                                      std::uint64_t access);

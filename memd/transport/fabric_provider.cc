@@ -2,11 +2,13 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cstring>
 #include <set>
 
+#include "base/unique_fd.h"
 #include "memd/transport/fabric_handle.h"
 
 namespace agentmem {
@@ -84,6 +86,22 @@ int AddressFamily(const std::string& address) {
   if (inet_pton(AF_INET, address.c_str(), bytes) == 1) return AF_INET;
   if (inet_pton(AF_INET6, address.c_str(), bytes) == 1) return AF_INET6;
   return AF_UNSPEC;
+}
+
+bool HasAddress(const std::string& address) {
+  sockaddr_storage storage = {};
+  storage.ss_family = static_cast<sa_family_t>(AddressFamily(address));
+  void* const bytes =
+      storage.ss_family == AF_INET
+          ? static_cast<void*>(
+                &reinterpret_cast<sockaddr_in*>(&storage)->sin_addr)
+          : &reinterpret_cast<sockaddr_in6*>(&storage)->sin6_addr;
+  inet_pton(storage.ss_family, address.c_str(), bytes);
+  const UniqueFd socket(
+      ::socket(storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  return !socket.valid() ||
+         ::bind(socket.get(), reinterpret_cast<sockaddr*>(&storage),
+                sizeof(storage)) == 0;
 }
 
 absl::Status Validate(const FabricOptions& options,
@@ -178,11 +196,15 @@ FabricOffer QueryLibfabric(const FabricOptions& options,
   const bool ip = known == nullptr || known->ip;
   const std::shared_ptr<fi_info> hints = MakeHints(options, provider, ip);
   const bool bind = ip && !options.bind_address.empty();
+  FabricOffer offer;
+  if (bind && !HasAddress(options.bind_address)) {
+    offer.reason = "no interface here has the address " + options.bind_address;
+    return offer;
+  }
   fi_info* found = nullptr;
   const int result = fi_getinfo(
       FI_VERSION(1, 17), bind ? options.bind_address.c_str() : nullptr, nullptr,
       bind ? FI_SOURCE : 0, hints.get(), &found);
-  FabricOffer offer;
   if (result != 0) {
     offer.reason = std::string("libfabric offers none") +
                    (bind ? " on " + options.bind_address : "") +

@@ -7,6 +7,7 @@ namespace {
 
 struct FabricHarness {
   std::unique_ptr<Transport> Add(const std::string& /*node*/) {
+    SetFabricEnvironment();
     FabricOptions options;
     options.provider = TestPlace().provider;
     options.bind_address = TestPlace().bind_address;

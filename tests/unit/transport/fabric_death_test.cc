@@ -13,11 +13,14 @@ class FabricDeathTest : public FabricTest {
   std::unique_ptr<FabricPeerProcess> StartPeer() {
     return std::make_unique<FabricPeerProcess>(Options(/*peer=*/true));
   }
-  // More than the sockets of a peer hold that does nothing.
+  // On TCP more than the sockets of a peer hold that does nothing. Soft-RoCE
+  // stalls under so much.
   void ReadMuch(LinkId link, const FabricPeerProcess& peer) {
+    const std::uint64_t bytes =
+        TestPlace().provider == "tcp" ? kBytes : 128 << 10;
     for (std::uint64_t i = 0; i < kReads; ++i) {
       ASSERT_TRUE(
-          a_->transport->Read(a_->Make(link, peer.memory(), 0, kBytes, 0, i)));
+          a_->transport->Read(a_->Make(link, peer.memory(), 0, bytes, 0, i)));
     }
   }
   void ExpectLost(LinkId link) {
@@ -41,8 +44,17 @@ TEST_F(FabricDeathTest, APeerKilledUnderReadsIsLostLongBeforeTheDeadline) {
   ReadMuch(link, *peer);
   ASSERT_TRUE(Until([&] { return a_->done.count(0) > 0; }));
   peer->Kill();
-  ASSERT_TRUE(Until([&] { return a_->lost.count(link) > 0; }));
-  ExpectLost(link);
+  std::uint64_t posted = kReads;
+  ASSERT_TRUE(Until([&] {
+    // A NIC may have answered all of them before.
+    const Transfer read = a_->Make(link, peer->memory(), 0, 4096, 0, posted);
+    if (a_->transport->Read(read)) ++posted;
+    return a_->lost.count(link) > 0;
+  }));
+  for (std::uint64_t i = 0; i < posted; ++i) {
+    ASSERT_EQ(a_->done.count(i), 1u) << i;
+  }
+  EXPECT_EQ(a_->done[posted - 1], Code::kUnavailable);
   EXPECT_EQ(ReadOne(a_, alive, other->memory()), Code::kOk);
 }
 

@@ -23,10 +23,18 @@ struct FabricTestPlace {
   std::string bind_address = "127.0.0.1";       // of the node under test
   std::string peer_bind_address = "127.0.0.1";  // of its peers
   DurationNs patience = 20 * kSecondNs;
+  std::uint64_t piece_bytes_max = 0;
 };
 inline FabricTestPlace& TestPlace() {
   static FabricTestPlace place;
   return place;
+}
+
+// As main() does: before the first call to libfabric.
+inline void SetFabricEnvironment() {
+  for (const auto& [name, value] : FabricEnvironment()) {
+    ::setenv(name.c_str(), value.c_str(), /*overwrite=*/0);
+  }
 }
 
 // A transport with memory, and what happened to it.
@@ -99,17 +107,14 @@ class FabricTest : public testing::Test {
  protected:
   static constexpr std::uint64_t kBytes = 20 << 20;
 
-  static void SetUpTestSuite() {
-    for (const auto& [name, value] : FabricEnvironment()) {
-      ::setenv(name.c_str(), value.c_str(), /*overwrite=*/0);
-    }
-  }
+  static void SetUpTestSuite() { SetFabricEnvironment(); }
 
   static FabricOptions Options(bool peer) {
     FabricOptions options;
     options.provider = TestPlace().provider;
     options.bind_address =
         peer ? TestPlace().peer_bind_address : TestPlace().bind_address;
+    options.piece_bytes_max = TestPlace().piece_bytes_max;
     return options;
   }
   FabricTestNode* AddNode(const FabricOptions& options) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "tests/unit/transport/fabric_fixture.h"
 
 namespace agentmem {
 namespace {
@@ -48,9 +49,7 @@ TEST(FabricPeer, DISABLED_Serves) {
   if (::fcntl(kSocketFd, F_GETFD) < 0 || !ReadWhole(kSocketFd, &request)) {
     GTEST_SKIP() << "a helper of other tests, which start it themselves";
   }
-  for (const auto& [name, value] : FabricEnvironment()) {
-    ::setenv(name.c_str(), value.c_str(), /*overwrite=*/0);
-  }
+  SetFabricEnvironment();
   FabricOptions options;
   options.provider = request.provider;
   options.bind_address = request.bind_address;

@@ -1,0 +1,27 @@
+// The transport's tests, over the provider and the interfaces that are asked
+// for: fabric_rdma_test PROVIDER BIND_ADDRESS PEER_BIND_ADDRESS [gtest flags].
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "tests/unit/transport/fabric_fixture.h"
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  if (argc == 4) {
+    agentmem::FabricTestPlace& place = agentmem::TestPlace();
+    place.provider = argv[1];
+    place.bind_address = argv[2];
+    place.peer_bind_address = argv[3];
+    // Under software emulation, and with packets lost: each costs 2 s.
+    // Many reads of 8 MiB at a time, the most that rxe takes, stall there.
+    place.piece_bytes_max = 1 << 20;
+    place.patience = 100 * agentmem::kSecondNs;
+  } else if (argc != 1) {  // 1: a peer of another test, which tells it where
+    std::fprintf(stderr, "usage: %s PROVIDER BIND_ADDRESS PEER_BIND_ADDRESS\n",
+                 argv[0]);
+    return 2;
+  }
+  return RUN_ALL_TESTS();
+}

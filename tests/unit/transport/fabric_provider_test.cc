@@ -1,0 +1,142 @@
+// Which provider is taken, and what is said about it.
+#include "memd/transport/fabric_provider.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <map>
+
+#include "memd/transport/fabric_transport.h"
+#include "tests/unit/transport/fabric_fixture.h"
+
+namespace agentmem {
+namespace {
+
+// A machine whose libfabric offers these.
+FabricCatalog Offering(const std::vector<std::string>& there) {
+  return {
+      [there](const std::string& provider) {
+        FabricOffer offer;
+        if (std::find(there.begin(), there.end(), provider) == there.end()) {
+          offer.reason = "not in this machine";
+        } else {
+          offer.domain = "domain of " + provider;
+        }
+        return offer;
+      },
+      [] {
+        return std::vector<std::string>{"psm2", "shm", "sockets", "tcp"};
+      }};
+}
+
+FabricOptions Named(const std::string& provider, bool rdma_required = false) {
+  FabricOptions options;
+  options.provider = provider;
+  options.rdma_required = rdma_required;
+  return options;
+}
+
+TEST(FabricProvider, AutoTakesTheFirstThatIsThereAndSaysWhyNotTheOthers) {
+  const auto choice =
+      ChooseFabric(Named("auto"), Offering({"efa", "tcp;ofi_rxm"}));
+  ASSERT_TRUE(choice.ok());
+  EXPECT_EQ(choice->provider, "efa");
+  EXPECT_EQ(choice->domain, "domain of efa");
+  EXPECT_TRUE(choice->rdma);
+  EXPECT_EQ(choice->fallbacks, 0u);
+  std::vector<std::string> names;
+  for (const FabricCandidate& candidate : choice->candidates) {
+    names.push_back(candidate.provider);
+    EXPECT_EQ(candidate.taken, candidate.provider == "efa");
+    EXPECT_FALSE(candidate.reason.empty()) << candidate.provider;
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"verbs;ofi_rxm", "efa", "psm3",
+                                             "opx", "tcp;ofi_rxm"}));
+  EXPECT_EQ(choice->candidates[0].reason, "not in this machine");
+  EXPECT_EQ(choice->candidates[4].reason, "efa comes before it");
+}
+
+TEST(FabricProvider, TcpIsAFallbackAndCountedUnlessItWasAskedFor) {
+  const FabricCatalog catalog = Offering({"tcp;ofi_rxm"});
+  const auto fallback = ChooseFabric(Named("auto"), catalog);
+  ASSERT_TRUE(fallback.ok());
+  EXPECT_EQ(fallback->provider, "tcp;ofi_rxm");
+  EXPECT_EQ(fallback->fallbacks, 1u);
+  EXPECT_FALSE(fallback->rdma);
+  const auto asked = ChooseFabric(Named("tcp"), catalog);
+  ASSERT_TRUE(asked.ok());
+  EXPECT_EQ(asked->provider, "tcp;ofi_rxm");
+  EXPECT_EQ(asked->fallbacks, 0u);
+}
+
+TEST(FabricProvider, RequiredRdmaThatIsNotThereIsAnErrorThatSaysWhatToDo) {
+  for (const char* const provider : {"auto", "verbs"}) {
+    const auto choice =
+        ChooseFabric(Named(provider, true), Offering({"tcp;ofi_rxm"}));
+    ASSERT_EQ(choice.status().code(), absl::StatusCode::kFailedPrecondition);
+    const std::string message(choice.status().message());
+    for (const char* const word : {"RDMA is required", "verbs;ofi_rxm",
+                                   "not in this machine", "ibv_devinfo"}) {
+      EXPECT_NE(message.find(word), std::string::npos) << message;
+    }
+  }
+  // Asked for by its name, it is as required.
+  EXPECT_EQ(
+      ChooseFabric(Named("verbs"), Offering({"tcp;ofi_rxm"})).status().code(),
+      absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(FabricProvider, WhatCanNeverBeMetIsRefusedByItsName) {
+  const std::pair<FabricOptions, const char*> cases[] = {
+      {Named("infinityband"), "'infinityband' does not exist"},
+      {Named("tcp;ofi_rxd"), "'tcp;ofi_rxd' does not exist"},
+      {Named("sockets"), "'sockets' is never used"},
+      {Named("udp;ofi_rxd"), "'udp;ofi_rxd' is never used"},
+      {Named("net;ofi_rxm"), "'net;ofi_rxm' is never used"},
+      {Named("shm"), "'shm' is never used"},
+      {Named("tcp", true), "'tcp' has none"},
+  };
+  for (const auto& [options, words] : cases) {
+    const auto choice = ChooseFabric(options, Offering({"tcp;ofi_rxm"}));
+    ASSERT_EQ(choice.status().code(), absl::StatusCode::kInvalidArgument)
+        << words;
+    const std::string message(choice.status().message());
+    EXPECT_NE(message.find(words), std::string::npos) << message;
+    // What there is instead, and never what is refused.
+    EXPECT_NE(message.find("verbs"), std::string::npos) << message;
+    EXPECT_EQ(message.find(", sockets"), std::string::npos) << message;
+  }
+  FabricOptions options = Named("tcp");
+  options.bind_address = "localhost";
+  const auto choice = ChooseFabric(options, Offering({"tcp;ofi_rxm"}));
+  ASSERT_EQ(choice.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(std::string(choice.status().message()).find("'localhost'"),
+            std::string::npos);
+}
+
+TEST(FabricProvider, OpenSaysWhatIsWrongWithItsOptions) {
+  SetFabricEnvironment();
+  EXPECT_EQ(FabricTransport::Open(Named("infinityband")).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  FabricOptions options = Named("tcp");
+  options.bind_address = "203.0.113.7";  // of no interface (RFC 5737)
+  const auto transport = FabricTransport::Open(options);
+  ASSERT_EQ(transport.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(std::string(transport.status().message()).find("203.0.113.7"),
+            std::string::npos)
+      << transport.status().ToString();
+}
+
+TEST(FabricProvider, OpenOverTcpSaysWhatCarriesTheTraffic) {
+  SetFabricEnvironment();
+  FabricOptions options = Named("tcp");
+  options.bind_address = "127.0.0.1";
+  const auto transport = FabricTransport::Open(options);
+  ASSERT_TRUE(transport.ok()) << transport.status().ToString();
+  EXPECT_EQ((*transport)->limits().provider, "tcp;ofi_rxm");
+  EXPECT_EQ((*transport)->choice().address, "127.0.0.1");
+  EXPECT_FALSE((*transport)->choice().domain.empty());
+}
+
+}  // namespace
+}  // namespace agentmem
