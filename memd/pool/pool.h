@@ -29,7 +29,9 @@ struct PoolOp {
     kPut,   // bytes, length, class, copies
     kGet,   // bytes: room for exactly `length`
     kFind,  // who has it: the completion holds length and class
-    kDrop,  // wherever it is
+    // Wherever it is. A get by who knows where it was may still find it, and
+    // right, until its place has another life.
+    kDrop,
   };
   Kind kind = Kind::kGet;
   BlockClass block_class = BlockClass::kCache;

@@ -315,6 +315,8 @@ void PoolNode::Advance(TimeNs now) {
       peer->progress_at = now;
     }
   }
+  if (away <= kAwayNs) return;
+  for (auto& [id, request] : requests_) request.deadline += away;
 }
 
 std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
