@@ -79,6 +79,7 @@ TEST_F(FabricWireTest, ACutWireLosesTheLinkByTheDeadlineAndMendedIsUsedAgain) {
 
 TEST_F(FabricWireTest, LostPacketsCostTimeAndNoBytes) {
   SetLoss("1%");
+  a_->done.clear();
   a_->deadline_in = 90 * kSecondNs;
   constexpr std::uint64_t kLength = 64 << 10;
   constexpr std::uint64_t kReads = 16;
