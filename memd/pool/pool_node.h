@@ -40,6 +40,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "memd/pool/export_pool.h"
 #include "memd/pool/piece_digest.h"
@@ -320,7 +321,7 @@ class PoolNode final : public Pool {
   std::vector<std::uint32_t> free_ops_;
   std::size_t ops_used_ = 0;
   std::uint32_t next_sequence_ = 1;
-  absl::flat_hash_map<std::uint64_t, Request> requests_;
+  absl::btree_map<std::uint64_t, Request> requests_;  // by id: they expire
   std::uint64_t next_request_ = 1;
   std::vector<Hint> hints_;
   std::deque<PoolCompletion> done_;

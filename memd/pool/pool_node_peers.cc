@@ -104,7 +104,7 @@ void PoolNode::Lose(std::uint32_t index) {
     }
     legs.insert(legs.end(), request->second.legs.begin(),
                 request->second.legs.end());
-    requests_.erase(request++);
+    request = requests_.erase(request);
   }
   if (was_up) Rebuild();
   for (const LegRef& ref : legs) {
@@ -386,7 +386,7 @@ void PoolNode::ExpireRequests() {
     if (peer->asked != 0) --peer->asked;
     legs.insert(legs.end(), request->second.legs.begin(),
                 request->second.legs.end());
-    requests_.erase(request++);
+    request = requests_.erase(request);
   }
   for (const LegRef& ref : legs) {
     if (IsCurrent(ref) && ops_[ref.op].leg[ref.leg].step == Step::kAsking) {

@@ -112,7 +112,7 @@ PoolDone PoolNode::ServeDrop(const PoolDrop& asked) {
 
 // Tells owners what left, so that they do not count on it.
 void PoolNode::Revoke() {
-  absl::flat_hash_map<std::uint32_t, MessageBuilder> messages;
+  absl::btree_map<std::uint32_t, MessageBuilder> messages;  // in one order
   const auto send = [this](std::uint32_t index, MessageBuilder* message) {
     SendOrKeep(index, message->Finish());
   };
