@@ -156,6 +156,7 @@ absl::Status EtcdMembership::ReadList(std::int64_t revision, TimeNs deadline) {
 }
 
 void EtcdMembership::Apply(const EtcdEvent& event) {
+  if (!event.value.key.starts_with(prefix_)) return;
   const std::int64_t revision = event.value.mod_revision;
   const std::string name = event.value.key.substr(prefix_.size());
   entries_.erase(name);
@@ -174,6 +175,7 @@ void EtcdMembership::Apply(const EtcdEvent& event) {
 }
 
 void EtcdMembership::Insert(const EtcdKeyValue& value, Entries* entries) const {
+  if (!value.key.starts_with(prefix_)) return;
   const std::string name = value.key.substr(prefix_.size());
   auto member = DecodeMember(name, value.value);
   if (!member.ok()) {

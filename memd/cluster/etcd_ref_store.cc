@@ -25,6 +25,12 @@ absl::Status CheckName(const std::string& name) {
                          std::to_string(RefStore::kNameBytesMax));
 }
 
+absl::Status CheckKey(const std::string& key, const std::string& expected) {
+  if (key == expected) return absl::OkStatus();
+  return DataLoss("etcd was asked for '" + expected + "', and answers for '" +
+                  key + "'");
+}
+
 // The ref as `change` makes it of what is there.
 absl::StatusOr<Ref> Changed(const RefChange& change, const Ref& ref) {
   if (ref.fence != change.fence) {
@@ -94,6 +100,7 @@ absl::StatusOr<EtcdRefStore::Found> EtcdRefStore::Find(const std::string& name,
   AGENTMEM_ASSIGN_OR_RETURN(const EtcdRangeResult range,
                             client_->Range({prefix_ + name}, deadline));
   if (range.values.empty()) return Found();
+  AGENTMEM_RETURN_IF_ERROR(CheckKey(range.values[0].key, prefix_ + name));
   AGENTMEM_ASSIGN_OR_RETURN(Ref ref, DecodeRef(name, range.values[0].value));
   return Found{std::move(ref), range.values[0].mod_revision};
 }
@@ -245,6 +252,9 @@ absl::StatusOr<std::vector<std::string>> EtcdRefStore::List(
     }
     AGENTMEM_RETURN_IF_ERROR(page.status());
     for (const EtcdKeyValue& value : page->values) {
+      AGENTMEM_RETURN_IF_ERROR(
+          CheckKey(value.key.substr(0, prefix_.size() + prefix.size()),
+                   prefix_ + prefix));
       std::string name = value.key.substr(prefix_.size());
       AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, DecodeRef(name, value.value));
       if (ref.version > 0) names.push_back(std::move(name));

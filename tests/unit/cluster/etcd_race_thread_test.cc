@@ -208,6 +208,36 @@ TEST_F(EtcdRaceTest, AWriterThatWasFencedOffIsAbortedAlwaysAndEverywhere) {
   }
 }
 
+TEST_F(EtcdRaceTest, EachFenceIsGivenToOneNode) {
+  constexpr std::uint64_t kEach = 50;
+  constexpr std::size_t kNodes = 4;
+  std::vector<std::unique_ptr<Node>> nodes;
+  std::vector<std::uint64_t> fences[kNodes];
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < kNodes; ++i) {
+    nodes.push_back(std::make_unique<Node>(*etcd_, kTestPatienceNs));
+    threads.emplace_back([node = nodes.back().get(), mine = &fences[i]] {
+      for (std::uint64_t n = 0; n < kEach; ++n) {
+        const auto fence = node->refs->AcquireFence(kHead);
+        ASSERT_TRUE(fence.ok()) << fence.status().ToString();
+        if (!mine->empty()) {
+          EXPECT_GT(fence->value(), mine->back());
+        }
+        mine->push_back(fence->value());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::vector<bool> given(kNodes * kEach + 1);
+  for (const auto& mine : fences) {
+    for (const std::uint64_t fence : mine) {
+      ASSERT_LT(fence, given.size());
+      EXPECT_FALSE(given[fence]) << fence;
+      given[fence] = true;
+    }
+  }
+}
+
 TEST_F(EtcdRaceTest, WhileEtcdStandsStillEachCallAnswersByItsDeadline) {
   constexpr DurationNs kTimeoutNs = 200 * kMillisecondNs;
   Node node(*etcd_, kTimeoutNs);
