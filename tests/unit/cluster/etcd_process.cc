@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <vector>
 
 #include "base/check.h"
 #include "base/status.h"
@@ -45,8 +46,8 @@ std::string EtcdProcess::Binary() {
   return "";
 }
 
-EtcdProcess::EtcdProcess(std::vector<std::string> more)
-    : more_(std::move(more)) {
+EtcdProcess::EtcdProcess(std::string tls_directory)
+    : tls_directory_(std::move(tls_directory)) {
   directory_ = testing::TempDir() + "agentmem_etcd_XXXXXX";
   AGENTMEM_CHECK(mkdtemp(directory_.data()) != nullptr);
   for (int tries = 0; tries < 5; ++tries) {
@@ -66,8 +67,17 @@ EtcdProcess::~EtcdProcess() {
   std::filesystem::remove_all(directory_, ignored);
 }
 
+std::string EtcdProcess::ClientUrl() const {
+  return (tls_directory_.empty() ? "http" : "https") +
+         ("://127.0.0.1:" + std::to_string(client_port_));
+}
+
 EtcdOptions EtcdProcess::options() const {
-  return {.endpoints = {Url(client_port_)}};
+  if (tls_directory_.empty()) return {.endpoints = {ClientUrl()}};
+  return {.endpoints = {ClientUrl()},
+          .ca_file = tls_directory_ + "/ca.pem",
+          .certificate_file = tls_directory_ + "/node.pem",
+          .key_file = tls_directory_ + "/node.key"};
 }
 
 void EtcdProcess::Launch() {
@@ -76,8 +86,8 @@ void EtcdProcess::Launch() {
       Binary(),
       "--name=test",
       "--data-dir=" + directory_ + "/data",
-      "--listen-client-urls=" + Url(client_port_),
-      "--advertise-client-urls=" + Url(client_port_),
+      "--listen-client-urls=" + ClientUrl(),
+      "--advertise-client-urls=" + ClientUrl(),
       "--listen-peer-urls=" + Url(peer_port_),
       "--initial-advertise-peer-urls=" + Url(peer_port_),
       "--initial-cluster=test=" + Url(peer_port_),
@@ -85,7 +95,12 @@ void EtcdProcess::Launch() {
       "--election-timeout=500",
       "--logger=zap",
       "--log-level=error"};
-  command.insert(command.end(), more_.begin(), more_.end());
+  if (!tls_directory_.empty()) {
+    command.push_back("--cert-file=" + tls_directory_ + "/node.pem");
+    command.push_back("--key-file=" + tls_directory_ + "/node.key");
+    command.push_back("--trusted-ca-file=" + tls_directory_ + "/ca.pem");
+    command.push_back("--client-cert-auth");
+  }
   std::vector<char*> arguments;
   for (std::string& argument : command) arguments.push_back(argument.data());
   arguments.push_back(nullptr);

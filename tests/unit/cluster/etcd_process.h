@@ -10,7 +10,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "memd/cluster/etcd_client.h"
 
@@ -25,8 +24,9 @@ class EtcdProcess {
   // Empty: etcd is not installed.
   static std::string Binary();
 
-  // More of etcd's options, as "--name=value".
-  explicit EtcdProcess(std::vector<std::string> more = {});
+  // With a directory of certificates (ca.pem, node.pem, node.key) it speaks
+  // https, and only to clients that the same authority signed.
+  explicit EtcdProcess(std::string tls_directory = "");
   ~EtcdProcess();
   EtcdProcess(const EtcdProcess&) = delete;
   EtcdProcess& operator=(const EtcdProcess&) = delete;
@@ -40,11 +40,12 @@ class EtcdProcess {
   void RemoveData() const;
 
  private:
+  std::string ClientUrl() const;
   void Launch();
   bool Answers() const;  // or it ended
 
   std::string directory_;
-  std::vector<std::string> more_;
+  const std::string tls_directory_;
   int client_port_ = 0;
   int peer_port_ = 0;
   pid_t pid_ = -1;
