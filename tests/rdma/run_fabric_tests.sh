@@ -33,15 +33,23 @@ if ! "$here/run-in-rdma-vm" --prepare >/dev/null; then
     exit 77
 fi
 
+# shellcheck disable=SC2016  # they are the virtual machine's
 run='"$0" verbs "$RXE0_ADDR" "$RXE1_ADDR"'
-# 6.1's rxe stalls under 1% of loss for 2 s a packet: what moves much is left out.
-lossy='--gtest_filter=FabricErrors*:FabricWaiting*Read*'
+# Each lost packet costs rxe 2 s and more: what moves much is left out.
+lossy='--gtest_filter=FabricErrors*'
 script="$run"
 if [ "$mode" = short ]; then
     script="$run --gtest_filter=-FabricDeath*:*/FabricTransportTest*/2"
 else
-    script="$script && tc qdisc add dev rdma0 root netem loss 1% &&
-            tc qdisc add dev rdma1 root netem loss 1% && $run $lossy"
+    script="$script && tc qdisc replace dev rdma0 root netem loss 1% &&
+            tc qdisc replace dev rdma1 root netem loss 1% && $run $lossy"
 fi
-exec "$here/run-in-rdma-vm" --timeout 550 --show "$(dirname -- "$program")" \
-    -- sh -c "$script" "$program"
+run_once() {
+    "$here/run-in-rdma-vm" --timeout 280 --show "$(dirname -- "$program")" \
+        -- sh -c "$script" "$program"
+}
+# An emulated kernel now and then does not come up on a busy machine (125).
+run_once
+status=$?
+[ "$status" -ne 125 ] || { run_once; status=$?; }
+exit "$status"
