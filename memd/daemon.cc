@@ -31,6 +31,7 @@ struct Daemon::Parts {
   };
 
   std::optional<StateLock> lock;
+  LiveNodes live;
   std::unique_ptr<EtcdClient> etcd;
   std::unique_ptr<EtcdRefStore> cluster_refs;
   std::deque<DescriptorAccount> accounts;  // one for each tenant
@@ -205,6 +206,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   }
   ReactorOptions options;
   options.pool = parts->pool.get();
+  options.live = &parts->live;
   options.socket_path = config.socket_path;
   options.state_directory = config.state_directory;
   if (const std::uint64_t fit =
@@ -238,6 +240,13 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
     limits.sessions_max =
         std::max<std::uint64_t>(1, config.clients_max / config.tenants.size());
     limits.descriptors = &parts->accounts[i];
+    if (parts->etcd != nullptr) {
+      limits.shared = SharedRefs{
+          config.cluster.node, instance,
+          [live = &parts->live](const std::string& node, std::uint64_t run) {
+            return live->IsAlive(node, run);
+          }};
+    }
     parts->agents->AddTenant(limits);
   }
   parts->reactor->SetAgents(parts->agents.get());

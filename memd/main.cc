@@ -21,6 +21,7 @@
 #include "memd/daemon.h"
 #include "memd/service/admin_service.h"
 #include "memd/service/cluster_door.h"
+#include "memd/service/peer_grpc_log.h"
 #include "memd/systemd_notify.h"
 #include "memd/transport/fabric_provider.h"
 
@@ -141,6 +142,7 @@ int Serve(const Config& config) {
   SetLogForJournal(!Environment("JOURNAL_STREAM").empty());
 
   SetFabricEnvironment();
+  LogGrpcErrorsOnce();
   const MonotonicClock clock;
   auto daemon = Daemon::Open(config, &clock);
   if (!daemon.ok()) return Fail(daemon.status());

@@ -31,6 +31,7 @@
 #include "memd/descriptor_budget.h"
 #include "memd/dram/shared_memory.h"
 #include "memd/handshake.h"
+#include "memd/live_nodes.h"
 #include "memd/node.h"
 #include "memd/pool_parts.h"
 #include "memd/populator.h"
@@ -60,6 +61,7 @@ struct ReactorOptions {
   Populator* populator = nullptr;  // may be missing: first writers touch
   AgentDoor* agents = nullptr;     // may be missing: agents are refused
   PoolParts* pool = nullptr;       // missing: the node is alone
+  LiveNodes* live = nullptr;       // of a node with a pool
 };
 
 // The process at the other end, by a descriptor that no reuse of its pid can
@@ -184,7 +186,6 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   TimeNs last_work_ = 0;
   TimeNs next_tick_ = 0;
   TimeNs next_pool_tick_ = 0;
-  ClusterView cluster_;
   std::uint64_t clients_died_ = 0;
   std::uint64_t clients_refused_ = 0;
 

@@ -64,8 +64,6 @@ absl::StatusOr<std::vector<PoolPeerSnapshot>> Reactor::Peers() {
   return future.get();
 }
 
-void Reactor::ShowCluster(const ClusterView& view) {
-  Post([this, view] { cluster_ = view; });
-}
+void Reactor::ShowCluster(const ClusterView& view) { options_.live->Set(view); }
 
 }  // namespace agentmem

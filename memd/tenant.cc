@@ -305,7 +305,8 @@ std::string Tenant::CheckInvariants() const {
   for (const SlotRecord& slot : slots_) {
     if (slot.state == SlotState::kFree) {
       ++free;
-      if (slot.holds != 0 || slot.io != 0) return "a free slot is in use";
+      if (slot.holds != 0 || slot.io != 0 || slot.pool_io != 0)
+        return "a free slot is in use";
       continue;
     }
     used += SizeClassBytes(slot.size_class);

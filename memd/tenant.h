@@ -155,6 +155,7 @@ class Tenant {
     std::uint32_t pinners = 0;  // pins seen by that scan
     ClientId pinner;            // one of them
     std::uint16_t io = 0;       // store writes that read from it
+    std::uint16_t pool_io = 0;  // pool writes, likewise
     std::uint8_t size_class = 0;
     SlotState state = SlotState::kFree;
     bool write_queued = false;

@@ -47,7 +47,7 @@ std::uint32_t Tenant::Allocate(std::uint8_t size_class, Need need, TimeNs now) {
 void Tenant::FreeSlot(std::uint32_t slot) {
   SlotRecord& record = slots_[slot];
   AGENTMEM_CHECK(record.state != SlotState::kFree && record.holds == 0 &&
-                 record.io == 0);
+                 record.io == 0 && record.pool_io == 0);
   record.state = SlotState::kFree;
   pool_.Free(record.data_offset);
   free_slots_.push_back(slot);
@@ -100,8 +100,8 @@ void Tenant::SetEntry(const Key& key, BlockRecord* record, std::uint64_t to) {
 bool Tenant::Evictable(std::uint32_t index) const {
   const SlotRecord& slot = slots_[index];
   return slot.state == SlotState::kPublished && slot.holds == 0 &&
-         slot.io == 0 && !slot.dirty && !slot.awaited && !slot.pool_awaited &&
-         !slot.leaving && !IsPinned(index);
+         slot.io == 0 && slot.pool_io == 0 && !slot.dirty && !slot.awaited &&
+         !slot.pool_awaited && !slot.leaving && !IsPinned(index);
 }
 
 bool Tenant::MakeRoom(std::uint8_t size_class, Need need, TimeNs now) {
@@ -249,7 +249,7 @@ bool Tenant::SweepLimbo() {
       }
       return false;
     }
-    if (slot.io != 0 || slot.holds != 0) return false;
+    if (slot.io != 0 || slot.pool_io != 0 || slot.holds != 0) return false;
     FreeSlot(index);
     return true;
   });

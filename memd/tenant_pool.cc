@@ -150,7 +150,7 @@ bool Tenant::PutIntoPool(std::uint32_t index, TimeNs) {
     inflight_.erase(op.ticket);
     return false;
   }
-  ++slot.io;
+  ++slot.pool_io;
   write_bytes_inflight_ += slot.length;
   return true;
 }
@@ -194,7 +194,7 @@ void Tenant::FinishPoolWrite(const Inflight& op,
                              const PoolCompletion& completion, TimeNs now) {
   const Code code = completion.code;
   SlotRecord& slot = slots_[op.slot];
-  --slot.io;
+  --slot.pool_io;
   write_bytes_inflight_ -= op.length;
   // A slot with I/O is not evicted, so the block is still in it.
   BlockRecord& block = directory_.find(op.key)->second;

@@ -52,7 +52,8 @@ absl::StatusOr<TenantIdentity> LoadOrMakeTenant(RefStore* refs,
   if (existing.status().code() != absl::StatusCode::kNotFound) {
     return existing.status();
   }
-  // Numbers are given once: one more than the highest so far.
+  // Numbers are given once, to whatever node asks first: one more than the
+  // highest so far.
   AGENTMEM_ASSIGN_OR_RETURN(const auto names, refs->List(kPrefix));
   std::uint32_t highest = 0;
   for (const std::string& other : names) {
@@ -62,16 +63,24 @@ absl::StatusOr<TenantIdentity> LoadOrMakeTenant(RefStore* refs,
   }
   TenantRecord record = {};
   record.version = kVersion;
-  record.id = highest + 1;
+  do {
+    AGENTMEM_ASSIGN_OR_RETURN(const Fence number,
+                              refs->AcquireFence("tenant-numbers"));
+    record.id = static_cast<std::uint32_t>(number.value());
+  } while (record.id <= highest);
   if (getrandom(record.key, sizeof(record.key), 0) != sizeof(record.key)) {
     return ErrnoStatus("getrandom");
   }
   const std::string value(reinterpret_cast<const char*>(&record),
                           sizeof(record));
   AGENTMEM_ASSIGN_OR_RETURN(const Fence fence, refs->AcquireFence(ref_name));
-  AGENTMEM_RETURN_IF_ERROR(
-      refs->CompareAndSwap(ref_name, 0, fence, value).status());
-  return Decode(ref_name, value);
+  const absl::Status made =
+      refs->CompareAndSwap(ref_name, 0, fence, value).status();
+  if (made.ok()) return Decode(ref_name, value);
+  if (made.code() != absl::StatusCode::kAborted) return made;
+  // Another node makes it at the same time. Its answer counts, or ours does in
+  // a while.
+  return LoadOrMakeTenant(refs, name);
 }
 
 }  // namespace agentmem

@@ -120,7 +120,8 @@ void Tenant::PumpStore(TimeNs now) {
       // Other nodes' memory is nearer than the disk.
       if (block.block_class == BlockClass::kCache && !slot.write_durable &&
           PoolUsable(now)) {
-        if (!PutIntoPool(write.slot, now)) return;
+        const bool under_way = slot.pool_io != 0;
+        if (!under_way && !PutIntoPool(write.slot, now)) return;
         slot.write_queued = false;
         queue->pop_front();
         continue;

@@ -148,6 +148,7 @@ absl::Status AgentBook::Write(AgentState* state,
 // to be, with all that was ahead in it. Under another's, our writer is told so
 // when it changes something.
 absl::Status AgentBook::ClearDoubt(AgentState* state) {
+  DoubtIfShared(state);
   if (!state->doubtful) return absl::OkStatus();
   AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(RefName(state->name)));
   state->doubtful = false;
@@ -213,12 +214,14 @@ absl::StatusOr<AgentBook::Opened> AgentBook::Open(const std::string& name,
                               std::to_string(state->writer.pid) +
                               "); open it for reading, or take it over");
   }
+  AGENTMEM_RETURN_IF_ERROR(CheckClaim(*state, flags));
   const auto fence = refs_->AcquireFence(RefName(name));
   if (!fence.ok()) {
     state->doubtful = true;
     return fence.status();
   }
   state->fence = *fence;
+  AGENTMEM_RETURN_IF_ERROR(TakeShared(state, writer));
   state->writer = writer;
   opened.fence = state->fence;
   return opened;
@@ -226,7 +229,9 @@ absl::StatusOr<AgentBook::Opened> AgentBook::Open(const std::string& name,
 
 void AgentBook::Release(AgentState* state, std::uint64_t token) {
   MutexLock lock(&state->mutex);
-  if (state->writer.token == token) state->writer = {};
+  if (state->writer.token != token) return;
+  state->writer = {};
+  DropClaim(*state);
 }
 
 void AgentBook::Unwatch(AgentState* state, std::uint64_t token,

@@ -8,7 +8,9 @@
 //
 // The writer's right is its token here and its fence in the store: a session
 // whose token is not the state's gets ABORTED and changes nothing; a memd that
-// was restarted has a fence of its own.
+// was restarted has a fence of its own. Where several nodes share the refs, so
+// has each of them, and what another node made of an agent that nobody here
+// writes is read anew whenever it is asked for.
 //
 // The book also knows what collection (memd/agents/collector.h) may not take:
 // what the records lead to, what is held, and what is in a writer's hand.
@@ -38,6 +40,7 @@
 #include "base/mutex.h"
 #include "memd/agents/agent_record.h"
 #include "memd/agents/node_loader.h"
+#include "memd/agents/writer_claim.h"
 #include "memd/dram/shared_memory.h"
 #include "memd/store/ref_store.h"
 #include "proto/agent_messages.h"
@@ -155,9 +158,14 @@ class AgentBook {
   using LineageMaker = std::function<absl::StatusOr<std::uint64_t>()>;
   static absl::StatusOr<std::uint64_t> RandomLineage();
 
+  // `shared`: other nodes change the same refs.
   AgentBook(RefStore* refs, TenantId tenant,
-            LineageMaker new_lineage = RandomLineage)
-      : refs_(refs), tenant_(tenant), new_lineage_(std::move(new_lineage)) {}
+            LineageMaker new_lineage = RandomLineage,
+            std::optional<SharedRefs> shared = std::nullopt)
+      : refs_(refs),
+        tenant_(tenant),
+        new_lineage_(std::move(new_lineage)),
+        shared_(std::move(shared)) {}
 
   struct Opened {
     std::shared_ptr<AgentState> state;
@@ -247,9 +255,18 @@ class AgentBook {
       AGENTMEM_REQUIRES(state->mutex);
   absl::Status ClearDoubt(AgentState* state) AGENTMEM_REQUIRES(state->mutex);
 
+  // agent_book_shared.cc
+  std::string ClaimName(const std::string& agent) const;
+  void DoubtIfShared(AgentState* state) AGENTMEM_REQUIRES(state->mutex);
+  absl::Status CheckClaim(const AgentState& state, std::uint32_t flags);
+  absl::Status TakeShared(AgentState* state, const WriterIdentity& writer)
+      AGENTMEM_REQUIRES(state->mutex);
+  void DropClaim(const AgentState& state);
+
   RefStore* const refs_;
   const TenantId tenant_;
   const LineageMaker new_lineage_;
+  const std::optional<SharedRefs> shared_;
   Mutex mutex_;  // before a state's
   absl::flat_hash_map<std::string, std::weak_ptr<AgentState>> states_
       AGENTMEM_GUARDED_BY(mutex_);

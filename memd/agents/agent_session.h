@@ -58,6 +58,8 @@ struct TenantLimits {
   std::uint64_t region_bytes_max = kRegionBytesMax;
   std::uint64_t sessions_max = 4096;         // processes
   DescriptorAccount* descriptors = nullptr;  // outlives what is open
+  // Other nodes change the same refs, and read the same blocks.
+  std::optional<SharedRefs> shared;
 };
 
 // What the sessions of a tenant share. Threads: thread-safe.
@@ -67,7 +69,8 @@ struct TenantAgents {
       : name(limits.name),
         id(limits.id),
         region_bytes_max(limits.region_bytes_max),
-        book(refs, id),
+        shared(limits.shared.has_value()),
+        book(refs, id, AgentBook::RandomLineage, limits.shared),
         memory(ports, clock, name, limits.dram_bytes),
         lone_reads(store, id),
         descriptors(limits.descriptors) {}
@@ -84,6 +87,7 @@ struct TenantAgents {
   const std::string name;
   const TenantId id;
   const std::uint64_t region_bytes_max;
+  const bool shared;  // with other nodes
   AgentBook book;
   RegionMemory memory;
   LoneReads lone_reads;

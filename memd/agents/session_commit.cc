@@ -278,11 +278,16 @@ absl::Status AgentSession::Commit(const Request& request, Reply* reply) {
   if (request.fixed.arg[0] > 0xff || !IsValid(info.ack)) {
     return InvalidArgument("acknowledgement " +
                            std::to_string(request.fixed.arg[0]) +
-                           ": 1 (visible) and 3 (durable) are known here");
+                           ": 1 (visible), 2 (replicated) and 3 (durable) are "
+                           "known here");
   }
   if (info.ack == Ack::kReplicated) {
-    return FailedPrecondition(
-        "`replicated` was asked for, and this node has no peers");
+    if (!tenant_->shared) {
+      return FailedPrecondition(
+          "`replicated` was asked for, and this node shares no agents with "
+          "others; ask for visible or durable");
+    }
+    info.ack = Ack::kDurable;  // which is in two nodes' memory, too
   }
   AGENTMEM_RETURN_IF_ERROR(ReadMessage(request.tail, &info));
   std::copy(std::begin(request.fixed.trace), std::end(request.fixed.trace),
@@ -359,7 +364,8 @@ absl::Status AgentSession::MakeVersions(const VersionInfo& info,
   std::size_t bytes_with_ref = 0;
   for (NextVersion& next : *versions) {
     bytes_with_ref += next.bytes.size();
-    next.with_ref = blocks->ack == Ack::kDurable &&
+    // (Where refs are shared, their store is another one than the blocks'.)
+    next.with_ref = blocks->ack == Ack::kDurable && !tenant_->shared &&
                     bytes_with_ref <= RefStore::kCommitBytesMax;
     if (next.with_ref) continue;
     AGENTMEM_RETURN_IF_ERROR(PutBlock(next.made->key(), next.bytes, blocks));

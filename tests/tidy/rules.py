@@ -261,11 +261,11 @@ def guest_includes(files):
 _BUILT = [re.compile(pattern) for pattern in (
     r"(?:base|cuda|memd|client)/[^/]+\.cc",
     r"tiering/.+\.cc",
-    r"memd/(?:agents|store|dram|service)/[^/]+\.cc",
+    r"memd/(?:agents|cluster|dram|pool|service|store|transport)/[^/]+\.cc",
     r"client/memctl/[^/]+\.cc",
-    r"tests/unit/(?:base|proto|tiering|cuda|store|memd|service|client|memctl|"
-    r"demo|bench)/.+\.cc",
-    r"tests/(?:integration|demo|crash)/[^/]+\.cc",
+    r"tests/unit/(?:base|proto|tiering|cuda|store|transport|cluster|pool|memd|"
+    r"service|client|memctl|demo|bench)/.+\.cc",
+    r"tests/(?:integration|demo|crash|rdma)/[^/]+\.cc",
     r"tests/fuzz/[^/]+_fuzz\.cc",
     r"tests/install/.+\.(?:c|cc)",
     r"benchmarks/[^/]+\.cc",
