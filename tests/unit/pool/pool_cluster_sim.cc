@@ -73,11 +73,12 @@ void PoolClusterSim::Trouble() {
   options->completion_lost_rate = rough_.completion_lost_rate;
   options->torn_rate = rough_.torn_rate;
   options->late_write_rate = rough_.late_write_rate;
-  pace_ = 2 * kMillisecondNs;
+  pace_ = 4 * kMillisecondNs;
   may_put_ = true;
   deaths_left_ = Chance(70) ? (Chance(20) ? 2 : 1) : 0;
   next_fault_ = cluster_->now() + 200 * kMillisecondNs;
-  cluster_->RunFor(1500 * kMillisecondNs, [this] {
+  // Long enough for repair to begin, and to fail, in the midst of it.
+  cluster_->RunFor(3500 * kMillisecondNs, [this] {
     if (cluster_->now() >= next_fault_) Disturb();
     Step();
     return !wrong_.empty();
@@ -86,7 +87,7 @@ void PoolClusterSim::Trouble() {
 
 void PoolClusterSim::Disturb() {
   next_fault_ =
-      cluster_->now() + static_cast<DurationNs>(Draw(200 * kMillisecondNs));
+      cluster_->now() + static_cast<DurationNs>(Draw(400 * kMillisecondNs));
   SimNetwork& network = cluster_->network();
   const std::string& a = names_[Draw(names_.size() - 1)];
   const std::string& b = names_[Draw(names_.size() - 1)];

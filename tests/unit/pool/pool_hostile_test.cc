@@ -81,6 +81,7 @@ class PoolHostileTest : public ::testing::Test {
     ASSERT_GE(message.size(), sizeof(header));
     std::memcpy(&header, message.data(), sizeof(header));
     EXPECT_EQ(header.token, kTokenToEvil);
+    if (header.type == PoolMessage::kPing && silent_) return;
     if (header.type == PoolMessage::kPing) {
       MessageBuilder pong(PoolMessage::kPong, kTokenOfEvil, header.request);
       pong.Add(PoolPing{kInstance, kLent});
@@ -128,6 +129,7 @@ class PoolHostileTest : public ::testing::Test {
   std::unique_ptr<PoolCluster> cluster_;
   std::unique_ptr<Transport> evil_;
   LinkId link_;
+  bool silent_ = false;  // not even pings are answered
   std::function<void(const PoolHeader&, std::span<const char>)> answer_;
   std::vector<std::pair<PoolMessage, std::string>> answers_;
 };
@@ -271,6 +273,41 @@ TEST_F(PoolHostileTest, APutOnlySucceedsByACommitOfItsOwn) {
     }
   };
   EXPECT_EQ(Do({.kind = PoolOp::Kind::kPut}), Code::kUnavailable);
+}
+
+TEST_F(PoolHostileTest, APeerThatAsksAndNeverAnswersIsDown) {
+  Make();
+  silent_ = true;
+  for (int i = 0; i < 12; ++i) {
+    MessageBuilder ping(PoolMessage::kPing, kTokenOfEvil, 1);
+    ping.Add(PoolPing{kInstance, 0});
+    Send(ping.Finish());
+    Run(100 * kMillisecondNs);
+  }
+  EXPECT_EQ(Node().places(), 0u);
+  silent_ = false;
+  Run(3 * kSecondNs);
+  EXPECT_EQ(Node().places(), 1u);
+}
+
+TEST_F(PoolHostileTest, APeerThatOnlyAnswersPingsCostsNoMoreThanTheDeadline) {
+  Make();
+  answer_ = [](const PoolHeader&, std::span<const char>) {};
+  PoolOp op;
+  op.memory = cluster_->at("a").memory_id;
+  op.bytes = cluster_->at("a").memory.get();
+  op.length = kLength;
+  for (const auto kind : {PoolOp::Kind::kGet, PoolOp::Kind::kPut,
+                          PoolOp::Kind::kFind, PoolOp::Kind::kDrop}) {
+    op.kind = kind;
+    op.deadline = cluster_->now() + 50 * kMillisecondNs;
+    ASSERT_TRUE(Node().Submit(op));
+    Run(70 * kMillisecondNs);
+    ASSERT_EQ(cluster_->at("a").done.size(), 1u);
+    EXPECT_EQ(cluster_->at("a").done[0].code, Code::kUnavailable);
+    cluster_->at("a").done.clear();
+  }
+  EXPECT_EQ(Node().places(), 1u) << "its link is not to blame";
 }
 
 TEST_F(PoolHostileTest, AFloodOfReservationsComesBackByItself) {
