@@ -61,6 +61,17 @@ class GrpcAdminClient final : public AdminClient {
     return response;
   }
 
+  absl::StatusOr<admin::v1::FabricSnapshot> Fabric() override {
+    grpc::ClientContext context;
+    context.set_deadline(ToDeadline(clock_->Now() + timeout_));
+    admin::v1::FabricRequest request;
+    request.set_protocol_version(admin::v1::PROTOCOL_VERSION_CURRENT);
+    admin::v1::FabricSnapshot response;
+    AGENTMEM_RETURN_IF_ERROR(
+        FromGrpc(stub_->Fabric(&context, request, &response)));
+    return response;
+  }
+
  private:
   absl::Status FromGrpc(const grpc::Status& status) const {
     if (status.ok()) return absl::OkStatus();

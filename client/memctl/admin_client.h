@@ -26,6 +26,7 @@ class AdminClient {
   // An empty tenant asks every tenant of the node.
   virtual absl::StatusOr<admin::v1::ShowBlockResponse> ShowBlock(
       const std::string& tenant, const Key& key) = 0;
+  virtual absl::StatusOr<admin::v1::FabricSnapshot> Fabric() = 0;
 };
 
 // The administration's socket lies beside the clients' one.

@@ -19,6 +19,7 @@ constexpr char kExamples[] =
     "  memctl clients -t chat            who pins and holds memory of a "
     "tenant\n"
     "  memctl tiers -o json | jq .tiers  the same for programs\n"
+    "  memctl fabric                     other nodes, and the way to them\n"
     "  memctl agent log coder-7          the versions of an agent's memory\n"
     "  memctl doctor                     what of this machine needs attention\n"
     "\n"
@@ -145,6 +146,12 @@ void AddCommands(CLI::App* app, Invocation* invocation, Texts* texts) {
              ExamplesFooter("  memctl clients\n"
                             "  memctl clients -o json | jq '.clients[].pid'\n"),
              Verb::kClients, invocation);
+  AddCommand(app, "fabric",
+             "What bytes travel over and why; devices, peers, pool, cluster",
+             ExamplesFooter("  memctl fabric\n"
+                            "  memctl fabric -o json | jq '.pool.peers[] | "
+                            "select(.state != \"up\")'\n"),
+             Verb::kFabric, invocation);
   AddAgentCommands(app, invocation);
   AddRegionCommands(app, invocation, texts);
   AddBlockCommands(app, invocation, texts);

@@ -53,6 +53,11 @@ Finding CheckGpu(const SystemView& system);
 std::vector<Finding> CheckMemd(
     const absl::StatusOr<admin::v1::NodeSnapshot>& node);
 
+// doctor_fabric.cc: what memd says of the way to its peers. Nothing, where a
+// memd of before the fabric answers.
+std::vector<Finding> CheckFabric(
+    const absl::StatusOr<admin::v1::FabricSnapshot>& fabric);
+
 // All checks of the machine, in the order in which they are shown.
 std::vector<Finding> CheckSystem(const SystemView& system,
                                  const std::string& state_directory);

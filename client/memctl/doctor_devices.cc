@@ -1,6 +1,8 @@
 // RDMA and GPU devices.
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "client/memctl/doctor.h"
 #include "client/memctl/proc_text.h"
 
@@ -13,41 +15,76 @@ std::string Word(const std::string& text) {
   return Trim(colon == std::string::npos ? text : text.substr(colon + 1));
 }
 
+const char kRdmaRoot[] = "/sys/class/infiniband";
+
+struct PortFacts {
+  bool active = false;
+  bool addressed = true;  // InfiniBand: GIDs do not tell
+  std::string text;
+};
+
+PortFacts ReadPort(const SystemView& system, const std::string& device,
+                   const std::string& port) {
+  const std::string path = kRdmaRoot + ("/" + device) + "/ports/" + port;
+  const std::string state =
+      Word(system.Read(path + "/state").value_or("unknown"));
+  const std::string layer =
+      Trim(system.Read(path + "/link_layer").value_or("unknown"));
+  PortFacts facts{state == "ACTIVE", layer != "Ethernet", state + " " + layer};
+  for (const std::string& index : system.List(path + "/gids")) {
+    const std::string gid =
+        Trim(system.Read(path + "/gids/" + index).value_or(""));
+    const bool zero = gid.find_first_not_of("0:") == std::string::npos;
+    facts.addressed = facts.addressed || (!zero && gid.rfind("fe80:", 0) != 0);
+  }
+  if (facts.active && !facts.addressed) facts.text += ", no address";
+  return facts;
+}
+
 }  // namespace
 
 Finding CheckRdma(const SystemView& system) {
-  const std::string root = "/sys/class/infiniband";
-  const std::vector<std::string> devices = system.List(root);
+  const std::vector<std::string> devices = system.List(kRdmaRoot);
   if (devices.empty()) {
     return {"rdma", Level::kOk, "no device: other nodes are reached over TCP",
             ""};
   }
   Finding finding{"rdma", Level::kOk, "", ""};
   bool active = false;
+  bool addressed = false;
   for (const std::string& device : devices) {
     for (const std::string& port :
-         system.List(root + "/" + device + "/ports")) {
-      const std::string path = root + "/" + device + "/ports/" + port;
-      const std::string state =
-          Word(system.Read(path + "/state").value_or("unknown"));
-      const std::string layer =
-          Trim(system.Read(path + "/link_layer").value_or("unknown"));
-      active = active || state == "ACTIVE";
+         system.List(kRdmaRoot + ("/" + device) + "/ports")) {
+      const PortFacts facts = ReadPort(system, device, port);
+      active = active || facts.active;
+      addressed = addressed || (facts.active && facts.addressed);
       if (!finding.value.empty()) finding.value += ", ";
-      finding.value += device + "/" + port + " " + state + " " + layer;
+      finding.value += device + "/" + port + " " + facts.text;
     }
   }
+  const std::vector<std::string> files = system.List("/dev/infiniband");
   if (!active) {
     finding.level = Level::kNote;
     if (finding.value.empty()) finding.value = "no port on any device";
     finding.remedy =
         "no port is active, so TCP is used: look at the cable and `rdma link`";
-  } else if (system.List("/dev/infiniband").empty()) {
+  } else if (files.empty()) {
     finding.level = Level::kProblem;
     finding.value += ", /dev/infiniband missing";
     finding.remedy =
         "load ib_uverbs, pass /dev/infiniband into the container, and leave "
         "PrivateDevices= out of memd's unit";
+  } else if (std::find(files.begin(), files.end(), "rdma_cm") == files.end()) {
+    finding.level = Level::kProblem;
+    finding.value += ", /dev/infiniband/rdma_cm missing";
+    finding.remedy =
+        "no connection can be made without it: modprobe rdma_ucm, or pass the "
+        "device into the container";
+  } else if (!addressed) {
+    finding.level = Level::kNote;
+    finding.remedy =
+        "peers connect by IP addresses: give the port's interface one (`rdma "
+        "link` names it)";
   }
   return finding;
 }

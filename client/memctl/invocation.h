@@ -17,6 +17,7 @@ enum class Verb {
   kTiers,
   kTenants,
   kClients,
+  kFabric,
   kBlockShow,
   kBlockPut,
   kBlockGet,

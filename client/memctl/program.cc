@@ -13,6 +13,7 @@
 #include "client/memctl/key_text.h"
 #include "client/memctl/region_commands.h"
 #include "client/memctl/render.h"
+#include "client/memctl/render_fabric.h"
 #include "client/memctl/render_json.h"
 
 namespace agentmem::memctl {
@@ -36,6 +37,14 @@ absl::StatusOr<admin::v1::NodeSnapshot> FetchNode(const Invocation& invocation,
       const std::unique_ptr<AdminClient> admin,
       world.connect_admin(invocation.socket_path, invocation.timeout));
   return admin->Snapshot();
+}
+
+absl::StatusOr<admin::v1::FabricSnapshot> FetchFabric(
+    const Invocation& invocation, const World& world) {
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const std::unique_ptr<AdminClient> admin,
+      world.connect_admin(invocation.socket_path, invocation.timeout));
+  return admin->Fabric();
 }
 
 // --tenant must name one of the node's.
@@ -67,8 +76,24 @@ absl::Status ShowNode(const Invocation& invocation, const World& world) {
       *world.output << RenderClients(node, invocation.tenant, output);
       break;
     default:
-      *world.output << RenderStatus(node, output);
+      return Internal("no such view of a node");
   }
+  return absl::OkStatus();
+}
+
+absl::Status ShowStatus(const Invocation& invocation, const World& world) {
+  AGENTMEM_ASSIGN_OR_RETURN(const admin::v1::NodeSnapshot node,
+                            FetchNode(invocation, world));
+  AGENTMEM_RETURN_IF_ERROR(CheckTenant(node, invocation.tenant));
+  *world.output << RenderStatus(node, HealthOf(FetchFabric(invocation, world)),
+                                invocation.output);
+  return absl::OkStatus();
+}
+
+absl::Status ShowFabric(const Invocation& invocation, const World& world) {
+  AGENTMEM_ASSIGN_OR_RETURN(const admin::v1::FabricSnapshot fabric,
+                            FetchFabric(invocation, world));
+  *world.output << RenderFabric(fabric, invocation.output);
   return absl::OkStatus();
 }
 
@@ -155,6 +180,11 @@ ExitCode RunDoctor(const Invocation& invocation, const Environment& environment,
                                 : DefaultStateDirectory(environment);
   }
   std::vector<Finding> findings = CheckMemd(node);
+  if (node.ok()) {
+    for (Finding& finding : CheckFabric(FetchFabric(invocation, world))) {
+      findings.push_back(std::move(finding));
+    }
+  }
   for (Finding& finding : CheckSystem(*world.system, state_directory)) {
     findings.push_back(std::move(finding));
   }
@@ -167,6 +197,10 @@ ExitCode RunDoctor(const Invocation& invocation, const Environment& environment,
 
 absl::Status Run(const Invocation& invocation, const World& world) {
   switch (invocation.verb) {
+    case Verb::kStatus:
+      return ShowStatus(invocation, world);
+    case Verb::kFabric:
+      return ShowFabric(invocation, world);
     case Verb::kBlockShow:
       return ShowBlock(invocation, world);
     case Verb::kBlockPut:

@@ -4,6 +4,7 @@
 
 #include "client/memctl/human_text.h"
 #include "client/memctl/key_text.h"
+#include "client/memctl/render_fabric.h"
 #include "client/memctl/render_json.h"
 #include "client/memctl/table.h"
 
@@ -51,14 +52,25 @@ Table TierTable(const std::string& first_title) {
 
 std::string Yes(bool value) { return value ? "yes" : "no"; }
 
+// From the nearest to the farthest. A memd of before the pool has none.
+std::vector<const admin::v1::TierSnapshot*> TiersOf(
+    const admin::v1::TenantSnapshot& tenant) {
+  std::vector<const admin::v1::TierSnapshot*> tiers = {&tenant.dram()};
+  if (tenant.has_pool()) tiers.push_back(&tenant.pool());
+  tiers.push_back(&tenant.store());
+  return tiers;
+}
+
 }  // namespace
 
-std::string RenderStatus(const admin::v1::NodeSnapshot& node, Output output) {
+std::string RenderStatus(const admin::v1::NodeSnapshot& node,
+                         const Health& health, Output output) {
   if (output == Output::kJson) {
     Json json = ToJson(node);
+    json["health"] = ToJson(health);
     json["tiers"] = Json::array();
     for (const auto& tenant : node.tenants()) {
-      for (const auto* tier : {&tenant.dram(), &tenant.store()}) {
+      for (const auto* tier : TiersOf(tenant)) {
         Json entry{{"tenant", tenant.name()}};
         entry.update(ToJson(*tier));
         json["tiers"].push_back(std::move(entry));
@@ -67,6 +79,7 @@ std::string RenderStatus(const admin::v1::NodeSnapshot& node, Output output) {
     return Dump(json);
   }
   Table facts({{"memd"}, {node.state()}});
+  AddHealth(health, &facts);
   facts.AddRow({"version", node.version()});
   facts.AddRow({"pid", std::to_string(node.pid())});
   facts.AddRow({"up", HumanDuration(node.uptime_ns())});
@@ -90,7 +103,7 @@ std::string RenderTiers(const admin::v1::NodeSnapshot& node,
   Table table = TierTable("TENANT");
   for (const auto& tenant : node.tenants()) {
     if (!Wanted(wanted, tenant.name())) continue;
-    for (const auto* tier : {&tenant.dram(), &tenant.store()}) {
+    for (const auto* tier : TiersOf(tenant)) {
       AddTierRow(tenant.name(), *tier, &table);
       Json entry{{"tenant", tenant.name()}};
       entry.update(ToJson(*tier));
@@ -110,6 +123,7 @@ std::string RenderTenants(const admin::v1::NodeSnapshot& node,
                {"FAILED", Align::kRight},
                {"MISSES", Align::kRight},
                {"DRAM", Align::kRight},
+               {"POOL", Align::kRight},
                {"STORE", Align::kRight},
                {"PINNED", Align::kRight},
                {"HELD", Align::kRight},
@@ -121,16 +135,16 @@ std::string RenderTenants(const admin::v1::NodeSnapshot& node,
   for (const auto& tenant : node.tenants()) {
     if (!Wanted(wanted, tenant.name())) continue;
     tenants.push_back(ToJson(tenant));
-    table.AddRow({tenant.name(), Count(tenant.clients()), Count(tenant.puts()),
-                  Count(tenant.puts_failed()), Count(tenant.misses()),
-                  Bytes(tenant.dram().used_bytes()),
-                  Bytes(tenant.store().used_bytes()),
-                  Bytes(tenant.pinned_bytes()), Bytes(tenant.held_bytes()),
-                  Bytes(tenant.granted_bytes()), Bytes(tenant.limbo_bytes()),
-                  Bytes(tenant.dirty_bytes()),
-                  std::to_string(tenant.slots_used()) + "/" +
-                      std::to_string(tenant.slots()),
-                  Count(tenant.corrupt_blocks())});
+    table.AddRow(
+        {tenant.name(), Count(tenant.clients()), Count(tenant.puts()),
+         Count(tenant.puts_failed()), Count(tenant.misses()),
+         Bytes(tenant.dram().used_bytes()), Bytes(tenant.pool().used_bytes()),
+         Bytes(tenant.store().used_bytes()), Bytes(tenant.pinned_bytes()),
+         Bytes(tenant.held_bytes()), Bytes(tenant.granted_bytes()),
+         Bytes(tenant.limbo_bytes()), Bytes(tenant.dirty_bytes()),
+         std::to_string(tenant.slots_used()) + "/" +
+             std::to_string(tenant.slots()),
+         Count(tenant.corrupt_blocks())});
   }
   if (output == Output::kJson) {
     return Dump(Json{{"tenants", std::move(tenants)}});
@@ -192,6 +206,7 @@ std::string RenderBlocks(const admin::v1::ShowBlockResponse& response,
                {"CLASS"},
                {"LENGTH", Align::kRight},
                {"DRAM"},
+               {"POOL", Align::kRight},
                {"STORE"},
                {"SLOT", Align::kRight},
                {"GENERATION", Align::kRight},
@@ -201,7 +216,8 @@ std::string RenderBlocks(const admin::v1::ShowBlockResponse& response,
     blocks.push_back(ToJson(block));
     table.AddRow({FormatKey(ToKey(block.key())), block.tenant(),
                   ClassName(block.block_class()), HumanBytes(block.length()),
-                  Yes(block.in_dram()), Yes(block.in_store()),
+                  Yes(block.in_dram()), std::to_string(block.pool_copies()),
+                  Yes(block.in_store()),
                   block.in_dram() ? std::to_string(block.slot()) : "-",
                   block.in_dram() ? std::to_string(block.generation()) : "-",
                   Count(block.pins()), Count(block.holds())});

@@ -11,13 +11,15 @@
 #include <vector>
 
 #include "client/memctl/doctor.h"
+#include "client/memctl/health.h"
 #include "client/memctl/invocation.h"
 #include "proto/admin.pb.h"
 
 namespace agentmem::memctl {
 
 // `tenant`: only of this one; empty: of all.
-std::string RenderStatus(const admin::v1::NodeSnapshot& node, Output output);
+std::string RenderStatus(const admin::v1::NodeSnapshot& node,
+                         const Health& health, Output output);
 std::string RenderTiers(const admin::v1::NodeSnapshot& node,
                         const std::string& tenant, Output output);
 std::string RenderTenants(const admin::v1::NodeSnapshot& node,

@@ -73,6 +73,7 @@ Json ToJson(const admin::v1::TenantSnapshot& tenant) {
               {"slots_used", tenant.slots_used()},
               {"slots", tenant.slots()},
               {"dram", ToJson(tenant.dram())},
+              {"pool", ToJson(tenant.pool())},
               {"store", ToJson(tenant.store())}};
 }
 
@@ -108,6 +109,7 @@ Json ToJson(const admin::v1::BlockSnapshot& block) {
               {"length", block.length()},
               {"in_dram", block.in_dram()},
               {"in_store", block.in_store()},
+              {"pool_copies", block.pool_copies()},
               {"slot", block.slot()},
               {"generation", block.generation()},
               {"holds", block.holds()},

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "client/memctl/health.h"
 #include "proto/admin.pb.h"
 #include "proto/types.h"
 
@@ -19,6 +20,9 @@ Json ToJson(const admin::v1::TierSnapshot& tier);
 Json ToJson(const admin::v1::TenantSnapshot& tenant);
 Json ToJson(const admin::v1::ClientSnapshot& client);
 Json ToJson(const admin::v1::BlockSnapshot& block);
+// render_fabric_json.cc
+Json ToJson(const admin::v1::FabricSnapshot& fabric);
+Json ToJson(const Health& health);
 // The node without its tenants and clients, but with their number.
 Json ToJson(const admin::v1::NodeSnapshot& node);
 

@@ -186,13 +186,27 @@ TEST(DoctorTest, RdmaPortsAreShownWithStateAndLinkLayer) {
   const std::string device = "/sys/class/infiniband/mlx5_0";
   system.directories["/sys/class/infiniband"] = {"mlx5_0"};
   system.directories[device + "/ports"] = {"1"};
-  system.directories["/dev/infiniband"] = {"uverbs0"};
+  system.directories["/dev/infiniband"] = {"rdma_cm", "uverbs0"};
+  system.directories[device + "/ports/1/gids"] = {"0", "1"};
+  system.files[device + "/ports/1/gids/0"] =
+      "fe80:0000:0000:0000:0000:00ff:fe00:0001\n";
+  system.files[device + "/ports/1/gids/1"] =
+      "0000:0000:0000:0000:0000:ffff:0a00:0001\n";
   system.files[device + "/ports/1/state"] = "4: ACTIVE\n";
   system.files[device + "/ports/1/link_layer"] = "Ethernet\n";
   EXPECT_EQ(CheckRdma(system).level, Level::kOk);
   EXPECT_EQ(CheckRdma(system).value, "mlx5_0/1 ACTIVE Ethernet");
+  system.files[device + "/ports/1/gids/1"] =
+      "0000:0000:0000:0000:0000:0000:0000:0000\n";
+  EXPECT_EQ(CheckRdma(system).level, Level::kNote);
+  EXPECT_EQ(CheckRdma(system).value, "mlx5_0/1 ACTIVE Ethernet, no address");
+  EXPECT_THAT(CheckRdma(system).remedy, HasSubstr("IP address"));
+  system.directories["/dev/infiniband"] = {"uverbs0"};
+  EXPECT_EQ(CheckRdma(system).level, Level::kProblem);
+  EXPECT_THAT(CheckRdma(system).remedy, HasSubstr("modprobe rdma_ucm"));
   system.directories.erase("/dev/infiniband");
   EXPECT_EQ(CheckRdma(system).level, Level::kProblem);
+  EXPECT_THAT(CheckRdma(system).remedy, HasSubstr("PrivateDevices="));
   system.files[device + "/ports/1/state"] = "1: DOWN\n";
   EXPECT_EQ(CheckRdma(system).level, Level::kNote);
 }

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "client/memctl/socket_probe.h"
 #include "tests/unit/memctl/fake_system.h"
+#include "tests/unit/memctl/sample_fabric.h"
 #include "tests/unit/memctl/sample_node.h"
 
 namespace agentmem::memctl {
@@ -25,6 +26,8 @@ const char kKeyText[] = "0000002a:00112233445566778899aabb";
 
 class FakeAdmin final : public AdminClient {
  public:
+  explicit FakeAdmin(absl::StatusOr<admin::v1::FabricSnapshot> fabric)
+      : fabric_(std::move(fabric)) {}
   absl::StatusOr<admin::v1::NodeSnapshot> Snapshot() override {
     return SampleNode();
   }
@@ -35,6 +38,12 @@ class FakeAdmin final : public AdminClient {
     SetKey(key, response.add_blocks()->mutable_key());
     return response;
   }
+  absl::StatusOr<admin::v1::FabricSnapshot> Fabric() override {
+    return fabric_;
+  }
+
+ private:
+  const absl::StatusOr<admin::v1::FabricSnapshot> fabric_;
 };
 
 struct StoredBlock {
@@ -84,7 +93,7 @@ class ProgramTest : public ::testing::Test {
       socket_path_ = path;
       timeout_ = timeout;
       if (!reachable_.ok()) return reachable_;
-      return std::unique_ptr<AdminClient>(std::make_unique<FakeAdmin>());
+      return std::unique_ptr<AdminClient>(std::make_unique<FakeAdmin>(fabric_));
     };
     world.connect_blocks =
         [this](const std::string& path, const std::string& tenant,
@@ -103,6 +112,7 @@ class ProgramTest : public ::testing::Test {
   Environment environment_{false, 1000, "", "/xdg", "", "/home/a"};
   FakeSystem system_;
   absl::Status reachable_;
+  absl::StatusOr<admin::v1::FabricSnapshot> fabric_ = SampleFabric();
   std::map<Key, StoredBlock> stored_;
   std::istringstream input_;
   std::ostringstream output_;
@@ -114,10 +124,16 @@ class ProgramTest : public ::testing::Test {
 };
 
 TEST_F(ProgramTest, EveryCommandHasHelpWithAnExampleAndTheExitCodes) {
-  const std::vector<std::vector<std::string>> kCommands = {
-      {},          {"status"},        {"tiers"},        {"tenants"},
-      {"clients"}, {"block", "show"}, {"block", "put"}, {"block", "get"},
-      {"doctor"}};
+  const std::vector<std::vector<std::string>> kCommands = {{},
+                                                           {"status"},
+                                                           {"tiers"},
+                                                           {"tenants"},
+                                                           {"clients"},
+                                                           {"fabric"},
+                                                           {"block", "show"},
+                                                           {"block", "put"},
+                                                           {"block", "get"},
+                                                           {"doctor"}};
   for (std::vector<std::string> arguments : kCommands) {
     arguments.push_back("--help");
     EXPECT_EQ(Run(arguments), 0);
@@ -216,6 +232,31 @@ TEST_F(ProgramTest, TheSocketIsFoundByTheLibrarysRule) {
   environment_.agentmem_socket = "/a/b";
   Run({"status"});
   EXPECT_EQ(socket_path_, "/a/b");
+}
+
+TEST_F(ProgramTest, TheFabricIsShownAsTextAndAsJson) {
+  EXPECT_EQ(Run({"fabric"}), 0);
+  EXPECT_THAT(output(), HasSubstr("verbs;ofi_rxm"));
+  EXPECT_EQ(Run({"fabric", "-o", "json"}), 0);
+  EXPECT_EQ(nlohmann::json::parse(output())["health"]["state"], "ok");
+}
+
+TEST_F(ProgramTest, StatusStandsWithoutWordOfTheFabric) {
+  fabric_ = FailedPrecondition("memd does not know this request");
+  EXPECT_EQ(Run({"status"}), 0);
+  EXPECT_THAT(output(), HasSubstr("unknown: memd does not know this request"));
+  EXPECT_EQ(Run({"fabric"}), 1);
+  EXPECT_EQ(Run({"doctor"}), 0);
+}
+
+TEST_F(ProgramTest, ADegradedFabricIsNamedByStatusAndByDoctor) {
+  fabric_->set_rdma(false);
+  fabric_->set_rdma_asked(true);
+  fabric_->set_provider("tcp;ofi_rxm");
+  EXPECT_EQ(Run({"status"}), 0);
+  EXPECT_THAT(output(), HasSubstr("degraded: RDMA was asked for"));
+  EXPECT_EQ(Run({"doctor"}), 4);
+  EXPECT_THAT(output(), HasSubstr("no_rdma"));
 }
 
 TEST_F(ProgramTest, AnUnknownTenantIsAnsweredWithTheKnownOnes) {

@@ -30,6 +30,8 @@ TEST(RenderTest, TiersAreATableWithOneLineATenantAndTier) {
       "EVICTIONS\n"
       "chat    dram    512 MiB  128 MiB   25%       0  9000      0       0  "
       "        0\n"
+      "chat    pool   no limit    1 GiB     -       4     0      0       0  "
+      "        0\n"
       "chat    store  no limit    3 GiB     -       0     0      0       0  "
       "        0\n"
       "code    dram   no limit      0 B     -       0     0      0       0  "
@@ -39,22 +41,25 @@ TEST(RenderTest, TiersAreATableWithOneLineATenantAndTier) {
 }
 
 TEST(RenderTest, StatusStartsWithTheStateAndEndsWithTheTiers) {
-  const std::string text = RenderStatus(SampleNode(), Output::kTable);
-  EXPECT_THAT(text, ::testing::StartsWith("memd             serving\n"));
+  const std::string text = RenderStatus(SampleNode(), Health(), Output::kTable);
+  EXPECT_THAT(text, ::testing::StartsWith("memd             serving\n"
+                                          "health           ok\n"));
   EXPECT_THAT(text, HasSubstr("up               5m 12s\n"));
   EXPECT_THAT(text, HasSubstr("clients          2 (2 died, 0 refused)\n"));
   EXPECT_THAT(text, HasSubstr("\n\nTENANT"));
 }
 
 TEST(RenderTest, StatusAsJsonHasRawIntegers) {
-  const auto json = Parse(RenderStatus(SampleNode(), Output::kJson));
+  const auto json = Parse(RenderStatus(SampleNode(), Health(), Output::kJson));
   EXPECT_EQ(json["state"], "serving");
   EXPECT_EQ(json["uptime_ns"], 312 * kSecondNs);
   EXPECT_EQ(json["store_disk_bytes"], 3ULL << 30);
   EXPECT_EQ(json["instance"], "0000000000000abc");
   EXPECT_EQ(json["clients"], 2);
-  ASSERT_EQ(json["tiers"].size(), 4u);
-  EXPECT_EQ(json["tiers"][1]["tier"], "store");
+  EXPECT_EQ(json["health"]["state"], "ok");
+  ASSERT_EQ(json["tiers"].size(), 5u);
+  EXPECT_EQ(json["tiers"][1]["tier"], "pool");
+  EXPECT_EQ(json["tiers"][2]["tier"], "store");
   EXPECT_EQ(json["tiers"][1]["tenant"], "chat");
 }
 
@@ -107,7 +112,7 @@ TEST(RenderTest, TenantsHaveStableKeys) {
                   "name", "id", "clients", "puts", "puts_failed", "misses",
                   "granted_bytes", "pinned_bytes", "held_bytes", "limbo_bytes",
                   "dirty_bytes", "notes_lost", "corrupt_blocks", "slots_used",
-                  "slots", "dram", "store"));
+                  "slots", "dram", "pool", "store"));
   EXPECT_THAT(KeysOf(json["tenants"][0]["dram"]),
               ::testing::UnorderedElementsAre("tier", "budget_bytes",
                                               "used_bytes", "blocks", "hits",
@@ -124,13 +129,15 @@ TEST(RenderTest, ABlockInTheStoreAloneHasNoSlot) {
   block->set_block_class(admin::v1::BLOCK_CLASS_STATE);
   block->set_length(1536);
   block->set_in_store(true);
+  block->set_pool_copies(2);
   EXPECT_EQ(RenderBlocks(response, Output::kTable),
             "KEY                                TENANT  CLASS   LENGTH  DRAM  "
-            "STORE  SLOT  GENERATION  PINS  HOLDS\n"
+            "POOL  STORE  SLOT  GENERATION  PINS  HOLDS\n"
             "0000002a:00112233445566778899aabb  chat    state  1.5 KiB  no    "
-            "yes       -           -     -      -\n");
+            "   2  yes       -           -     -      -\n");
   const auto json = Parse(RenderBlocks(response, Output::kJson));
   EXPECT_EQ(json["blocks"][0]["length"], 1536);
+  EXPECT_EQ(json["blocks"][0]["pool_copies"], 2);
   EXPECT_EQ(json["blocks"][0]["block_class"], "state");
 }
 

@@ -40,7 +40,10 @@ inline admin::v1::NodeSnapshot SampleNode() {
   tenant->mutable_dram()->set_hits(9000);
   tenant->mutable_store()->set_tier(admin::v1::TIER_STORE);
   tenant->mutable_store()->set_used_bytes(3ULL << 30);
-  auto* other = node.add_tenants();
+  tenant->mutable_pool()->set_tier(admin::v1::TIER_POOL);
+  tenant->mutable_pool()->set_used_bytes(1ULL << 30);
+  tenant->mutable_pool()->set_blocks(4);
+  auto* other = node.add_tenants();  // as of a memd without a pool
   other->set_name("code");
   other->mutable_dram()->set_tier(admin::v1::TIER_DRAM);
   other->mutable_store()->set_tier(admin::v1::TIER_STORE);
