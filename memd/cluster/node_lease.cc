@@ -131,7 +131,7 @@ void NodeLease::Step() {
   }
   if (lease_ != 0) {
     const TimeNs sent = MonotonicNowNs();
-    const absl::Status status = Beat(sent + period_ns());
+    const absl::Status status = Beat(sent + patience_ns());
     if (status.ok()) {
       valid_until_ = sent + ttl_ns();
       SetReachable(true);
@@ -172,7 +172,7 @@ void NodeLease::Drop(const std::string& why) {
   const std::int64_t lease = std::exchange(lease_, 0);
   SetHeld(false);
   // Its key may be another's by now; the lease is of no use either way.
-  client_->RevokeLease(lease, MonotonicNowNs() + period_ns()).IgnoreError();
+  client_->RevokeLease(lease, MonotonicNowNs() + patience_ns()).IgnoreError();
 }
 
 void NodeLease::SetReachable(bool reachable) {

@@ -17,7 +17,7 @@
 // Ownership: borrows the client; owns its thread; its destructor gives the
 // lease back. Threads: thread-safe; callbacks come from its thread, or from
 // Start, and must be quick. Errors: Start: FAILED_PRECONDITION (another run of
-// memd lives under this name). Cost: three messages of 50 B a lease's time.
+// memd lives under this name). Cost: four messages of 50 B a lease's time.
 #ifndef AGENTMEM_MEMD_CLUSTER_NODE_LEASE_H_
 #define AGENTMEM_MEMD_CLUSTER_NODE_LEASE_H_
 
@@ -70,8 +70,10 @@ class NodeLease {
   void Drop(const std::string& why);
   void SetReachable(bool reachable);
   void SetHeld(bool held);
-  // Three beats a lease: two may be lost.
-  DurationNs period_ns() const { return ttl_ns() / 3; }
+  // Four beats a lease, so that it outlives an election among etcd's members
+  // at its defaults (1.1 s seen, of a lease of 2 s).
+  DurationNs period_ns() const { return ttl_ns() / 4; }
+  DurationNs patience_ns() const { return ttl_ns() / 3; }
 
   EtcdClient* const client_;
   const NodeLeaseOptions options_;
