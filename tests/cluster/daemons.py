@@ -83,6 +83,7 @@ class Daemon:
         if self.running:
             self.signal(signal.SIGKILL)
             self._process.wait()
+        self._forget()
 
     def terminate(self):
         """Asks it to stop; it may be standing still (SIGSTOP)."""

@@ -1,0 +1,370 @@
+#!/usr/bin/env python3
+"""Several nodes on one machine: they share blocks, miss a dead one, heal, and
+leave nothing behind.
+
+Usage: cluster_test.py DIRECTORY_OF_MEMD LIBAGENTMEM [UNITTEST ARGUMENTS]
+"""
+
+import os
+import pathlib
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+
+import cluster as clusters  # noqa: E402
+from block_client import (NOT_FOUND, REPLICATED, VISIBLE,  # noqa: E402
+                          BlockClient, Refused, content)
+from certificates import Certificates, peer_name  # noqa: E402
+from namespaces import Namespace  # noqa: E402
+
+PROGRAMS = pathlib.Path(sys.argv[1]).resolve()
+LIBRARY = pathlib.Path(sys.argv[2]).resolve()
+TOOL = pathlib.Path(__file__).resolve().parent / "cluster_main.py"
+HEALS_S = 10
+BLOCK_BYTES = 100_000
+
+
+def until(condition, what, seconds=HEALS_S):
+    """condition()'s first answer that is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        select.select([], [], [], 0.02)
+
+
+class Blocks:
+    """Blocks that were put, each under a number of its own."""
+
+    def __init__(self, cluster):
+        self._cluster = cluster
+        self._next = 1
+
+    def client(self, name, timeout_s=2):
+        return BlockClient(LIBRARY, self._cluster.member(name).socket,
+                           timeout_s)
+
+    def put(self, client, ack=REPLICATED):
+        number, self._next = self._next, self._next + 1
+        client.put(number, content(number, BLOCK_BYTES), ack)
+        return number
+
+    def try_put(self, client):
+        """None: no other node took it."""
+        try:
+            return self.put(client)
+        except Refused:
+            return None
+
+    def has(self, client, number):
+        """The tier; None: not there. Wrong bytes are an error."""
+        try:
+            data, tier = client.get(number)
+        except Refused as refused:
+            if refused.code == NOT_FOUND:
+                return None
+            raise
+        if data != content(number, BLOCK_BYTES):
+            raise AssertionError(f"block {number} has other bytes")
+        return tier
+
+    def connect_all(self):
+        """Until what each puts is read by each other."""
+        names = [node.name for node in self._cluster.nodes]
+        for writer in names:
+            with self.client(writer) as client:
+                number = until(lambda c=client: self.try_put(c),
+                               f"a peer takes a copy of {writer}'s")
+            for reader in names:
+                with self.client(reader) as client:
+                    until(lambda c=client, n=number: self.has(c, n),
+                          f"{reader} reads what {writer} put")
+
+
+class ThreeNodes(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = clusters.Cluster(3, PROGRAMS)
+        cls.addClassCleanup(cls.end)
+        cls.cluster.start()
+        cls.blocks = Blocks(cls.cluster)
+        cls.blocks.connect_all()
+
+    @classmethod
+    def end(cls):
+        tails = "\n".join(f"{node.name}: {node.daemon.tail()}"
+                          for node in cls.cluster.nodes)
+        bad = cls.cluster.close()
+        if bad:
+            raise AssertionError(f"did not end well: {bad}\n{tails}")
+
+    def expect_all(self, name, numbers):
+        with self.blocks.client(name) as client:
+            tiers = [self.blocks.has(client, number) for number in numbers]
+        self.assertNotIn(None, tiers, f"{name} misses some")
+        return tiers
+
+    def put_many(self, name, count=12):
+        with self.blocks.client(name) as client:
+            return [self.blocks.put(client) for _ in range(count)]
+
+    def test_what_a_node_replicated_others_find_in_the_pool(self):
+        numbers = self.put_many("n1")
+        for reader in ("n2", "n3"):
+            self.assertEqual(set(self.expect_all(reader, numbers)), {"pool"})
+
+    def test_a_killed_node_costs_no_block_and_comes_back(self):
+        numbers = self.put_many("n2")
+        self.cluster.kill_member("n2")
+        for reader in ("n1", "n3"):
+            self.expect_all(reader, numbers)
+        with self.blocks.client("n1") as client:
+            until(lambda: self.blocks.try_put(client),
+                  "writes go on without n2", 2)
+            numbers += [self.blocks.put(client) for _ in range(4)]
+        self.cluster.start_member("n2")
+        with self.blocks.client("n2") as client:
+            until(lambda: all(self.blocks.has(client, number)
+                              for number in numbers), "n2 reads all again")
+        self.blocks.connect_all()
+
+    def test_a_node_with_its_wire_cut_comes_back(self):
+        numbers = self.put_many("n3")
+        self.cluster.cut_member("n3")
+        self.expect_all("n1", numbers)
+        with self.blocks.client("n1") as client:
+            until(lambda: self.blocks.try_put(client),
+                  "writes go on without n3", 2)
+            numbers += [self.blocks.put(client) for _ in range(4)]
+        # Alone, it serves what it has.
+        with self.blocks.client("n3") as client:
+            number = self.blocks.put(client, VISIBLE)
+            self.assertEqual(self.blocks.has(client, number), "dram")
+        self.cluster.mend_member("n3")
+        self.blocks.connect_all()
+        self.expect_all("n3", numbers)
+
+    def test_without_etcd_blocks_go_on(self):
+        self.cluster.kill_member("etcd")
+        numbers = self.put_many("n1")
+        self.expect_all("n3", numbers)
+        self.cluster.start_member("etcd")
+        self.blocks.connect_all()
+
+
+class BadInput(unittest.TestCase):
+    """Nodes that know each other by a list."""
+
+    def make(self, count=2, **options):
+        made = clusters.Cluster(count, PROGRAMS, etcd=False, **options)
+        self.addCleanup(made.close)
+        return made
+
+    def log(self, node):
+        return node.daemon.log.read_text(errors="replace")
+
+    def expect_said(self, node, *words):
+        """In one line of its log, and in no other."""
+        def lines():
+            return [line for line in self.log(node).splitlines()
+                    if all(word in line for word in words)]
+        try:
+            until(lines, f"{node.name} names {words}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log(node)}") from None
+        self.assertEqual(len(lines()), 1, self.log(node))
+
+    def expect_serves(self, made, name):
+        blocks = Blocks(made)
+        with blocks.client(name) as client:
+            number = blocks.put(client, VISIBLE)
+            self.assertEqual(blocks.has(client, number), "dram")
+
+    def expect_refused_start(self, node, *words):
+        node.launch()
+        self.assertEqual(node.daemon.wait(10), 1)
+        for word in words:
+            self.assertIn(word, self.log(node))
+
+    def test_a_wrong_peer_address_is_named(self):
+        made = self.make(1)
+        node = made.nodes[0]
+        node.cluster["peers"].append("n9=10.77.0.9:7474")
+        made.start()
+        self.expect_said(node, "n9", "10.77.0.9:7474")
+        self.expect_serves(made, "n1")
+
+    def test_a_provider_that_does_not_exist_is_named(self):
+        node = self.make(1).nodes[0]
+        node.fabric["provider"] = "nonsense"
+        self.expect_refused_start(node, "nonsense")
+
+    def test_a_node_of_another_cluster_is_named_and_gets_nothing(self):
+        made = self.make()
+        one, other = made.nodes
+        certificate, key = made.certificates.sign(
+            "foreign", peer_name("elsewhere", "n2"))
+        other.cluster.update(name="elsewhere", certificate=certificate, key=key)
+        made.start()
+        self.expect_said(one, "n2", "elsewhere")
+        self.expect_said(other, "n1", made.name)
+        for name in ("n1", "n2"):
+            self.expect_serves(made, name)
+        blocks = Blocks(made)
+        with blocks.client("n1") as client:
+            self.assertIsNone(blocks.try_put(client))
+
+    def test_a_certificate_that_somebody_else_signed_is_named(self):
+        made = self.make()
+        one, other = made.nodes
+        theirs = Certificates(made.directory / "theirs", "somebody else")
+        certificate, key = theirs.sign("n2", peer_name(made.name, "n2"))
+        other.cluster.update(certificate=certificate, key=key,
+                             authority=theirs.authority)
+        made.start()
+        self.expect_said(one, "n2", "TLS failed", peer_name(made.name, "n2")[4:])
+        self.expect_said(other, "n1", "TLS failed", "somebody else")
+        for name in ("n1", "n2"):
+            self.expect_serves(made, name)
+
+    def test_its_own_certificate_must_be_of_its_cluster(self):
+        made = self.make(1)
+        certificate, key = made.certificates.sign(
+            "foreign", peer_name("elsewhere", "n1"))
+        made.nodes[0].cluster.update(certificate=certificate, key=key)
+        self.expect_refused_start(made.nodes[0], "elsewhere", str(certificate))
+
+    def test_an_etcd_that_is_not_there_is_named(self):
+        made = self.make(1)
+        node = made.nodes[0]
+        del node.cluster["peers"]
+        node.cluster["etcd"] = ["http://10.77.0.55:2379"]
+        self.expect_refused_start(node, "10.77.0.55:2379")
+
+
+def left_behind(directory):
+    """Processes that name the directory; and itself."""
+    left = []
+    for process in pathlib.Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        try:
+            command = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(directory).encode() in command:
+            left.append(command.replace(b"\0", b" ").decode())
+    return left + ([str(directory)] if directory.exists() else [])
+
+
+def networks():
+    """Network namespaces in which somebody lives."""
+    found = set()
+    for process in pathlib.Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                found.add(os.readlink(process / "ns" / "net"))
+            except OSError:
+                continue
+    return found
+
+
+class NothingIsLeft(unittest.TestCase):
+    """The tool as a process."""
+
+    def run_tool(self, *arguments, **options):
+        process = subprocess.Popen(
+            [sys.executable, TOOL, *arguments, "--programs", PROGRAMS]
+            if "--" not in arguments else
+            [sys.executable, TOOL, arguments[0], "--programs", PROGRAMS,
+             *arguments[1:]],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            **options)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def directory_of(self, process):
+        line = process.stdout.readline()
+        self.assertIn("cluster of", line)
+        # All of what it says, so that it can be spoken to.
+        while "Ctrl-C" not in process.stdout.readline():
+            pass
+        return pathlib.Path(line.split()[-1])
+
+    def control(self, directory, *words):
+        return subprocess.run(
+            [sys.executable, TOOL, *words], text=True, check=False,
+            env=dict(os.environ, AGENTMEM_CLUSTER=str(directory)),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def test_its_status_is_that_of_its_command(self):
+        process = self.run_tool(
+            "2", "--", "sh", "-c",
+            "test -S $AGENTMEM_CLUSTER/n2/memd.sock || exit 9; "
+            "echo $AGENTMEM_CLUSTER; exit 7")
+        output = process.communicate(timeout=60)[0]
+        self.assertEqual(process.returncode, 7, output)
+        self.assertEqual(left_behind(pathlib.Path(output.strip())), [])
+
+    def test_sigterm_ends_all_of_it_whatever_became_of_its_nodes(self):
+        before = networks()
+        process = self.run_tool("3")
+        directory = self.directory_of(process)
+        self.assertEqual(len(networks() - before), 4)
+        for words in (("kill", "n1"), ("pause", "2"), ("cut", "etcd")):
+            done = self.control(directory, *words)
+            self.assertEqual(done.returncode, 0, done.stdout)
+        wrong = self.control(directory, "kill", "n7")
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("n7", wrong.stdout)
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=60)[0]
+        self.assertEqual(process.returncode, 0, output)
+        self.assertEqual(left_behind(directory), [])
+        self.assertEqual(networks() - before, set())
+
+    def test_two_run_at_once_and_one_that_is_killed_takes_all_with_it(self):
+        before = networks()
+        first, second = self.run_tool("1"), self.run_tool("1", "--static")
+        directories = [self.directory_of(each) for each in (first, second)]
+        first.kill()
+        first.wait()
+        until(lambda: left_behind(directories[0]) == [str(directories[0])],
+              "its daemons end with it")
+        second.send_signal(signal.SIGINT)
+        self.assertEqual(second.wait(60), 0)
+        clusters.sweep()  # as the next cluster does
+        for directory in directories:
+            self.assertEqual(left_behind(directory), [])
+        self.assertEqual(networks() - before, set())
+
+
+def why_not():
+    """What is missing here; None: nothing."""
+    for program in ("etcd", "openssl", "ip"):
+        if shutil.which(program) is None:
+            return f"there is no {program} (./dev deps)"
+    try:
+        Namespace().close()
+    except OSError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    missing = why_not()
+    if missing is not None:
+        print(f"cluster_test: skipped: {missing}")
+        sys.exit(0)
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
