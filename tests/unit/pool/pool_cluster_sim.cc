@@ -183,6 +183,10 @@ void PoolClusterSim::Step() {
     next_hello_ = cluster_->now() + 200 * kMillisecondNs;
     cluster_->IntroduceAll();
   }
+  if (cluster_->now() >= next_look_) {
+    next_look_ = cluster_->now() + 20 * kMillisecondNs;
+    CheckCopies();
+  }
   for (const auto& [name, run] : cluster_->runs()) {
     for (const PoolCompletion& completion : run->done) Take(name, completion);
     run->done.clear();
@@ -330,6 +334,19 @@ std::size_t PoolClusterSim::HoldersOf(const Block& block) {
     holders += Holds(name, block);
   }
   return holders;
+}
+
+// Whatever moves, two copies are there all the time, but for deaths.
+void PoolClusterSim::CheckCopies() {
+  for (const Block& block : blocks_) {
+    if (!block.acknowledged || block.dropped || block.lost || block.exposed) {
+      continue;
+    }
+    const std::size_t holders = HoldersOf(block);
+    if (holders >= 2) continue;
+    Fail("no node died, and block " + std::to_string(block.key.group) +
+         " lies on " + std::to_string(holders));
+  }
 }
 
 void PoolClusterSim::CheckWhole() {

@@ -8,6 +8,7 @@
 //   - a state block whose put was acknowledged is there, on both nodes that
 //     placement names, unless the memory of two nodes was lost between its
 //     being whole and its being whole again;
+//   - it lies on two nodes at all times, but after such a death;
 //   - a get gave the bytes of one of its puts, whole, or none;
 //   - each operation completed once, by its deadline and a little;
 //   - books agree, and nothing is reserved or under way for ever.
@@ -95,6 +96,7 @@ class PoolClusterSim {
   void TakeGet(const Operation& operation, const PoolCompletion& completion);
   bool Holds(const std::string& node, const Block& block);
   std::size_t HoldersOf(const Block& block);
+  void CheckCopies();
   void CheckWhole();
   void CheckQuiet();
 
@@ -113,6 +115,7 @@ class PoolClusterSim {
   TimeNs next_operation_ = 0;
   TimeNs next_hello_ = 0;
   TimeNs next_fault_ = 0;
+  TimeNs next_look_ = 0;
   DurationNs pace_ = 0;
   bool may_put_ = true;
   int deaths_left_ = 0;  // of this round
