@@ -1,15 +1,15 @@
 #include "memd/transport/fabric_domain.h"
 
+#include <sys/epoll.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
 namespace agentmem {
 namespace {
 
-// Those of 32 links with all their operations; more wait in the provider.
-constexpr std::size_t kCompletions = 4096;
 // Two keys of 64 random bits are never equal; narrower ones may be.
 constexpr int kKeyTries = 16;
 
@@ -45,27 +45,50 @@ absl::Status FabricDomain::OpenObjects() {
   if (result != 0) return FabricStatus(name + " does not open", result);
   domain_.reset(domain);
 
+  wait_fd_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  if (!wait_fd_.valid()) return ErrnoStatus("epoll");
+  return CheckNoRegistrationCache();
+}
+
+absl::StatusOr<FabricHandle<fid_cq>> FabricDomain::OpenQueue(
+    std::size_t completions) {
   fi_cq_attr attributes = {};
-  attributes.size = kCompletions;
+  attributes.size = completions;
   attributes.format = FI_CQ_FORMAT_MSG;
   attributes.wait_obj = FI_WAIT_FD;
-  fid_cq* completions = nullptr;
-  result = fi_cq_open(domain, &attributes, &completions, nullptr);
+  fid_cq* opened = nullptr;
+  int result = fi_cq_open(domain_.get(), &attributes, &opened, nullptr);
   if (result == -FI_ENOSYS) {
+    waitable_ = false;
     attributes.wait_obj = FI_WAIT_NONE;
-    result = fi_cq_open(domain, &attributes, &completions, nullptr);
+    result = fi_cq_open(domain_.get(), &attributes, &opened, nullptr);
   }
+  if (result != 0) return FabricStatus("opening a completion queue", result);
+  FabricHandle<fid_cq> queue(opened);
+  if (attributes.wait_obj != FI_WAIT_FD) return queue;
+  int descriptor = -1;
+  result = fi_control(&opened->fid, FI_GETWAIT, &descriptor);
   if (result != 0) {
-    return FabricStatus(name + ": no completion queue", result);
+    return FabricStatus("a completion queue to wait on", result);
   }
-  completions_.reset(completions);
-  if (attributes.wait_obj == FI_WAIT_FD) {
-    result = fi_control(&completions->fid, FI_GETWAIT, &wait_fd_);
-    if (result != 0) {
-      return FabricStatus(name + ": nothing to wait on", result);
-    }
+  epoll_event event = {};
+  event.events = EPOLLIN;
+  if (epoll_ctl(wait_fd_.get(), EPOLL_CTL_ADD, descriptor, &event) != 0) {
+    return ErrnoStatus("waiting on a completion queue");
   }
-  return CheckNoRegistrationCache();
+  queues_.push_back(&opened->fid);
+  return queue;
+}
+
+void FabricDomain::CloseQueue(FabricHandle<fid_cq> queue) {
+  if (queue == nullptr) return;
+  const auto known = std::find(queues_.begin(), queues_.end(), &queue->fid);
+  if (known == queues_.end()) return;
+  queues_.erase(known);
+  int descriptor = -1;
+  if (fi_control(&queue->fid, FI_GETWAIT, &descriptor) == 0) {
+    epoll_ctl(wait_fd_.get(), EPOLL_CTL_DEL, descriptor, nullptr);
+  }
 }
 
 absl::Status FabricDomain::CheckNoRegistrationCache() {
@@ -153,9 +176,9 @@ void* FabricDomain::DescriptorOf(MemoryId memory, const char* local,
 }
 
 bool FabricDomain::ReadyToWait() {
-  if (wait_fd_ < 0) return false;
-  fid* const waited[] = {&completions_->fid};
-  return fi_trywait(fabric_.get(), const_cast<fid**>(waited), 1) == FI_SUCCESS;
+  return waitable_ &&
+         fi_trywait(fabric_.get(), queues_.data(),
+                    static_cast<int>(queues_.size())) == FI_SUCCESS;
 }
 
 }  // namespace agentmem

@@ -1,5 +1,9 @@
-// A provider's domain with what all endpoints share: the completion queue, the
-// descriptor to wait on, and the registered memory.
+// A provider's domain with what all endpoints share: the descriptor to wait on,
+// and the registered memory.
+//
+// Each endpoint has a completion queue of its own: one that is shared keeps, in
+// libfabric 1.17, a pointer to an endpoint that was closed, and fi_trywait
+// follows it.
 //
 // Ownership: owns libfabric's objects; outlives the endpoints. Registered
 // memory outlives the domain. Threads: one at a time (FI_THREAD_DOMAIN).
@@ -16,6 +20,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 #include "memd/transport/fabric_handle.h"
 #include "memd/transport/fabric_provider.h"
 #include "memd/transport/transport.h"
@@ -42,12 +47,15 @@ class FabricDomain {
   void* DescriptorOf(MemoryId memory, const char* local,
                      std::uint64_t length) const;
 
-  int wait_fd() const { return wait_fd_; }  // -1: the provider has none
+  // A queue whose completions wait_fd tells of, until CloseQueue.
+  absl::StatusOr<FabricHandle<fid_cq>> OpenQueue(std::size_t completions);
+  void CloseQueue(FabricHandle<fid_cq> queue);
+
+  int wait_fd() const { return wait_fd_.get(); }
   bool ReadyToWait();
 
   const fi_info& info() const { return *info_; }
   fid_domain* domain() const { return domain_.get(); }
-  fid_cq* completions() const { return completions_.get(); }
 
  private:
   struct Memory {
@@ -68,8 +76,9 @@ class FabricDomain {
   const std::shared_ptr<fi_info> info_;
   FabricHandle<fid_fabric> fabric_;
   FabricHandle<fid_domain> domain_;
-  FabricHandle<fid_cq> completions_;
-  int wait_fd_ = -1;            // completions_ owns it
+  UniqueFd wait_fd_;            // epoll over those of the queues
+  std::vector<fid*> queues_;    // open ones, as fi_trywait takes them
+  bool waitable_ = true;        // all of them have a descriptor
   std::vector<Memory> memory_;  // MemoryId is the index + 1
 };
 

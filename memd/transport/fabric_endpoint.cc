@@ -7,9 +7,14 @@ constexpr std::size_t kNameBytesMax = 256;
 
 }  // namespace
 
+FabricEndpoint::~FabricEndpoint() {
+  Shut();
+  domain_->CloseQueue(std::move(completions_));
+}
+
 absl::StatusOr<std::unique_ptr<FabricEndpoint>> FabricEndpoint::Open(
-    FabricDomain* domain) {
-  std::unique_ptr<FabricEndpoint> endpoint(new FabricEndpoint());
+    FabricDomain* domain, std::size_t completions) {
+  std::unique_ptr<FabricEndpoint> endpoint(new FabricEndpoint(domain));
   const std::string what = "opening a fabric endpoint";
   fi_av_attr attributes = {};
   attributes.type = FI_AV_TABLE;
@@ -18,6 +23,8 @@ absl::StatusOr<std::unique_ptr<FabricEndpoint>> FabricEndpoint::Open(
   if (result != 0) return FabricStatus(what, result);
   endpoint->addresses_.reset(addresses);
 
+  AGENTMEM_ASSIGN_OR_RETURN(endpoint->completions_,
+                            domain->OpenQueue(completions));
   fid_ep* opened = nullptr;
   result = fi_endpoint(domain->domain(), const_cast<fi_info*>(&domain->info()),
                        &opened, nullptr);
@@ -26,7 +33,7 @@ absl::StatusOr<std::unique_ptr<FabricEndpoint>> FabricEndpoint::Open(
   result = fi_ep_bind(opened, &addresses->fid, 0);
   if (result == 0) {
     result =
-        fi_ep_bind(opened, &domain->completions()->fid, FI_TRANSMIT | FI_RECV);
+        fi_ep_bind(opened, &endpoint->completions_->fid, FI_TRANSMIT | FI_RECV);
   }
   if (result == 0) result = fi_enable(opened);
   if (result == -FI_EINVAL) {

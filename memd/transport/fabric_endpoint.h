@@ -1,9 +1,10 @@
-// One endpoint of a domain, with an address vector of its own.
+// One endpoint of a domain, with an address vector and a completion queue of
+// its own.
 //
 // Each link has one, so that an error which ends it ends nothing else; the
 // transport has one more, which peers connect to.
 //
-// Ownership: owns libfabric's objects; borrows the domain. When it is gone,
+// Ownership: owns libfabric's objects; borrows the domain. When it is shut,
 // nothing touches the memory of what was posted on it; completions that the
 // queue already holds may still be read. Threads: one at a time. Errors: as
 // libfabric says. Cost: sockets or a queue pair, 1 ms and more.
@@ -21,7 +22,11 @@ namespace agentmem {
 class FabricEndpoint {
  public:
   static absl::StatusOr<std::unique_ptr<FabricEndpoint>> Open(
-      FabricDomain* domain);
+      FabricDomain* domain, std::size_t completions);
+  ~FabricEndpoint();
+
+  void Shut() { endpoint_.reset(); }
+  bool shut() const { return endpoint_ == nullptr; }
 
   // What the provider calls this endpoint.
   absl::StatusOr<std::string> Name() const;
@@ -29,11 +34,14 @@ class FabricEndpoint {
   absl::StatusOr<fi_addr_t> Insert(const std::string& name);
 
   fid_ep* get() const { return endpoint_.get(); }
+  fid_cq* completions() const { return completions_.get(); }
 
  private:
-  FabricEndpoint() = default;
+  explicit FabricEndpoint(FabricDomain* domain) : domain_(domain) {}
 
+  FabricDomain* const domain_;
   FabricHandle<fid_av> addresses_;
+  FabricHandle<fid_cq> completions_;
   FabricHandle<fid_ep> endpoint_;
 };
 

@@ -3,6 +3,12 @@
 #include <algorithm>
 
 namespace agentmem {
+namespace {
+
+// Each buffer's, and those of errors without one.
+constexpr std::size_t kCompletions = 2 * FabricInbox::kBuffers;
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<FabricInbox>> FabricInbox::Open(
     FabricDomain* domain) {
@@ -10,7 +16,8 @@ absl::StatusOr<std::unique_ptr<FabricInbox>> FabricInbox::Open(
   AGENTMEM_ASSIGN_OR_RETURN(
       inbox->buffer_,
       domain->MakeBuffer(kBuffers * FabricLink::kMessageBytesMax));
-  AGENTMEM_ASSIGN_OR_RETURN(inbox->endpoint_, FabricEndpoint::Open(domain));
+  AGENTMEM_ASSIGN_OR_RETURN(inbox->endpoint_,
+                            FabricEndpoint::Open(domain, kCompletions));
   inbox->contexts_.resize(kBuffers);
   inbox->unposted_.reserve(kBuffers);
   for (std::uint32_t i = 0; i < kBuffers; ++i) {

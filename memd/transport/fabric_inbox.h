@@ -25,6 +25,7 @@ class FabricInbox {
       FabricDomain* domain);
 
   absl::StatusOr<std::string> Name() const { return endpoint_->Name(); }
+  fid_cq* completions() const { return endpoint_->completions(); }
 
   // Buffer `index` was received into: its bytes, until they are taken back.
   std::span<const char> Bytes(std::uint32_t index, std::uint64_t bytes) const;

@@ -39,7 +39,8 @@ absl::Status FabricLink::OpenEndpoint(const std::string& peer_name) {
   constexpr std::uint64_t kMessages = kSendsMax + kReceives;
   AGENTMEM_ASSIGN_OR_RETURN(messages_,
                             domain_->MakeBuffer(kMessages * kMessageBytesMax));
-  AGENTMEM_ASSIGN_OR_RETURN(endpoint_, FabricEndpoint::Open(domain_));
+  AGENTMEM_ASSIGN_OR_RETURN(endpoint_,
+                            FabricEndpoint::Open(domain_, operations_.size()));
   AGENTMEM_ASSIGN_OR_RETURN(peer_, endpoint_->Insert(peer_name));
   for (std::uint32_t i = 0; i < kMessages; ++i) {
     Operation& operation = operations_[kTransfersMax + i];

@@ -68,8 +68,10 @@ class FabricLink {
   TimeNs NextDeadline() const;
 
   // Closes the endpoint: from here on nothing touches the operations' memory.
-  void Shut() { endpoint_.reset(); }
-  bool shut() const { return endpoint_ == nullptr; }
+  void Shut() { endpoint_->Shut(); }
+  bool shut() const { return endpoint_->shut(); }
+  // Also after Shut.
+  fid_cq* completions() const { return endpoint_->completions(); }
   // After Shut, and after the completion queue was read to its end: the next
   // operation ends with UNAVAILABLE. False: there is none.
   bool Abandon(TransportEvent* event);

@@ -146,10 +146,9 @@ std::size_t FabricTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
   const std::size_t found = events_.size() - next_event_;
   std::size_t room = out.size() - std::min(out.size(), found);
   do {
-    const std::size_t read =
-        ReadCompletions(std::clamp<std::size_t>(room, 1, kBatch));
+    const std::size_t read = ReadAll(std::max<std::size_t>(room, 1));
     room -= std::min(room, read);
-    if (read < kBatch) break;
+    if (read == 0) break;
   } while (room > 0);
   if (now >= next_deadline_) ExpireOperations(now);
   if (!lost_.empty()) SettleLost();
@@ -173,11 +172,21 @@ std::size_t FabricTransport::Deliver(std::span<TransportEvent> out) {
   return count;
 }
 
-std::size_t FabricTransport::ReadCompletions(std::size_t max) {
+std::size_t FabricTransport::ReadAll(std::size_t max) {
+  std::size_t read = ReadCompletions(inbox_->completions(), max);
+  for (const auto& [id, link] : links_) {
+    if (read >= max) break;
+    if (!link->shut()) {
+      read += ReadCompletions(link->completions(), max - read);
+    }
+  }
+  return read;
+}
+
+std::size_t FabricTransport::ReadCompletions(fid_cq* queue, std::size_t max) {
   std::array<fi_cq_msg_entry, kBatch> entries;
-  const ssize_t read =
-      fi_cq_read(domain_->completions(), entries.data(), std::min(max, kBatch));
-  if (read == -FI_EAVAIL) return OnError() ? 1 : 0;
+  const ssize_t read = fi_cq_read(queue, entries.data(), std::min(max, kBatch));
+  if (read == -FI_EAVAIL) return OnError(queue) ? 1 : 0;
   if (read <= 0) return 0;
   for (ssize_t i = 0; i < read; ++i) OnCompletion(entries[i]);
   return static_cast<std::size_t>(read);
@@ -204,9 +213,9 @@ void FabricTransport::OnCompletion(const fi_cq_msg_entry& entry) {
   if (!link->broken().ok()) MarkLost(link, StatusMessage(link->broken()));
 }
 
-bool FabricTransport::OnError() {
+bool FabricTransport::OnError(fid_cq* queue) {
   fi_cq_err_entry error = {};
-  const ssize_t read = fi_cq_readerr(domain_->completions(), &error, 0);
+  const ssize_t read = fi_cq_readerr(queue, &error, 0);
   if (read <= 0) return false;
   if (error.op_context == nullptr) return true;
   const auto* const context =
@@ -273,14 +282,13 @@ void FabricTransport::ExpireOperations(TimeNs now) {
 void FabricTransport::ShutAndDrain(FabricLink* link) {
   link->Shut();
   // What it completed is still in the queue, and names its operations.
-  while (ReadCompletions(kBatch) > 0) {
+  while (ReadCompletions(link->completions(), kBatch) > 0) {
   }
   TransportEvent event;
   while (link->Abandon(&event)) events_.push_back(event);
 }
 
 void FabricTransport::SettleLost() {
-  // Draining the queue for one may mark another.
   while (!lost_.empty()) {
     FabricLink* const link = lost_.back();
     ShutAndDrain(link);

@@ -2,7 +2,7 @@
 //
 // One endpoint is what peers connect to: it receives messages, and serves the
 // reads and writes of peers without this node's doing more than Poll. Each link
-// has an endpoint of its own (fabric_link.h). All share one completion queue.
+// has an endpoint of its own (fabric_link.h), with a completion queue.
 //
 // An error of an operation is the end of its link: on verbs nothing passes
 // through the connection afterwards. A link that is lost closes its endpoint
@@ -30,6 +30,7 @@
 #include "memd/transport/transport.h"
 
 struct fi_cq_msg_entry;
+struct fid_cq;
 
 namespace agentmem {
 
@@ -71,10 +72,12 @@ class FabricTransport final : public Transport {
   absl::Status OpenObjects(const FabricOptions& options);
   FabricLink* Find(LinkId link);  // null: not there, or lost
   bool StartTransfer(bool read, const Transfer& transfer);
-  // Reads at most as many completions as `max`; how many there were.
-  std::size_t ReadCompletions(std::size_t max);
+  // Reads at most as many completions of a queue as `max`; how many there were.
+  std::size_t ReadCompletions(fid_cq* queue, std::size_t max);
+  // Of all queues, at most kBatch of each.
+  std::size_t ReadAll(std::size_t max);
   void OnCompletion(const fi_cq_msg_entry& entry);
-  bool OnError();  // false: there was none
+  bool OnError(fid_cq* queue);  // false: there was none
   void MarkLost(FabricLink* link, const std::string& reason);
   void ExpireOperations(TimeNs now);
   void PostWaiting(TimeNs now);

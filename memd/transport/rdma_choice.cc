@@ -97,6 +97,7 @@ std::string OnNode(std::int32_t node) {
 struct Verdict {
   std::string taken;        // said of a
   std::string passed_over;  // said of b
+  bool matters = true;      // and not by name alone
 };
 
 Verdict Compare(const Candidate& a, const Candidate& b,
@@ -126,7 +127,8 @@ Verdict Compare(const Candidate& a, const Candidate& b,
   }
   if (winner > b.device->name) return {};
   return {"the first by name of those as near and as fast",
-          "as near and as fast as " + winner + ", which comes first by name"};
+          "as near and as fast as " + winner + ", which comes first by name",
+          false};
 }
 
 bool Before(const Candidate& a, const Candidate& b, const RdmaSurvey& survey) {
@@ -193,7 +195,7 @@ void TakeWanted(const std::string& wanted, std::vector<Candidate> candidates,
     std::string reason = "named by the configuration";
     for (const Candidate& candidate : candidates) {
       const Verdict verdict = Compare(candidate, *named, *survey);
-      if (!verdict.taken.empty() && candidate.device != named->device) {
+      if (!verdict.taken.empty() && verdict.matters) {
         reason += "; " + verdict.passed_over;
         break;
       }

@@ -60,20 +60,25 @@ void Add(RdmaSurvey* survey, const std::string& found,
   survey->problems.push_back({found, remedy});
 }
 
-// The machine as a whole; each line is said once.
-void CheckMachine(const RdmaSysfs& sysfs, RdmaSurvey* survey) {
+// The machine as a whole: false where no program can open any device.
+bool CheckMachine(const RdmaSysfs& sysfs, RdmaSurvey* survey) {
   if (sysfs.List("/sys/class/infiniband_verbs").empty()) {
     Add(survey,
         "no program can reach the RDMA devices: ib_uverbs is not loaded",
         "modprobe ib_uverbs, and name it in /etc/modules-load.d");
-  } else if (sysfs.List(kDevices).empty()) {
+    return false;
+  }
+  if (sysfs.List(kDevices).empty()) {
     Add(survey, "/dev/infiniband is missing for memd",
         "leave PrivateDevices= out of memd's unit, or pass /dev/infiniband "
         "into its container");
-  } else if (!sysfs.Exists(std::string(kDevices) + "/rdma_cm")) {
+    return false;
+  }
+  if (!sysfs.Exists(std::string(kDevices) + "/rdma_cm")) {
     Add(survey, "no connection can be made: /dev/infiniband/rdma_cm is missing",
         "modprobe rdma_ucm, or pass the device into memd's container");
   }
+  return true;
 }
 
 void CheckMemlock(const RdmaWishes& wishes, const RdmaSysfs& sysfs,
@@ -95,11 +100,11 @@ void CheckMemlock(const RdmaWishes& wishes, const RdmaSysfs& sysfs,
 
 // Why ibverbs cannot open a device; empty: it can.
 std::string WhyClosed(const RdmaDevice& device, const VerbsDevice* verbs,
-                      RdmaSurvey* survey) {
+                      bool machine_is_well, RdmaSurvey* survey) {
   if (verbs == nullptr) {
+    if (!machine_is_well) return "no program can open it";
     Add(survey, device.name + " is in the kernel, but ibverbs does not list it",
-        "install its provider library (Debian: ibverbs-providers), and see "
-        "that memd finds /dev/infiniband");
+        "install its provider library (Debian: ibverbs-providers)");
     return "ibverbs does not list it";
   }
   if (verbs->error == 0) return "";
@@ -208,12 +213,12 @@ RdmaSurvey SurveyRdma(const RdmaWishes& wishes, const RdmaSystem& system) {
   }
   const std::vector<VerbsDevice> verbs =
       system.verbs ? system.verbs() : std::vector<VerbsDevice>();
-  CheckMachine(sysfs, &survey);
+  const bool machine_is_well = CheckMachine(sysfs, &survey);
   CheckMemlock(wishes, sysfs, &survey);
   std::map<std::string, std::string> closed;
   for (RdmaDevice& device : survey.devices) {
     const VerbsDevice* const found = Find(verbs, device.name);
-    const std::string why = WhyClosed(device, found, &survey);
+    const std::string why = WhyClosed(device, found, machine_is_well, &survey);
     if (!why.empty()) {
       closed[device.name] = why;
       continue;

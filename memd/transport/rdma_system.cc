@@ -153,7 +153,9 @@ std::string WhyNoHmem() {
       fi_getinfo(FI_VERSION(1, 17), nullptr, nullptr, 0, hints.get(), &found);
   if (found != nullptr) fi_freeinfo(found);
   if (result == 0) return "";
-  return std::string("verbs;ofi_rxm offers no FI_HMEM here: ") +
+  return std::string(
+             "libfabric's verbs;ofi_rxm offers no FI_HMEM here (is it built "
+             "with CUDA?): ") +
          fi_strerror(-result);
 }
 

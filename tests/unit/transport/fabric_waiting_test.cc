@@ -46,6 +46,19 @@ TEST_F(FabricWaitingTest, AnIdleNodeSleeps) {
   EXPECT_LE(a_->polls - before, 20u);
 }
 
+// A queue that endpoints share keeps a pointer to one that was closed.
+TEST_F(FabricWaitingTest, ALinkThatWasClosedIsNotWaitedFor) {
+  for (int i = 0; i < 4; ++i) {
+    a_->transport->Close(link_);
+    link_ = ConnectAndUse(a_, *b_);
+    Settle(a_);
+    EXPECT_TRUE(a_->transport->ReadyToWait());
+  }
+  a_->transport->Close(link_);
+  Settle(a_);
+  EXPECT_TRUE(a_->transport->ReadyToWait());
+}
+
 TEST_F(FabricWaitingTest, AMessageWakes) {
   for (int i = 0; i < 20; ++i) {
     Settle(a_);

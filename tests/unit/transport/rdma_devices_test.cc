@@ -34,6 +34,7 @@ TEST(RdmaDevicesTest, ThisMachineIsSurveyedWhateverItHas) {
   EXPECT_THAT(survey.reason, Not(IsEmpty()));
   for (const RdmaDevice& device : survey.devices) {
     EXPECT_THAT(device.reason, Not(IsEmpty())) << device.name;
+    EXPECT_THAT(device.ports, Not(IsEmpty())) << device.name;
     EXPECT_THAT(device.gpu.reason, Not(IsEmpty())) << device.name;
   }
   for (const RdmaProblem& problem : survey.problems) {
@@ -115,6 +116,8 @@ TEST(RdmaDevicesTest, WithMemoryOnSeveralNodesTheFastestIsTaken) {
   EXPECT_EQ(survey.taken, "mlx5_1");
   EXPECT_THAT(survey.devices[0].reason,
               HasSubstr("slower than mlx5_1: 12.5 GB/s of 25 GB/s"));
+  machine.File(machine.PortPath("mlx5_0") + "/rate", "400 Gb/sec (4X NDR)\n");
+  EXPECT_EQ(machine.Survey().taken, "mlx5_0");
 }
 
 TEST(RdmaDevicesTest, OfEqualsTheFirstByNameIsTaken) {
@@ -216,6 +219,9 @@ TEST(RdmaDevicesTest, TheConfigurationsDeviceIsTakenAndItsCostIsSaid) {
   EXPECT_EQ(survey.devices[0].reason, "the configuration names mlx5_1");
   survey = machine.Survey({"mlx5_0", 0, 0});
   EXPECT_EQ(survey.devices[0].reason, "named by the configuration");
+  // With memory on both nodes only the name tells them apart: no cost.
+  survey = machine.Survey({"mlx5_1", -1, 0});
+  EXPECT_EQ(survey.devices[1].reason, "named by the configuration");
 }
 
 TEST(RdmaDevicesTest, ANamedDeviceThatIsOfNoUseIsNotReplaced) {
