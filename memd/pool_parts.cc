@@ -2,18 +2,54 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "memd/transport/rdma_system.h"
 
 namespace agentmem {
+
+namespace {
+
+// By the device that the survey took, where it took one.
+absl::StatusOr<std::unique_ptr<FabricTransport>> OpenTransport(
+    const FabricConfig& config, const std::string& device) {
+  FabricOptions options;
+  options.provider = config.provider;
+  options.rdma_required = config.require_rdma;
+  options.bind_address = config.address;
+  options.domain = config.domain;
+  const bool may_choose =
+      config.provider == "auto" || config.provider == "verbs";
+  if (may_choose && config.domain.empty() && !device.empty()) {
+    FabricOptions nearest = options;
+    nearest.provider = "verbs";
+    nearest.domain = device;
+    auto opened = FabricTransport::Open(nearest);
+    if (opened.ok()) return opened;
+    LogWarning("fabric: device " + device +
+               " is the nearest, and does not open: " +
+               StatusMessage(opened.status()));
+  }
+  return FabricTransport::Open(options);
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<PoolParts>> PoolParts::Open(
     const Config& config, std::uint64_t instance) {
   auto parts = std::make_unique<PoolParts>();
-  FabricOptions fabric;
-  fabric.provider = config.fabric.provider;
-  fabric.rdma_required = config.fabric.require_rdma;
-  fabric.bind_address = config.fabric.address;
-  fabric.domain = config.fabric.domain;
-  AGENTMEM_ASSIGN_OR_RETURN(parts->transport, FabricTransport::Open(fabric));
+  RdmaWishes wishes;
+  wishes.device = config.fabric.domain;
+  wishes.registered_bytes = config.pool.export_bytes;
+  for (const TenantConfig& tenant : config.tenants) {
+    wishes.registered_bytes += tenant.dram_bytes;
+  }
+  parts->devices = SurveyRdma(wishes, LinuxRdmaSystem());
+  for (const RdmaProblem& problem : parts->devices.problems) {
+    LogWarning("fabric: " + problem.found + ": " + problem.remedy);
+  }
+  parts->rdma_asked =
+      config.fabric.require_rdma || config.fabric.provider.starts_with("verbs");
+  AGENTMEM_ASSIGN_OR_RETURN(parts->transport,
+                            OpenTransport(config.fabric, parts->devices.taken));
   const FabricChoice& choice = parts->transport->choice();
   if (choice.fallbacks != 0) {
     LogWarning("fabric: no RDMA here, blocks go over " + choice.provider +

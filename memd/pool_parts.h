@@ -19,6 +19,7 @@
 #include "memd/pool/pool_host.h"
 #include "memd/pool/pool_node.h"
 #include "memd/transport/fabric_transport.h"
+#include "memd/transport/rdma_devices.h"
 
 namespace agentmem {
 
@@ -32,6 +33,8 @@ struct PoolParts {
   std::unique_ptr<ExportPool> exports;  // null: it lends nothing
   std::unique_ptr<PoolNode> node;
   PoolIdentity identity;
+  RdmaSurvey devices;
+  bool rdma_asked = false;  // by the configuration
   DurationNs spin_ns = 0;
   std::size_t populator_index = 0;
 };

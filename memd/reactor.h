@@ -92,6 +92,7 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   absl::StatusOr<NodeSnapshot> Snapshot() override;
   absl::StatusOr<BlockSnapshot> ShowBlock(const std::string& tenant,
                                           const Key& key) override;
+  absl::StatusOr<FabricSnapshot> Fabric() override;
   absl::StatusOr<PortHandle> OpenPort(const std::string& tenant,
                                       const std::string& name,
                                       std::int32_t pid) override;

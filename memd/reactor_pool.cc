@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "memd/reactor.h"
+#include "memd/transport/rdma_system.h"
 
 namespace agentmem {
 namespace {
@@ -62,6 +63,46 @@ absl::StatusOr<std::vector<PoolPeerSnapshot>> Reactor::Peers() {
   });
   if (!posted) return Unavailable("memd is shutting down, or overloaded");
   return future.get();
+}
+
+absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
+  FabricSnapshot snapshot;
+  if (options_.pool == nullptr) {
+    // By the caller's thread: it opens every device.
+    snapshot.devices = SurveyRdma({}, LinuxRdmaSystem());
+    return snapshot;
+  }
+  auto promise = std::make_shared<std::promise<PoolSnapshot>>();
+  auto future = promise->get_future();
+  const bool posted = Post([this, promise] {
+    promise->set_value(options_.pool->node->Snapshot(clock_->Now()));
+  });
+  if (!posted) return Unavailable("memd is shutting down, or overloaded");
+  snapshot.pool = future.get();
+  // Constant after Open.
+  const FabricChoice& choice = options_.pool->transport->choice();
+  snapshot.provider = choice.provider;
+  snapshot.domain = choice.domain;
+  snapshot.address = choice.address;
+  snapshot.rdma = choice.rdma;
+  snapshot.rdma_asked = options_.pool->rdma_asked;
+  snapshot.fallbacks = choice.fallbacks;
+  snapshot.candidates = choice.candidates;
+  snapshot.devices = options_.pool->devices;
+  snapshot.spin_us =
+      static_cast<std::uint64_t>(options_.pool->spin_ns / kMicrosecondNs);
+  const ClusterView view = options_.live->Get();
+  snapshot.peers_insecure = view.insecure;
+  snapshot.cluster.name = view.name;
+  snapshot.cluster.kind = view.kind;
+  snapshot.cluster.epoch = view.epoch.value();
+  snapshot.cluster.reachable = view.reachable;
+  for (const ClusterView::Member& member : view.members) {
+    snapshot.cluster.members.push_back({member.node, member.address,
+                                        member.rack, member.weight,
+                                        member.instance});
+  }
+  return snapshot;
 }
 
 void Reactor::ShowCluster(const ClusterView& view) { options_.live->Set(view); }
