@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/status.h"
+#include "benchmarks/raw_fabric.h"
 #include "benchmarks/report.h"
 #include "benchmarks/suites.h"
 
@@ -26,6 +27,7 @@ constexpr Suite kSuites[] = {
     {"store", "the durable store alone, beside the bare disk", RunStoreSuite},
     {"region", "agents' memory: faults, resumes, commits, forks",
      RunRegionSuite},
+    {"pool", "other nodes' memory, beside the bare fabric", RunPoolSuite},
 };
 
 std::string ProgramDirectory() {
@@ -82,8 +84,12 @@ int main(int argc, char** argv) {
   app.add_flag("--quick", options.quick,
                "small sets, in seconds: does it run? The numbers mean little");
   app.add_option("--only", options.only,
-                 "of suite `region`: only groups of cases whose name has this");
+                 "of suites `region` and `pool`: only groups of cases whose "
+                 "name has this");
+  std::string role;  // not for people: what this program starts itself as
+  app.add_option(kRawFabricOption, role)->group("");
   CLI11_PARSE(app, argc, argv);
+  if (!role.empty()) return RunRawFabricProcess(role);
   if (name.empty()) {
     PrintSuites();
     return 0;

@@ -59,6 +59,7 @@ absl::Status MemdChild::Configure(const MemdOptions& options) const {
   if (options.grant_quota_bytes != 0) {
     file << "grant_quota = " << options.grant_quota_bytes << "\n";
   }
+  file << options.tables;
   file.close();
   if (!file) return Unavailable("cannot write " + path);
   return absl::OkStatus();
@@ -108,6 +109,14 @@ absl::Status MemdChild::Stop() {
   pid_ = -1;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
   return Unavailable("memd did not end well after SIGTERM\n" + LastWords());
+}
+
+void MemdChild::Kill() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  int status = 0;
+  ::waitpid(pid_, &status, 0);
+  pid_ = -1;
 }
 
 absl::Status MemdChild::Restart() {

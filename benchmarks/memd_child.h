@@ -25,6 +25,7 @@ struct MemdOptions {
   std::uint64_t slots = 0;
   std::uint64_t grant_quota_bytes = 0;  // 0: memd's default
   std::uint64_t collect_ms = 0;         // 0: memd's default
+  std::string tables;  // TOML after all of that: [cluster], [pool], ...
 };
 
 class MemdChild {
@@ -36,11 +37,14 @@ class MemdChild {
 
   // SIGTERM, and again on the same state.
   absl::Status Restart();
+  // SIGKILL, as a node that is lost; Restart brings it back on its state.
+  void Kill();
 
   std::string socket_path() const { return directory_ + "/memd.sock"; }
   std::string state_directory() const { return directory_ + "/state"; }
   // As /proc calls it.
   std::string process() const { return std::to_string(pid_); }
+  pid_t pid() const { return pid_; }
   // For what lies beside memd's state, on the same disk.
   const std::string& directory() const { return directory_; }
 

@@ -1,8 +1,8 @@
 // The suites, each a function from options to a table.
 //
 // Ownership: none. Threads: one. Errors: what could not be set up or measured.
-// Cost: `block` at most 1.5 minutes, `tiers` 3, `store` 1, `region` 5; quick:
-// seconds, smaller sets.
+// Cost: `block` at most 1.5 minutes, `tiers` 4, `store` 1, `region` 5, `pool`
+// 2; quick: seconds, smaller sets.
 #ifndef AGENTMEM_BENCHMARKS_SUITES_H_
 #define AGENTMEM_BENCHMARKS_SUITES_H_
 
@@ -17,7 +17,8 @@ namespace agentmem::bench {
 struct SuiteOptions {
   std::string memd;  // the program
   bool quick = false;
-  std::string only;  // suite `region`: the groups whose names contain this
+  // Suites `region`, `pool`: the groups whose names contain this.
+  std::string only;
 };
 
 // Blocks in DRAM: hits, lookups, prefix matches.
@@ -28,8 +29,11 @@ absl::StatusOr<SuiteResult> RunTiersSuite(const SuiteOptions& options);
 absl::StatusOr<SuiteResult> RunStoreSuite(const SuiteOptions& options);
 // Agents' memory: faults, resumes, commits, forks.
 absl::StatusOr<SuiteResult> RunRegionSuite(const SuiteOptions& options);
+// Other nodes' memory: gets and puts beside the bare fabric.
+absl::StatusOr<SuiteResult> RunPoolSuite(const SuiteOptions& options);
 // The parts of RunTiersSuite: they add cases and notes.
 absl::Status AddDramCases(const SuiteOptions& options, SuiteResult* result);
+absl::Status AddPoolCases(const SuiteOptions& options, SuiteResult* result);
 absl::Status AddStoreCases(const SuiteOptions& options, SuiteResult* result);
 
 }  // namespace agentmem::bench

@@ -1,0 +1,101 @@
+#include "benchmarks/pool_cluster.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "benchmarks/connection.h"
+
+namespace agentmem::bench {
+namespace {
+
+constexpr DurationNs kPatienceNs = 60 * kSecondNs;
+constexpr std::uint32_t kFirstSet = 1;  // of keys; the cases take others
+
+// Ports that were free a moment ago, all of them at the same time.
+absl::StatusOr<std::vector<std::uint16_t>> FreePorts(std::size_t count) {
+  std::vector<UniqueFd> sockets;
+  std::vector<std::uint16_t> ports;
+  for (std::size_t i = 0; i < count; ++i) {
+    sockets.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof(address);
+    auto* const generic = reinterpret_cast<sockaddr*>(&address);
+    if (::bind(sockets.back().get(), generic, length) != 0 ||
+        ::getsockname(sockets.back().get(), generic, &length) != 0) {
+      return ErrnoStatus("a free port on 127.0.0.1");
+    }
+    ports.push_back(ntohs(address.sin_port));
+  }
+  return ports;
+}
+
+std::string NodeName(std::size_t index) {
+  return std::string(1, static_cast<char>('a' + index));
+}
+
+std::string Tables(const PoolClusterOptions& options,
+                   const std::vector<std::uint16_t>& ports, std::size_t self) {
+  std::string peers;
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    if (i != 0) peers += ", ";
+    peers +=
+        "\"" + NodeName(i) + "=127.0.0.1:" + std::to_string(ports[i]) + "\"";
+  }
+  std::string text = "[cluster]\nnode = \"" + NodeName(self) +
+                     "\"\nlisten = \"127.0.0.1:" + std::to_string(ports[self]) +
+                     "\"\npeers = [" + peers + "]\ninsecure = true\n" +
+                     "[pool]\nspin_us = " + std::to_string(options.spin_us) +
+                     "\n";
+  if (self != 0 || options.first_exports) {
+    text += "export = " + std::to_string(options.export_bytes) + "\n";
+  }
+  return text + options.more_pool;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PoolCluster>> PoolCluster::Start(
+    const PoolClusterOptions& options) {
+  AGENTMEM_ASSIGN_OR_RETURN(const std::vector<std::uint16_t> ports,
+                            FreePorts(options.nodes));
+  std::unique_ptr<PoolCluster> cluster(new PoolCluster());
+  cluster->nodes_.resize(options.nodes);
+  // The first one last: it finds all others at its first try.
+  for (std::size_t i = options.nodes; i-- > 0;) {
+    MemdOptions memd;
+    memd.program = options.program;
+    memd.dram_bytes = options.dram_bytes;
+    memd.slots = options.slots;
+    memd.tables = Tables(options, ports, i);
+    AGENTMEM_ASSIGN_OR_RETURN(auto node, MemdChild::Start(memd));
+    cluster->nodes_[i] = std::move(node);
+  }
+  AGENTMEM_RETURN_IF_ERROR(cluster->AwaitPeers());
+  return cluster;
+}
+
+// A put that another node has to acknowledge, again and again until one does.
+absl::Status PoolCluster::AwaitPeers() const {
+  AGENTMEM_ASSIGN_OR_RETURN(const Connection client,
+                            Connection::Open(socket_path(0)));
+  const std::vector<char> bytes(4096, 'p');
+  const TimeNs give_up = MonotonicNowNs() + kPatienceNs;
+  for (std::uint32_t i = 0;; ++i) {
+    const absl::Status put =
+        client.Put(KeyOf(kFirstSet, i), bytes, bytes.size(), AGENTMEM_CACHE,
+                   AGENTMEM_REPLICATED);
+    if (put.ok()) return put;
+    if (MonotonicNowNs() > give_up) {
+      return DeadlineExceeded("no other node takes a block for 60 s: " +
+                              StatusMessage(put));
+    }
+  }
+}
+
+}  // namespace agentmem::bench

@@ -1,0 +1,72 @@
+// Suite `pool`: blocks that are written into other nodes' memory.
+#include "base/status.h"
+#include "benchmarks/pool_bench.h"
+
+namespace agentmem::bench {
+namespace {
+
+constexpr std::size_t kLarge = 1 << 20;
+constexpr std::size_t kFillerSize = 128 << 10;  // no other case's: its own keys
+constexpr int kFillersMax = 4;                  // times all of DRAM
+
+}  // namespace
+
+// Ours over the raw operation.
+absl::StatusOr<double> PoolBench::MeasurePuts(const std::string& name,
+                                              PoolBlocks* blocks) {
+  const PoolRun run = RunOf(kLarge, 1);
+  Tracked ours;
+  Tracked raw;
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const CaseResult* const row,
+      AddRow(name, Unit::MegabytesPerSecond(kLarge), &ours, &raw,
+             {ours.Track(PutSide(blocks, run)),
+              raw.Track(RawSide(RawEndpoint::Kind::kWrite, kLarge, run, 1))}));
+  return row->Ratio();
+}
+
+// Other blocks take their places in DRAM; then all of it is read back.
+absl::Status PoolBench::CheckPuts(const std::string& name, PoolBlocks* blocks,
+                                  bool lose_a_node) {
+  PoolBlocks others(client_.get(), kFillerSize, ~seed_);
+  for (int i = 0; i < kFillersMax; ++i) {
+    AGENTMEM_ASSIGN_OR_RETURN(const std::size_t below, blocks->CountInPool());
+    if (below == blocks->count()) break;
+    AGENTMEM_RETURN_IF_ERROR(others.Fill(scale_.dram_bytes / kFillerSize));
+  }
+  if (lose_a_node) cluster_->node(1)->Kill();
+  AGENTMEM_ASSIGN_OR_RETURN(const std::size_t pooled, blocks->CheckAll());
+  const std::string text =
+      name + ": " + std::to_string(pooled) + " of " +
+      std::to_string(blocks->count()) + " blocks read back from the pool" +
+      (lose_a_node ? " after one of the two other nodes was killed" : "");
+  if (pooled != blocks->count()) return FailedPrecondition(text);
+  result_->notes.push_back(text + ", every byte compared");
+  return absl::OkStatus();
+}
+
+absl::Status PoolBench::AddPuts() {
+  const std::string name = "remote_put/1048576";
+  AGENTMEM_RETURN_IF_ERROR(SetUp(2));
+  PoolBlocks blocks(client_.get(), kLarge, seed_);
+  AGENTMEM_ASSIGN_OR_RETURN(const double ratio, MeasurePuts(name, &blocks));
+  Bar(name, ratio >= 0.75,
+      "at least 0.75 of fi_write with FI_DELIVERY_COMPLETE, committed in one "
+      "copy, it is " +
+          Decimal(ratio));
+  return CheckPuts(name, &blocks, false);
+}
+
+// That there were two copies shows when the node with one of them is lost.
+absl::Status PoolBench::AddPutsTwice() {
+  const std::string name = "remote_put_two_copies/1048576";
+  AGENTMEM_RETURN_IF_ERROR(SetUp(3));
+  PoolBlocks blocks(client_.get(), kLarge, seed_);
+  AGENTMEM_ASSIGN_OR_RETURN(const double ratio, MeasurePuts(name, &blocks));
+  Bar(name, ratio >= 0.4,
+      "at least 0.40 of one fi_write with FI_DELIVERY_COMPLETE, it is " +
+          Decimal(ratio));
+  return CheckPuts(name, &blocks, true);
+}
+
+}  // namespace agentmem::bench
