@@ -79,7 +79,7 @@ void CheckPeers(const admin::v1::FabricSnapshot& fabric, Health* health) {
   }
   if (!absent.empty()) {
     health->reasons.push_back(
-        {"peers_not_connected", "not connected yet: " + Join(absent),
+        {"peers_not_connected", "not connected: " + Join(absent),
          "see whether memd runs there, and its log for a refused Hello"});
   }
 }
