@@ -18,6 +18,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -187,6 +188,9 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   TimeNs last_work_ = 0;
   TimeNs next_tick_ = 0;
   TimeNs next_pool_tick_ = 0;
+  // Of a node that is alone: made when it is first asked for.
+  Mutex survey_mutex_;
+  std::optional<RdmaSurvey> survey_ AGENTMEM_GUARDED_BY(survey_mutex_);
   std::uint64_t clients_died_ = 0;
   std::uint64_t clients_refused_ = 0;
 

@@ -69,7 +69,9 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
   FabricSnapshot snapshot;
   if (options_.pool == nullptr) {
     // By the caller's thread: it opens every device.
-    snapshot.devices = SurveyRdma({}, LinuxRdmaSystem());
+    MutexLock lock(&survey_mutex_);
+    if (!survey_.has_value()) survey_ = SurveyRdma({}, LinuxRdmaSystem());
+    snapshot.devices = *survey_;
     return snapshot;
   }
   auto promise = std::make_shared<std::promise<PoolSnapshot>>();

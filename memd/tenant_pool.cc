@@ -207,9 +207,7 @@ void Tenant::FinishPoolWrite(const Inflight& op,
   if (code == Code::kOk && block.block_class == op.block_class) {
     ++pool_writes_made_;
     SetPooled(&block, completion.copies);
-    if (block.block_class == BlockClass::kCache) {
-      policy_->StoredBelow(SlotIndex(op.slot), now);
-    }
+    if (!IsDirty(block)) policy_->StoredBelow(SlotIndex(op.slot), now);
     for (const OpRef& waiter : waiters) Answer(waiter);
     return SettleDurable(op.slot);
   }

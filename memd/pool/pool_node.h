@@ -150,6 +150,7 @@ class PoolNode final : public Pool {
     std::uint8_t candidate_next = 0;
     bool everywhere = false;
     std::uint32_t everywhere_next = 0;
+    bool twice = false;        // all of them were asked once
     bool unreachable = false;  // one of them did not answer
     bool corrupt = false;      // one of them had other bytes
     TimeNs deadline = 0;

@@ -75,6 +75,15 @@ void PoolNode::NextCandidate(std::uint32_t index, std::uint8_t leg_index) {
   } else {
     leg.peer = TakeCandidate(&op);
   }
+  if (leg.peer == kNobody && !op.unreachable && !op.corrupt && !op.twice &&
+      op.op.block_class == BlockClass::kState && !drop) {
+    // It may have gone from one that was asked late to one that was asked
+    // early.
+    op.twice = true;
+    op.candidate_next = 0;
+    op.everywhere_next = 0;
+    leg.peer = TakeCandidate(&op);
+  }
   if (leg.peer == kNobody) {
     leg.step = Step::kDone;
     return Finish(index, op.unreachable ? Code::kUnavailable

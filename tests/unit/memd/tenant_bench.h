@@ -12,6 +12,7 @@
 
 #include "memd/node.h"
 #include "proto/index_reader.h"
+#include "tests/unit/memd/fake_pool.h"
 #include "tests/unit/memd/fake_store.h"
 
 namespace agentmem {
@@ -154,17 +155,28 @@ class TenantBench {
                          now);
   }
 
-  // Everything that is ready to happen, happens; the store too.
+  // Other nodes: `pool`.
+  void JoinCluster() { tenant->UsePool(&pool, MemoryId(1)); }
+  bool FinishPoolOne() {
+    const auto done = pool.FinishOne();
+    node_.TakePoolCompletions(done, now);
+    return !done.empty();
+  }
+
+  // Everything that is ready to happen, happens; store and pool too.
   void Settle(TestClient* client) {
     for (int i = 0; i < 100; ++i) {
       const bool moved = Drain(client) != 0;
       store.FinishAll();
-      const bool finished = node_.PollStore(now) != 0;
+      bool finished = node_.PollStore(now) != 0;
+      while (FinishPoolOne()) finished = true;
       if (!finished && !moved && store.pending() == 0) break;
     }
     tenant->Tick(now);
     store.FinishAll();
     node_.PollStore(now);
+    while (FinishPoolOne()) {
+    }
   }
   std::size_t Drain(TestClient* client) {
     auto found = tenant->clients().find(client->id());
@@ -250,6 +262,7 @@ class TenantBench {
   }
 
   FakeStore store;
+  FakePool pool;
   TimeNs now = kSecondNs;
   std::optional<CompletionEntry> refused;
   Tenant* second_tenant = nullptr;
