@@ -310,6 +310,27 @@ TEST_F(PoolHostileTest, APeerThatOnlyAnswersPingsCostsNoMoreThanTheDeadline) {
   EXPECT_EQ(Node().places(), 1u) << "its link is not to blame";
 }
 
+// A block may move from who is asked last to who was asked first.
+TEST_F(PoolHostileTest, StateIsAskedForTwiceBeforeItIsCalledLost) {
+  Make();
+  memory_.assign(kLent, 'm');
+  int asked = 0;
+  answer_ = [&](const PoolHeader& header, std::span<const char>) {
+    PoolFound found = {};
+    found.code = ++asked == 1 ? Code::kNotFound : Code::kOk;
+    found.length = kLength;
+    found.block_class = BlockClass::kState;
+    found.checksum = PieceDigest::Of(PoolSeed(3, Key{1, {2, 3, 4}}, 0),
+                                     memory_.data(), kLength);
+    Answer(header, found);
+  };
+  EXPECT_EQ(Do({.kind = PoolOp::Kind::kGet}), Code::kNotFound);
+  asked = 0;
+  EXPECT_EQ(Do({.kind = PoolOp::Kind::kGet, .block_class = BlockClass::kState}),
+            Code::kOk);
+  EXPECT_EQ(asked, 2);
+}
+
 TEST_F(PoolHostileTest, AFloodOfReservationsComesBackByItself) {
   Make(1, /*alone=*/false);
   for (std::uint32_t i = 0; i < 64; ++i) {
