@@ -89,6 +89,15 @@ void WarnOfShortMemory(const Config& config, std::uint64_t memory_bytes) {
              " MiB: lower \"dram\", or it will run out of memory");
 }
 
+// Libraries that libfabric brings along (libpsm2) catch crashes when they are
+// loaded, and write files into the working directory: a core is better.
+void RestoreSignals() {
+  for (const int number :
+       {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGINT, SIGTERM}) {
+    signal(number, SIG_DFL);
+  }
+}
+
 // libfabric reads these once; what the user has set stays.
 void SetFabricEnvironment() {
   for (const auto& [name, value] : FabricEnvironment()) {
@@ -130,6 +139,7 @@ int Fail(const absl::Status& status) {
 }
 
 int Serve(const Config& config) {
+  RestoreSignals();
   // Signals are taken by a thread of their own; block them everywhere first.
   sigset_t signals;
   sigemptyset(&signals);
