@@ -11,12 +11,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 
 #include "base/status.h"
 #include "tests/demo/agent.h"
+#include "tests/demo/cluster_nodes.h"
 #include "tests/demo/driver.h"
 #include "tests/demo/memory_agent.h"
 #include "tests/demo/memory_phase.h"
+#include "tests/demo/nodes.h"
 #include "tests/demo/report.h"
 #include "tests/demo/workload_builder.h"
 
@@ -88,6 +91,10 @@ void AddOptions(CLI::App* app, DemoOptions* options, bool* no_recovery) {
                   "agents with working memory, after the requests (6); 0: "
                   "none")
       ->check(CLI::Range(0, 32));
+  app->add_option("--nodes", options->nodes,
+                  "agents with working memory alone, on a cluster of so many "
+                  "nodes, which ./dev demo --nodes N starts")
+      ->check(CLI::Range(1, 16));
   app->add_option("--seed", options->seed, "of everything random (1)");
   app->add_option("--output", options->output,
                   "directory of summary.json (build/demo)")
@@ -115,6 +122,14 @@ UniqueFd TakeSignals() {
   return UniqueFd(signalfd(-1, &signals, SFD_CLOEXEC));
 }
 
+// The exit code.
+int Finish(const Report& report) {
+  std::fputs(RenderScreen(report).c_str(), stdout);
+  const absl::Status status = WriteSummary(report);
+  if (!status.ok()) return Complain(status, kFailed);
+  return Failures(report).empty() ? 0 : kFailed;
+}
+
 void SayWhatComes(const DemoOptions& options, const WorkloadHeader& header,
                   const MemdProcess& memd) {
   std::printf(
@@ -126,6 +141,35 @@ void SayWhatComes(const DemoOptions& options, const WorkloadHeader& header,
       static_cast<unsigned long long>(options.dram_bytes >> 20), options.kills,
       memd.directory().c_str());
   std::fflush(stdout);
+}
+
+// In the cluster whose directory is `cluster`.
+int RunOnNodes(const DemoOptions& options, const std::string& cluster,
+               const std::string& own_path) {
+  if (cluster.empty()) {
+    return Complain(
+        InvalidArgument("--nodes without $AGENTMEM_CLUSTER, the directory of a "
+                        "cluster that runs; ./dev demo --nodes 3 starts one"),
+        kUsage);
+  }
+  const auto nodes = ClusterNodes::Open(cluster);
+  if (!nodes.ok()) return Complain(nodes.status(), kUsage);
+  if ((*nodes)->count() != options.nodes) {
+    return Complain(
+        InvalidArgument("--nodes " + std::to_string(options.nodes) +
+                        ", and the cluster in " + cluster + " has " +
+                        std::to_string((*nodes)->count())),
+        kUsage);
+  }
+  const UniqueFd signals = TakeSignals();
+  RunResult result;
+  const absl::Status status =
+      MemoryPhase(options, {nodes->get(), signals.get(), own_path}, &result)
+          .Run();
+  if (!status.ok()) result.Trouble(StatusMessage(status));
+  const WorkloadHeader no_requests = {};
+  const auto no_counts = std::make_unique<Scoreboard>();
+  return Finish({options, no_requests, *no_counts, result});
 }
 
 int RunDemo(const DemoOptions& options, const std::string& own_path) {
@@ -152,9 +196,9 @@ int RunDemo(const DemoOptions& options, const std::string& own_path) {
     status = driver.Run(&result);
   }
   if (status.ok() && !result.interrupted && options.memory_agents > 0) {
+    LoneNode node(memd->get());
     status =
-        MemoryPhase(options, {memd->get(), signals.get(), own_path}, &result)
-            .Run();
+        MemoryPhase(options, {&node, signals.get(), own_path}, &result).Run();
   }
   if (!status.ok()) result.Trouble(StatusMessage(status));
   if ((*memd)->running()) {
@@ -164,12 +208,8 @@ int RunDemo(const DemoOptions& options, const std::string& own_path) {
   while (waitpid(-1, nullptr, 0) > 0) {
   }
 
-  const auto* const counts = reinterpret_cast<Scoreboard*>(board->data());
-  const Report report = {options, header, *counts, result};
-  std::fputs(RenderScreen(report).c_str(), stdout);
-  status = WriteSummary(report);
-  if (!status.ok()) return Complain(status, kFailed);
-  return Failures(report).empty() ? 0 : kFailed;
+  return Finish(
+      {options, header, *reinterpret_cast<Scoreboard*>(board->data()), result});
 }
 
 }  // namespace
@@ -203,5 +243,9 @@ int main(int argc, char** argv) {
   if (options.memd.empty()) options.memd = Beside(own_path, "memd");
   if (options.memctl.empty()) options.memctl = Beside(own_path, "memctl");
   options.recovery = !no_recovery;
+  if (options.nodes > 1) {
+    const char* const cluster = std::getenv("AGENTMEM_CLUSTER");
+    return RunOnNodes(options, cluster == nullptr ? "" : cluster, own_path);
+  }
   return RunDemo(options, own_path);
 }

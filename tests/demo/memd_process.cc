@@ -13,6 +13,7 @@
 #include <fstream>
 #include <sstream>
 #include <system_error>
+#include <utility>
 
 #include "base/status.h"
 
@@ -25,6 +26,26 @@ constexpr int kAskAgainMs = 10;
 constexpr std::size_t kTailBytes = 2000;
 
 }  // namespace
+
+UniqueFd ConnectTo(const std::string& socket_path, int type) {
+  UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, socket_path.c_str(),
+               sizeof(address.sun_path) - 1);
+  const bool connected =
+      connect(socket.get(), reinterpret_cast<sockaddr*>(&address),
+              sizeof(address)) == 0;
+  return connected ? std::move(socket) : UniqueFd();
+}
+
+std::string LogTail(const std::string& path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  const std::string log = text.str();
+  return log.substr(log.size() > kTailBytes ? log.size() - kTailBytes : 0);
+}
 
 absl::StatusOr<std::unique_ptr<MemdProcess>> MemdProcess::Create(
     const DemoOptions& options) {
@@ -55,18 +76,8 @@ absl::Status MemdProcess::Configure(const DemoOptions& options) const {
   return absl::OkStatus();
 }
 
-bool MemdProcess::Answers() const {
-  const UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, socket_path().c_str(),
-               sizeof(address.sun_path) - 1);
-  return connect(socket.get(), reinterpret_cast<sockaddr*>(&address),
-                 sizeof(address)) == 0;
-}
-
 absl::Status MemdProcess::Start() {
-  const UniqueFd log(open((directory_ + "/memd.log").c_str(),
+  const UniqueFd log(open(log_path().c_str(),
                           O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   ChildOptions options;
   options.standard_output = log.get();
@@ -75,7 +86,7 @@ absl::Status MemdProcess::Start() {
       child_, ChildProcess::Start(
                   {program_, "--config", directory_ + "/memd.toml"}, options));
   const TimeNs deadline = MonotonicNowNs() + kStartNs;
-  while (!Answers()) {
+  while (!ConnectTo(socket_path(), SOCK_SEQPACKET).valid()) {
     if (MonotonicNowNs() >= deadline) {
       Kill();
       return Unavailable("memd takes no connections after 30 s\n" + LogTail());
@@ -103,13 +114,5 @@ absl::Status MemdProcess::Stop() {
 }
 
 void MemdProcess::Kill() { child_ = ChildProcess(); }
-
-std::string MemdProcess::LogTail() const {
-  std::ifstream file(directory_ + "/memd.log");
-  std::ostringstream text;
-  text << file.rdbuf();
-  const std::string log = text.str();
-  return log.substr(log.size() > kTailBytes ? log.size() - kTailBytes : 0);
-}
 
 }  // namespace agentmem::demo

@@ -12,10 +12,16 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/unique_fd.h"
 #include "tests/demo/child_process.h"
 #include "tests/demo/options.h"
 
 namespace agentmem::demo {
+
+// A connection to a UNIX socket; invalid: nobody takes it, errno says why.
+UniqueFd ConnectTo(const std::string& socket_path, int type);
+// The last lines of a file.
+std::string LogTail(const std::string& path);
 
 class MemdProcess {
  public:
@@ -35,8 +41,7 @@ class MemdProcess {
   std::string socket_path() const { return directory_ + "/memd.sock"; }
   int pidfd() const { return child_.pidfd(); }
   bool running() const { return child_.running(); }
-  // The last lines of the log.
-  std::string LogTail() const;
+  std::string LogTail() const { return demo::LogTail(log_path()); }
 
  private:
   MemdProcess(const DemoOptions& options, std::string directory)
@@ -44,7 +49,7 @@ class MemdProcess {
         keep_(options.keep),
         directory_(std::move(directory)) {}
   absl::Status Configure(const DemoOptions& options) const;
-  bool Answers() const;
+  std::string log_path() const { return directory_ + "/memd.log"; }
 
   const std::string program_;
   const bool keep_;

@@ -25,8 +25,11 @@ using std::chrono::seconds;
 
 constexpr std::uint64_t kChunkBytes = 1 << 20;
 constexpr Timeout kFaultTimeout = seconds(1);
-// A killed writer's right is gone within 100 ms of its proven death.
-constexpr DurationNs kWriterNs = 5 * kSecondNs;
+// A killed writer's right is gone within 100 ms of its proven death; of a
+// killed node's, once its lease has passed.
+constexpr DurationNs kWriterNs = 10 * kSecondNs;
+// What needs two nodes may fail until one's death, or its return, is noticed.
+constexpr DurationNs kNoticedNs = 2 * kSecondNs;
 constexpr int kAskAgainMs = 2;
 constexpr std::uint64_t kOldVersions = 5;
 constexpr int kComplained = 1;
@@ -72,12 +75,11 @@ class MemoryAgent {
   // True: go on.
   bool Check(const char* what, const Status& status) {
     if (status.ok()) return true;
-    if (status.code() == Code::kUnavailable) {
-      exit_code_ = kMemdIsGone;
-      return false;
-    }
-    Tell(MemoryEventType::kTrouble, content_.version(), 0,
-         std::string(what) + ": " + status.ToString());
+    const bool unavailable = status.code() == Code::kUnavailable;
+    if (unavailable) exit_code_ = kMemdIsGone;
+    Tell(
+        unavailable ? MemoryEventType::kUnavailable : MemoryEventType::kTrouble,
+        content_.version(), 0, std::string(what) + ": " + status.ToString());
     return false;
   }
 
@@ -210,14 +212,14 @@ class MemoryAgent {
 
   bool Commit(bool durable) {
     const std::uint64_t version = content_.version();
-    durable =
-        durable || Mix(order_.seed + Mix(version) + order_.self.agent) % 3 == 0;
+    durable = durable || order_.durable != 0 ||
+              Mix(order_.seed + Mix(version) + order_.self.agent) % 3 == 0;
     if (!SetPhase(Phase::kTool, "pytest")) return false;
     CommitOptions options;
     options.message = "version " + std::to_string(version);
     options.ack = durable ? Ack::kDurable : Ack::kVisible;
     Tell(MemoryEventType::kIntent, version);
-    const Result<std::uint64_t> made = region_->Commit(options);
+    const Result<std::uint64_t> made = CommitPatiently(options);
     if (!Check("commit", made.status())) return false;
     if (*made != version) {
       Tell(MemoryEventType::kTrouble, version, 0,
@@ -226,6 +228,24 @@ class MemoryAgent {
     }
     Tell(MemoryEventType::kAcknowledged, version, durable ? 1 : 0);
     return SetPhase(Phase::kReasoning);
+  }
+
+  Result<std::uint64_t> CommitPatiently(const CommitOptions& options) {
+    const TimeNs start = MonotonicNowNs();
+    Result<std::uint64_t> made = region_->Commit(options);
+    int tries = 0;
+    while (order_.durable != 0 && made.status().code() == Code::kUnavailable &&
+           MonotonicNowNs() < start + kNoticedNs) {
+      pollfd driver = {socket_, POLLIN, 0};
+      poll(&driver, 1, kAskAgainMs);
+      made = region_->Commit(options);
+      ++tries;
+    }
+    if (made.ok() && tries != 0) {
+      Tell(MemoryEventType::kDelayed, content_.version(),
+           static_cast<std::uint64_t>(MonotonicNowNs() - start));
+    }
+    return made;
   }
 
   // What is not committed comes back too, to the process that wrote it.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "tests/demo/admin_probe.h"
 
 namespace agentmem::demo {
 namespace {
@@ -58,13 +59,14 @@ MemoryEnding EndingOf(std::uint32_t round, std::uint32_t agent) {
 MemoryPhase::MemoryPhase(const DemoOptions& options, const Parts& parts,
                          RunResult* result)
     : options_(options),
-      memd_(parts.memd),
+      nodes_(parts.nodes),
       signals_(parts.signals),
       program_(parts.program),
       result_(result),
       memory_(&result->memory),
       region_bytes_(RegionBytes(options.dram_bytes)),
-      random_(Mix(options.seed + 0x6d656d)) {
+      random_(Mix(options.seed + 0x6d656d)),
+      pool_hits_(parts.nodes->count()) {
   for (std::uint32_t i = 0; i < options.memory_agents; ++i) {
     Actor& actor = actors_.emplace_back();
     actor.number = i;
@@ -73,9 +75,10 @@ MemoryPhase::MemoryPhase(const DemoOptions& options, const Parts& parts,
 }
 
 absl::Status MemoryPhase::Run() {
-  std::printf("\nworking memory: %u agents of %llu MiB, %u rounds\n",
+  std::printf("\nworking memory: %u agents of %llu MiB, %u rounds, %zu nodes\n",
               options_.memory_agents,
-              static_cast<unsigned long long>(region_bytes_ >> 20), kRounds);
+              static_cast<unsigned long long>(region_bytes_ >> 20), kRounds,
+              nodes_->count());
   std::fflush(stdout);
   const TimeNs start = MonotonicNowNs();
   absl::Status status;
@@ -83,6 +86,7 @@ absl::Status MemoryPhase::Run() {
        round < kRounds && status.ok() && !result_->interrupted; ++round) {
     status = Round(round);
   }
+  memory_->nodes = nodes_->count();
   memory_->agents = actors_.size();
   memory_->seconds = static_cast<double>(MonotonicNowNs() - start) / kSecondNs;
   memory_->done = status.ok() && !result_->interrupted;
@@ -90,7 +94,8 @@ absl::Status MemoryPhase::Run() {
 }
 
 absl::Status MemoryPhase::Round(std::uint32_t round) {
-  memd_was_killed_ = false;
+  killed_.reset();
+  orphans_end_ns_ = kNoDeadline;
   round_ends_ns_ = MonotonicNowNs() + kRoundNs;
   Plan(round);
   for (Actor& actor : actors_) {
@@ -102,13 +107,45 @@ absl::Status MemoryPhase::Round(std::uint32_t round) {
     AGENTMEM_RETURN_IF_ERROR(Start(&actor, commits));
   }
   Watch();
-  if (memd_was_killed_) {
-    AGENTMEM_RETURN_IF_ERROR(memd_->Start());
-  } else if (!memd_->running()) {
-    return Unavailable("memd has died; its last words:\n" + memd_->LogTail());
-  }
+  CountPoolHits();
+  AGENTMEM_RETURN_IF_ERROR(MendNodes());
   AddForks();
   return absl::OkStatus();
+}
+
+// A lone node comes back at once. One of several is missed for a round.
+absl::Status MemoryPhase::MendNodes() {
+  if (down_.has_value()) {
+    AGENTMEM_RETURN_IF_ERROR(nodes_->Start(*down_));
+    down_.reset();
+  }
+  if (killed_.has_value()) {
+    if (nodes_->count() == 1) return nodes_->Start(*killed_);
+    down_ = killed_;
+  }
+  for (std::size_t node = 0; node < nodes_->count(); ++node) {
+    if (node != down_) AGENTMEM_RETURN_IF_ERROR(nodes_->Check(node));
+  }
+  return absl::OkStatus();
+}
+
+// A node that was killed counts from 0 again.
+void MemoryPhase::CountPoolHits() {
+  for (std::size_t node = 0; node < nodes_->count(); ++node) {
+    std::uint64_t& last = pool_hits_[node];
+    if (node == killed_ || node == down_) {
+      last = 0;
+      continue;
+    }
+    const auto sample =
+        AdminProbe(options_.memctl, nodes_->SocketPath(node)).Sample();
+    if (!sample.ok()) {
+      result_->Trouble(StatusMessage(sample.status()));
+      continue;
+    }
+    memory_->pool_hits += sample->pool_hits - last;
+    last = sample->pool_hits;
+  }
 }
 
 void MemoryPhase::Plan(std::uint32_t round) {
@@ -124,8 +161,21 @@ void MemoryPhase::Plan(std::uint32_t round) {
   }
 }
 
+// On the next node that runs.
+void MemoryPhase::Place(Actor* actor) {
+  const std::size_t before = actor->node;
+  if (actor->lives == 0) {
+    actor->node = actor->number % nodes_->count();
+  } else {
+    actor->node = (before + 1) % nodes_->count();
+  }
+  if (actor->node == down_) actor->node = (actor->node + 1) % nodes_->count();
+  actor->moved = actor->lives != 0 && actor->node != before;
+}
+
 absl::Status MemoryPhase::Start(Actor* actor, std::uint32_t commits) {
   const auto order = std::make_unique<MemoryOrder>();
+  Place(actor);
   ++actor->lives;
   std::snprintf(order->name, sizeof(order->name), "%s", actor->name.c_str());
   std::snprintf(order->fork_name, sizeof(order->fork_name), "%s-f%u",
@@ -137,6 +187,7 @@ absl::Status MemoryPhase::Start(Actor* actor, std::uint32_t commits) {
   order->ending = actor->ending;
   order->take_over = random_() % 2;
   order->hibernated = actor->hibernated ? 1 : 0;
+  order->durable = nodes_->count() > 1 ? 1 : 0;
   const std::vector<MemoryWriter>& writers = actor->journal.writers();
   order->versions = static_cast<std::uint32_t>(writers.size());
   std::copy(writers.begin(), writers.end(), order->writers.begin());
@@ -150,16 +201,17 @@ absl::Status MemoryPhase::Start(Actor* actor, std::uint32_t commits) {
   ChildOptions child;
   child.inherited = {theirs.get()};
   AGENTMEM_ASSIGN_OR_RETURN(
-      actor->process,
-      ChildProcess::Start({program_, "--memory-agent",
-                           std::to_string(theirs.get()), memd_->socket_path()},
-                          child));
+      actor->process, ChildProcess::Start({program_, "--memory-agent",
+                                           std::to_string(theirs.get()),
+                                           nodes_->SocketPath(actor->node)},
+                                          child));
   if (send(ends[0], order.get(), sizeof(*order), MSG_NOSIGNAL) < 0) {
     return ErrnoStatus("an order to an agent");
   }
   actor->intents = 0;
   actor->resuming = false;
   actor->finished = false;
+  actor->last_words.clear();
   actor->hibernated = false;
   ++memory_->processes;
   return absl::OkStatus();
@@ -168,10 +220,9 @@ absl::Status MemoryPhase::Start(Actor* actor, std::uint32_t commits) {
 void MemoryPhase::Watch() {
   while (Step()) {
     if (result_->interrupted) return KillAll("");
-    // A process may wait for ever for a page where the kernel cannot end that.
-    if (MonotonicNowNs() >= round_ends_ns_) {
-      return KillAll(memd_was_killed_ ? "" : "a process does not end");
-    }
+    const TimeNs now = MonotonicNowNs();
+    if (now >= orphans_end_ns_) KillOrphans();
+    if (now >= round_ends_ns_) return KillAll("a process does not end");
   }
 }
 
@@ -213,7 +264,10 @@ void MemoryPhase::Handle(Actor* actor, const MemoryEvent& event) {
       return Opened(actor, event);
     case MemoryEventType::kCompared:
       memory_->bytes_verified += event.number;
-      if (std::exchange(actor->resuming, false)) ++memory_->resumes;
+      if (std::exchange(actor->resuming, false)) {
+        ++memory_->resumes;
+        if (actor->moved) ++memory_->moves;
+      }
       break;
     case MemoryEventType::kMismatch:
       ++memory_->mismatches;
@@ -229,6 +283,11 @@ void MemoryPhase::Handle(Actor* actor, const MemoryEvent& event) {
       memory_->commits_durable += event.number;
       actor->journal.Acknowledge(event.number != 0);
       break;
+    case MemoryEventType::kDelayed:
+      ++memory_->commits_delayed;
+      memory_->commit_delay_ns_max =
+          std::max(memory_->commit_delay_ns_max, event.number);
+      break;
     case MemoryEventType::kHibernated:
       ++memory_->hibernations;
       memory_->hibernated_bytes += event.number;
@@ -238,6 +297,9 @@ void MemoryPhase::Handle(Actor* actor, const MemoryEvent& event) {
       ++memory_->forks;
       forked_.emplace_back(actor->name + "-f" + std::to_string(actor->lives),
                            actor->journal);
+      break;
+    case MemoryEventType::kUnavailable:
+      actor->last_words = ", " + std::string(event.text);
       break;
     case MemoryEventType::kTrouble:
       return Trouble(*actor, event.version, event.text);
@@ -277,20 +339,21 @@ void MemoryPhase::Strike(Actor* actor) {
   const timespec delay = {0, delay_ns};
   pollfd answer = {actor->socket.get(), POLLIN, 0};
   ppoll(&answer, 1, &delay, nullptr);
-  if (actor->strikes_memd) return KillMemd();
-  actor->process = ChildProcess();
-  actor->strike_at = 0;  // what it has still said is heard, no more
-  Receive(actor);
+  if (actor->strikes_memd) return KillNode(actor->node);
+  End(actor);  // what it has still said is heard, no more
   ++memory_->kills;
   if (actor->journal.in_flight()) ++memory_->kills_mid_commit;
 }
 
-void MemoryPhase::KillMemd() {
-  memd_->Kill();
-  memd_was_killed_ = true;
+void MemoryPhase::KillNode(std::size_t node) {
+  const absl::Status status = nodes_->Kill(node);
+  if (!status.ok()) return result_->Trouble(StatusMessage(status));
+  killed_ = node;
   ++memory_->memd_kills;
-  round_ends_ns_ = MonotonicNowNs() + kOrphansNs;
-  for (Actor& actor : actors_) actor.journal.MemdWasKilled();
+  orphans_end_ns_ = MonotonicNowNs() + kOrphansNs;
+  for (Actor& actor : actors_) {
+    if (actor.node == node) actor.journal.MemdWasKilled();
+  }
 }
 
 void MemoryPhase::Ended(Actor* actor, int wait_status) {
@@ -298,23 +361,39 @@ void MemoryPhase::Ended(Actor* actor, int wait_status) {
       actor->finished) {
     return;
   }
-  const bool orphan =
-      (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kMemdIsGone) ||
-      (WIFSIGNALED(wait_status) &&
-       (WTERMSIG(wait_status) == SIGBUS || WTERMSIG(wait_status) == SIGSEGV));
-  if (memd_was_killed_ && orphan) return;
+  // What needs two nodes may be UNAVAILABLE while one's death is noticed.
+  const bool unavailable =
+      WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kMemdIsGone;
+  const bool no_memory =
+      WIFSIGNALED(wait_status) &&
+      (WTERMSIG(wait_status) == SIGBUS || WTERMSIG(wait_status) == SIGSEGV);
+  if (killed_.has_value() && unavailable) return;
+  if (killed_ == actor->node && no_memory) return;
   Trouble(*actor, actor->journal.newest(),
-          "its process ended with " + DescribeExit(wait_status));
+          "its process ended with " + DescribeExit(wait_status) +
+              actor->last_words);
+}
+
+// A process may wait for ever for a page where the kernel cannot end that.
+void MemoryPhase::KillOrphans() {
+  for (Actor& actor : actors_) {
+    if (actor.node == killed_ && actor.process.running()) End(&actor);
+  }
+  orphans_end_ns_ = kNoDeadline;
 }
 
 void MemoryPhase::KillAll(const char* why) {
   for (Actor& actor : actors_) {
     if (!actor.process.running()) continue;
-    actor.strike_at = 0;
-    actor.process = ChildProcess();
-    Receive(&actor);
+    End(&actor);
     if (*why != '\0') Trouble(actor, actor.journal.newest(), why);
   }
+}
+
+void MemoryPhase::End(Actor* actor) {
+  actor->strike_at = 0;
+  actor->process = ChildProcess();
+  Receive(actor);
 }
 
 void MemoryPhase::AddForks() {

@@ -37,6 +37,7 @@ struct MemoryOrder {
   MemoryEnding ending = MemoryEnding::kQuit;
   std::uint32_t take_over = 0;   // the right to write, at once
   std::uint32_t hibernated = 0;  // ask for its memory before it is opened
+  std::uint32_t durable = 0;     // each commit, for other nodes to see
   std::uint32_t versions = 0;    // that it may have
   std::array<MemoryWriter, kMemoryVersionsMax> writers;
 };
@@ -49,10 +50,12 @@ enum class MemoryEventType : std::uint32_t {
   kMismatch,      // `number`: the offset in `version`
   kIntent,        // of `version`
   kAcknowledged,  // of `version`; `number`: 1 durable, 0 visible
+  kDelayed,       // a commit, by `number` ns: it was UNAVAILABLE at first
   kHibernated,    // `number`: bytes of DRAM that were let go
   kForked,
-  kTrouble,   // `text`: something that should not be
-  kFinished,  // the order
+  kUnavailable,  // `text`: what, and who is away; it ends
+  kTrouble,      // `text`: something that should not be
+  kFinished,     // the order
 };
 
 struct MemoryEvent {

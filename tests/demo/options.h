@@ -17,6 +17,7 @@ struct DemoOptions {
   std::uint64_t dram_bytes = 192ULL << 20;
   std::uint32_t kills = 12;
   std::uint32_t memory_agents = 6;  // with working memory; 0: none
+  std::uint32_t nodes = 1;          // more: working memory alone, on a cluster
   std::uint64_t seed = 1;
   std::string output = "build/demo";
   std::string memd;    // program

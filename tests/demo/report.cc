@@ -115,6 +115,15 @@ std::string Memory(const MemoryResult& memory) {
   return text;
 }
 
+std::string Cluster(const MemoryResult& memory) {
+  return CountText(memory.nodes) + " nodes, one killed " +
+         CountText(memory.memd_kills) + " times; " + CountText(memory.moves) +
+         " times an agent woke on another node than the one before; " +
+         CountText(memory.pool_hits) + " pool hits;\n             " +
+         CountText(memory.commits_delayed) + " commits had to wait, at most " +
+         TimeText(memory.commit_delay_ns_max);
+}
+
 // What working memory has not shown.
 void AddMemoryFailures(const Report& report,
                        std::vector<std::string>* failures) {
@@ -130,6 +139,9 @@ void AddMemoryFailures(const Report& report,
   require(memory.kills_mid_commit > 0, "no process was killed in mid-commit");
   require(memory.memd_kills > 0 || !report.options.recovery,
           "memd was not killed");
+  if (report.options.nodes == 1) return;
+  require(memory.moves > 0, "no agent woke on another node");
+  require(memory.pool_hits > 0, "no hits in the pool");
 }
 
 std::string Verdict(const Report& report) {
@@ -142,31 +154,25 @@ std::string Verdict(const Report& report) {
     }
   }
   if (failures.empty()) {
-    return text +
-           "\n  OK: " + BytesText(report.board.Get(Counter::kBytesVerified)) +
-           " verified, 0 mismatches\n";
+    const std::uint64_t bytes = report.options.nodes > 1
+                                    ? report.result.memory.bytes_verified
+                                    : report.board.Get(Counter::kBytesVerified);
+    return text + "\n  OK: " + BytesText(bytes) + " verified, 0 mismatches\n";
   }
   text += "\n  FAILED:\n";
   for (const std::string& failure : failures) text += "    " + failure + "\n";
   return text;
 }
 
-}  // namespace
-
-std::vector<std::string> Failures(const Report& report) {
+// What has to do with the requests, which only a lone node has.
+void AddRequestFailures(const Report& report,
+                        std::vector<std::string>* failures) {
   const Scoreboard& board = report.board;
   const RunResult& result = report.result;
-  std::vector<std::string> failures;
   const auto require = [&](bool holds, const std::string& otherwise) {
-    if (!holds) failures.push_back(otherwise);
+    if (!holds) failures->push_back(otherwise);
   };
   const auto number = [](std::uint64_t value) { return CountText(value); };
-  require(board.Get(Counter::kMismatches) == 0,
-          number(board.Get(Counter::kMismatches)) + " mismatches");
-  if (result.interrupted) {
-    failures.push_back("interrupted");
-    return failures;
-  }
   require(result.requests_done == report.workload.requests,
           number(report.workload.requests - result.requests_done) +
               " requests were not done");
@@ -199,6 +205,25 @@ std::vector<std::string> Failures(const Report& report) {
     require(result.resident_while_down > 0,
             "no resident block could be read while memd was dead");
   }
+}
+
+}  // namespace
+
+std::vector<std::string> Failures(const Report& report) {
+  const Scoreboard& board = report.board;
+  const RunResult& result = report.result;
+  std::vector<std::string> failures;
+  const auto require = [&](bool holds, const std::string& otherwise) {
+    if (!holds) failures.push_back(otherwise);
+  };
+  const auto number = [](std::uint64_t value) { return CountText(value); };
+  require(board.Get(Counter::kMismatches) == 0,
+          number(board.Get(Counter::kMismatches)) + " mismatches");
+  if (result.interrupted) {
+    failures.push_back("interrupted");
+    return failures;
+  }
+  if (report.options.nodes == 1) AddRequestFailures(report, &failures);
   if (report.options.memory_agents > 0) AddMemoryFailures(report, &failures);
   require(result.troubles_count == 0,
           number(result.troubles_count) + " troubles (above)");
@@ -211,6 +236,11 @@ std::string RenderScreen(const Report& report) {
                 ? "coding agents, seed " + std::to_string(report.options.seed)
                 : report.options.trace;
   screen += "\n\n";
+  if (report.options.nodes > 1) {
+    screen += Line("cluster", Cluster(report.result.memory));
+    screen += Line("memory", Memory(report.result.memory));
+    return screen + Verdict(report);
+  }
   screen += Line("requests", Requests(report));
   screen += Line("hits", Hits(report.board));
   screen += Line("misses", Misses(report.board));

@@ -32,6 +32,7 @@ class ReportTest : public testing::Test {
     result_.memory.hibernations = 3;
     result_.memory.resumes = 9;
     result_.memory.forks = 2;
+    result_.memory.pool_hits = 11;
     result_.memory.first_page.Record(63);
     board_->Count(Counter::kHitsDram, 5);
     board_->Count(Counter::kHitsStore, 3);
@@ -116,6 +117,23 @@ TEST_F(ReportTest, ACommitThatNobodyWasKilledInFails) {
   ExpectFailure("mid-commit");
 }
 
+TEST_F(ReportTest, OnNodesWorkingMemoryAloneCountsAndMustMove) {
+  options_.nodes = 3;
+  result_.requests_done = 0;
+  result_.kills = 0;
+  result_.recovered = false;
+  result_.memory.nodes = 3;
+  result_.memory.moves = 8;
+  result_.memory.pool_hits = 70;
+  EXPECT_TRUE(Failures(Make()).empty());
+  EXPECT_NE(RenderScreen(Make()).find("70 pool hits"), std::string::npos);
+  result_.memory.moves = 0;
+  ExpectFailure("no agent woke on another node");
+  result_.memory.moves = 8;
+  result_.memory.pool_hits = 0;
+  ExpectFailure("no hits in the pool");
+}
+
 TEST_F(ReportTest, ATierWithoutHitsFails) {
   const auto empty = std::make_unique<Scoreboard>();
   empty->Count(Counter::kStateBytes, 4 << 20);
@@ -130,6 +148,8 @@ TEST_F(ReportTest, TheSummaryHasWhatProgramsLookFor) {
   EXPECT_EQ(json["requests"], 100);
   EXPECT_EQ(json["hits"]["dram"], 5);
   EXPECT_EQ(json["hits"]["store"], 3);
+  EXPECT_EQ(json["hits"]["pool"], 11);
+  EXPECT_EQ(json["nodes"], 1);
   EXPECT_EQ(json["kills"], 10);
   EXPECT_EQ(json["mismatches"], 0);
   EXPECT_EQ(json["state_bytes"], 4 << 20);
