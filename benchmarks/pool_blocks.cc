@@ -146,21 +146,25 @@ absl::StatusOr<std::size_t> PoolBlocks::CountInPool() const {
   return in_pool;
 }
 
-absl::StatusOr<std::size_t> PoolBlocks::CheckAll() const {
-  std::size_t from_pool = 0;
+absl::StatusOr<PoolCheck> PoolBlocks::CheckAll() const {
+  PoolCheck check;
   for (std::size_t number = 0; number < count_; ++number) {
     const agentmem_key key = Key(number);
     agentmem_span span = {};
     agentmem_error error = {};
-    AGENTMEM_RETURN_IF_ERROR(ToStatus(
+    const absl::Status got = ToStatus(
         agentmem_get(connection_->get(), &key, 1, kTimeoutNs, &span, &error),
-        error));
-    const absl::Status checked = Matches(number, span);
-    if (span.tier == AGENTMEM_TIER_POOL) ++from_pool;
+        error);
+    if (!got.ok()) {
+      if (check.lost++ == 0) check.first_lost = got;
+      continue;
+    }
+    const absl::Status matches = Matches(number, span);
+    if (span.tier == AGENTMEM_TIER_POOL) ++check.from_pool;
     agentmem_release(connection_->get(), &span, 1);
-    AGENTMEM_RETURN_IF_ERROR(checked);
+    AGENTMEM_RETURN_IF_ERROR(matches);
   }
-  return from_pool;
+  return check;
 }
 
 }  // namespace agentmem::bench

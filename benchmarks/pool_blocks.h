@@ -32,11 +32,20 @@ struct PoolRun {
   std::size_t BurstBlocks() const { return group * samples; }
 };
 
+// Of all that was put: how many came from the pool, and how many not at all.
+struct PoolCheck {
+  std::size_t from_pool = 0;
+  std::size_t lost = 0;
+  absl::Status first_lost;
+};
+
 class PoolBlocks {
  public:
-  PoolBlocks(const Connection* connection, std::size_t size, std::uint64_t seed)
+  // Two of one size on one node differ in `set`, 0 to 15.
+  PoolBlocks(const Connection* connection, std::size_t size, std::uint64_t seed,
+             std::uint32_t set = 0)
       : connection_(connection),
-        set_(static_cast<std::uint32_t>(size)),
+        set_(static_cast<std::uint32_t>(size) + set),
         size_(size),
         seed_(seed) {}
 
@@ -48,8 +57,8 @@ class PoolBlocks {
   absl::StatusOr<double> TimePuts(const PoolRun& run, Samples* samples);
   // How many of all that was put only other nodes' memory has.
   absl::StatusOr<std::size_t> CountInPool() const;
-  // Gets all that was put and compares it; how many of them the pool had.
-  absl::StatusOr<std::size_t> CheckAll() const;
+  // Gets all that was put and compares it.
+  absl::StatusOr<PoolCheck> CheckAll() const;
 
   std::size_t count() const { return count_; }
   // Gets so far that another node's memory answered.
