@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 
 from certificates import Certificates, peer_name
@@ -66,8 +67,9 @@ def sweep():
 class Node:
     """A memd with its files; `config` is written anew at each start."""
 
-    def __init__(self, name, directory, address, program, namespace):
+    def __init__(self, name, directory, address, programs, namespace):
         self.name = name
+        self._memctl = programs / "memctl"
         self.directory = directory
         self.address = address
         self.namespace = namespace
@@ -80,8 +82,9 @@ class Node:
         self.cluster = {"node": name, "listen": f"{address}:{PEER_PORT}"}
         self.fabric = {}
         self.pool = {}
-        self.daemon = Daemon(name, [program, "--config", self.config_path],
-                             directory / "log", namespace)
+        self.daemon = Daemon(
+            name, [programs / "memd", "--config", self.config_path],
+            directory / "log", namespace)
 
     def launch(self):
         text = _toml(self.top)
@@ -95,6 +98,21 @@ class Node:
         self.daemon.wait_until(
             lambda: connects(socket.AF_UNIX, socket.SOCK_SEQPACKET,
                              str(self.socket)), "it took connections")
+
+    def peers_up(self):
+        """The names of those with which it shares memory now."""
+        done = subprocess.run(
+            [self._memctl, "--socket", self.socket, "-o", "json", "fabric"],
+            text=True, capture_output=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{self.name}: memctl fabric answered "
+                               f"{done.returncode}: {done.stderr}")
+        return {peer["node"] for peer in json.loads(done.stdout)["pool"]["peers"]
+                if peer["state"] == "up"}
+
+    def await_peers(self, names):
+        self.daemon.wait_until(lambda: self.peers_up() >= names,
+                               f"{', '.join(sorted(names))} were its peers")
 
 
 def _toml(fields):
@@ -180,7 +198,7 @@ class Cluster:
     def _add_node(self, index, dram, export):
         name, address = f"n{index}", f"10.77.0.{index}"
         node = Node(name, self.directory / name, address,
-                    self.programs / "memd",
+                    self.programs,
                     self._switch.connect(name, address))
         certificate, key = self.certificates.sign(
             name, peer_name(self.name, name))
@@ -199,12 +217,15 @@ class Cluster:
         for node in self.nodes:
             node.cluster["peers"] = peers
 
-    def start(self):
-        """Returns when each takes clients."""
+    def start(self, whole=True):
+        """Returns when each takes clients; whole: and has all as peers."""
         for member in self.members.values():
             member.launch()
         for member in self.members.values():
             member.await_ready()
+        names = {node.name for node in self.nodes}
+        for node in self.nodes if whole else []:
+            node.await_peers(names - {node.name})
         (self.directory / "cluster.json").write_text(
             json.dumps(self.describe(), indent=1) + "\n")
 

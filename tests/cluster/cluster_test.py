@@ -18,8 +18,9 @@ import unittest
 sys.dont_write_bytecode = True
 
 import cluster as clusters  # noqa: E402
-from block_client import (NOT_FOUND, REPLICATED, VISIBLE,  # noqa: E402
-                          BlockClient, Refused, content)
+from block_client import (DEADLINE_EXCEEDED, NOT_FOUND,  # noqa: E402
+                          REPLICATED, UNAVAILABLE, VISIBLE, BlockClient,
+                          Refused, content)
 from certificates import Certificates, peer_name  # noqa: E402
 from namespaces import Namespace  # noqa: E402
 
@@ -97,7 +98,6 @@ class ThreeNodes(unittest.TestCase):
         cls.addClassCleanup(cls.end)
         cls.cluster.start()
         cls.blocks = Blocks(cls.cluster)
-        cls.blocks.connect_all()
 
     @classmethod
     def end(cls):
@@ -117,6 +117,11 @@ class ThreeNodes(unittest.TestCase):
         with self.blocks.client(name) as client:
             return [self.blocks.put(client) for _ in range(count)]
 
+    def test_each_knows_the_others(self):
+        names = {node.name for node in self.cluster.nodes}
+        for node in self.cluster.nodes:
+            self.assertEqual(node.peers_up(), names - {node.name})
+
     def test_what_a_node_replicated_others_find_in_the_pool(self):
         numbers = self.put_many("n1")
         for reader in ("n2", "n3"):
@@ -135,6 +140,22 @@ class ThreeNodes(unittest.TestCase):
         with self.blocks.client("n2") as client:
             until(lambda: all(self.blocks.has(client, number)
                               for number in numbers), "n2 reads all again")
+        self.blocks.connect_all()
+
+    def test_a_node_that_comes_back_calls_no_block_missing(self):
+        numbers = self.put_many("n1")
+        self.cluster.kill_member("n2")
+        self.cluster.start_member("n2")
+        # It has no peers yet: it may ask for patience, and that is all.
+        with self.blocks.client("n2") as client:
+            for number in numbers:
+                try:
+                    tier = self.blocks.has(client, number)
+                except Refused as refused:
+                    self.assertIn(refused.code,
+                                  (DEADLINE_EXCEEDED, UNAVAILABLE), refused)
+                else:
+                    self.assertIsNotNone(tier, f"block {number} is missing")
         self.blocks.connect_all()
 
     def test_a_node_with_its_wire_cut_comes_back(self):
@@ -199,7 +220,7 @@ class BadInput(unittest.TestCase):
         made = self.make(1)
         node = made.nodes[0]
         node.cluster["peers"].append("n9=10.77.0.9:7474")
-        made.start()
+        made.start(whole=False)
         self.expect_said(node, "n9", "10.77.0.9:7474")
         self.expect_serves(made, "n1")
 
@@ -214,7 +235,7 @@ class BadInput(unittest.TestCase):
         certificate, key = made.certificates.sign(
             "foreign", peer_name("elsewhere", "n2"))
         other.cluster.update(name="elsewhere", certificate=certificate, key=key)
-        made.start()
+        made.start(whole=False)
         self.expect_said(one, "n2", "elsewhere")
         self.expect_said(other, "n1", made.name)
         for name in ("n1", "n2"):
@@ -230,7 +251,7 @@ class BadInput(unittest.TestCase):
         certificate, key = theirs.sign("n2", peer_name(made.name, "n2"))
         other.cluster.update(certificate=certificate, key=key,
                              authority=theirs.authority)
-        made.start()
+        made.start(whole=False)
         self.expect_said(one, "n2", "TLS failed", peer_name(made.name, "n2")[4:])
         self.expect_said(other, "n1", "TLS failed", "somebody else")
         for name in ("n1", "n2"):
@@ -251,30 +272,33 @@ class BadInput(unittest.TestCase):
         self.expect_refused_start(node, "10.77.0.55:2379")
 
 
-def left_behind(directory):
-    """Processes that name the directory; and itself."""
-    left = []
+def processes(directory=None):
+    """(/proc/PID, command) of those that name the directory; None: of all."""
     for process in pathlib.Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
         try:
-            command = (process / "cmdline").read_bytes()
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
         except OSError:
             continue
-        if str(directory).encode() in command:
-            left.append(command.replace(b"\0", b" ").decode())
+        if directory is None or str(directory).encode() in command:
+            yield process, command.decode(errors="replace")
+
+
+def left_behind(directory):
+    """Processes that name the directory; and itself."""
+    left = [command for _, command in processes(directory)]
     return left + ([str(directory)] if directory.exists() else [])
 
 
-def networks():
-    """Network namespaces in which somebody lives."""
+def networks(directory=None):
+    """The network namespaces in which they live."""
     found = set()
-    for process in pathlib.Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                found.add(os.readlink(process / "ns" / "net"))
-            except OSError:
-                continue
+    for process, _ in processes(directory):
+        try:
+            found.add(os.readlink(process / "ns" / "net"))
+        except OSError:
+            continue
     return found
 
 
@@ -318,10 +342,11 @@ class NothingIsLeft(unittest.TestCase):
         self.assertEqual(left_behind(pathlib.Path(output.strip())), [])
 
     def test_sigterm_ends_all_of_it_whatever_became_of_its_nodes(self):
-        before = networks()
         process = self.run_tool("3")
         directory = self.directory_of(process)
-        self.assertEqual(len(networks() - before), 4)
+        used = networks(directory)
+        self.assertEqual(len(used), 4)  # etcd's too
+        self.assertNotIn(os.readlink("/proc/self/ns/net"), used)
         for words in (("kill", "n1"), ("pause", "2"), ("cut", "etcd")):
             done = self.control(directory, *words)
             self.assertEqual(done.returncode, 0, done.stdout)
@@ -332,12 +357,12 @@ class NothingIsLeft(unittest.TestCase):
         output = process.communicate(timeout=60)[0]
         self.assertEqual(process.returncode, 0, output)
         self.assertEqual(left_behind(directory), [])
-        self.assertEqual(networks() - before, set())
+        self.assertEqual(used & networks(), set())
 
     def test_two_run_at_once_and_one_that_is_killed_takes_all_with_it(self):
-        before = networks()
         first, second = self.run_tool("1"), self.run_tool("1", "--static")
         directories = [self.directory_of(each) for each in (first, second)]
+        used = networks(directories[0]) | networks(directories[1])
         first.kill()
         first.wait()
         until(lambda: left_behind(directories[0]) == [str(directories[0])],
@@ -347,7 +372,7 @@ class NothingIsLeft(unittest.TestCase):
         clusters.sweep()  # as the next cluster does
         for directory in directories:
             self.assertEqual(left_behind(directory), [])
-        self.assertEqual(networks() - before, set())
+        self.assertEqual(used & networks(), set())
 
 
 def why_not():
