@@ -170,10 +170,19 @@ def read_options(arguments):
     return options
 
 
+def become_root():
+    """In a user namespace, where this user may make networks."""
+    os.execvp("unshare", ["unshare", "--user", "--map-root-user", "--net", "--",
+                          sys.executable, *sys.argv])
+
+
 def main(arguments):
     if arguments and arguments[0] in control.VERBS:
         return disturb(arguments)
-    return serve(read_options(arguments))
+    options = read_options(arguments)
+    if os.geteuid() != 0:
+        become_root()
+    return serve(options)
 
 
 if __name__ == "__main__":
