@@ -14,6 +14,7 @@ constexpr std::uint64_t kSpinUs = 50;
 // Blocks of a burst are pinned together; of DRAM they may take an eighth.
 constexpr std::uint64_t kBurstBytes = 16 * kMiB;
 constexpr std::size_t kBurstSamplesMax = 64;
+constexpr std::uint64_t kSlotBytes = 4096;  // of the smallest blocks
 
 }  // namespace
 
@@ -44,7 +45,7 @@ absl::Status PoolBench::SetUp(std::size_t nodes) {
   cluster.program = options_.memd;
   cluster.nodes = nodes;
   cluster.dram_bytes = scale_.dram_bytes;
-  cluster.slots = scale_.dram_bytes / 4096;
+  cluster.slots = scale_.dram_bytes / kSlotBytes;
   cluster.export_bytes = scale_.export_bytes;
   cluster.spin_us = kSpinUs;
   AGENTMEM_ASSIGN_OR_RETURN(cluster_, PoolCluster::Start(cluster));
@@ -65,7 +66,10 @@ absl::StatusOr<RawFabric*> PoolBench::Raw() {
 
 absl::StatusOr<PoolBlocks> PoolBench::FilledBlocks(std::size_t size) {
   PoolBlocks blocks(client_.get(), size, seed_);
-  AGENTMEM_RETURN_IF_ERROR(blocks.Fill(scale_.set_bytes / size));
+  // More than DRAM holds, and of the smallest no more than the index does.
+  const std::uint64_t count =
+      std::min(scale_.set_bytes / size, scale_.dram_bytes / kSlotBytes * 3 / 2);
+  AGENTMEM_RETURN_IF_ERROR(blocks.Fill(count));
   return blocks;
 }
 
