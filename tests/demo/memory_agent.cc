@@ -83,15 +83,39 @@ class MemoryAgent {
     return false;
   }
 
+  // On one of several nodes: again, while it is UNAVAILABLE.
+  template <typename Operation>
+  auto Patiently(const Operation& operation) {
+    const TimeNs start = MonotonicNowNs();
+    auto result = operation();
+    int tries = 0;
+    while (order_.durable != 0 && !result.ok() &&
+           result.status().code() == Code::kUnavailable &&
+           MonotonicNowNs() < start + kNoticedNs) {
+      pollfd driver = {socket_, POLLIN, 0};
+      poll(&driver, 1, kAskAgainMs);
+      result = operation();
+      ++tries;
+    }
+    if (result.ok() && tries != 0) {
+      Tell(MemoryEventType::kDelayed, content_.version(),
+           static_cast<std::uint64_t>(MonotonicNowNs() - start));
+    }
+    return result;
+  }
+
   bool Open() {
     const std::string name = order_.name;
     if (order_.hibernated != 0 &&
-        !Check("resume", client_.Agents().Resume(name).status())) {
+        !Check("resume", Patiently([&] {
+                           return client_.Agents().Resume(name);
+                         }).status())) {
       return false;
     }
     if (!OpenAgent(name)) return false;
-    Result<Region> region =
-        agent_->OpenRegion(kRegion, {.bytes = order_.region_bytes});
+    Result<Region> region = Patiently([&] {
+      return agent_->OpenRegion(kRegion, {.bytes = order_.region_bytes});
+    });
     if (!Check("open its region", region.status())) return false;
     region_.emplace(std::move(*region));
     const std::uint64_t version = region_->version();
@@ -117,7 +141,8 @@ class MemoryAgent {
     options.fault_timeout = kFaultTimeout;
     const TimeNs deadline = MonotonicNowNs() + kWriterNs;
     while (true) {
-      Result<::agentmem::Agent> agent = client_.Agents().Open(name, options);
+      Result<::agentmem::Agent> agent =
+          Patiently([&] { return client_.Agents().Open(name, options); });
       if (agent.ok()) {
         agent_.emplace(std::move(*agent));
         return true;
@@ -219,7 +244,8 @@ class MemoryAgent {
     options.message = "version " + std::to_string(version);
     options.ack = durable ? Ack::kDurable : Ack::kVisible;
     Tell(MemoryEventType::kIntent, version);
-    const Result<std::uint64_t> made = CommitPatiently(options);
+    const Result<std::uint64_t> made =
+        Patiently([&] { return region_->Commit(options); });
     if (!Check("commit", made.status())) return false;
     if (*made != version) {
       Tell(MemoryEventType::kTrouble, version, 0,
@@ -228,24 +254,6 @@ class MemoryAgent {
     }
     Tell(MemoryEventType::kAcknowledged, version, durable ? 1 : 0);
     return SetPhase(Phase::kReasoning);
-  }
-
-  Result<std::uint64_t> CommitPatiently(const CommitOptions& options) {
-    const TimeNs start = MonotonicNowNs();
-    Result<std::uint64_t> made = region_->Commit(options);
-    int tries = 0;
-    while (order_.durable != 0 && made.status().code() == Code::kUnavailable &&
-           MonotonicNowNs() < start + kNoticedNs) {
-      pollfd driver = {socket_, POLLIN, 0};
-      poll(&driver, 1, kAskAgainMs);
-      made = region_->Commit(options);
-      ++tries;
-    }
-    if (made.ok() && tries != 0) {
-      Tell(MemoryEventType::kDelayed, content_.version(),
-           static_cast<std::uint64_t>(MonotonicNowNs() - start));
-    }
-    return made;
   }
 
   // What is not committed comes back too, to the process that wrote it.

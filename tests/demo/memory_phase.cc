@@ -284,9 +284,8 @@ void MemoryPhase::Handle(Actor* actor, const MemoryEvent& event) {
       actor->journal.Acknowledge(event.number != 0);
       break;
     case MemoryEventType::kDelayed:
-      ++memory_->commits_delayed;
-      memory_->commit_delay_ns_max =
-          std::max(memory_->commit_delay_ns_max, event.number);
+      ++memory_->delays;
+      memory_->delay_ns_max = std::max(memory_->delay_ns_max, event.number);
       break;
     case MemoryEventType::kHibernated:
       ++memory_->hibernations;

@@ -50,7 +50,7 @@ enum class MemoryEventType : std::uint32_t {
   kMismatch,      // `number`: the offset in `version`
   kIntent,        // of `version`
   kAcknowledged,  // of `version`; `number`: 1 durable, 0 visible
-  kDelayed,       // a commit, by `number` ns: it was UNAVAILABLE at first
+  kDelayed,       // something, by `number` ns: UNAVAILABLE at first
   kHibernated,    // `number`: bytes of DRAM that were let go
   kForked,
   kUnavailable,  // `text`: what, and who is away; it ends

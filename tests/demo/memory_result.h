@@ -19,8 +19,8 @@ struct MemoryResult {
   std::uint64_t commits_durable = 0;  // of them
   std::uint64_t commits_rescued = 0;  // in flight at a kill, there afterwards
   std::uint64_t commits_undone = 0;   // visible alone when memd was killed
-  std::uint64_t commits_delayed = 0;  // UNAVAILABLE at first
-  std::uint64_t commit_delay_ns_max = 0;
+  std::uint64_t delays = 0;           // UNAVAILABLE at first
+  std::uint64_t delay_ns_max = 0;
   std::uint64_t kills = 0;
   std::uint64_t kills_mid_commit = 0;  // of them
   std::uint64_t memd_kills = 0;

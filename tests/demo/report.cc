@@ -120,8 +120,8 @@ std::string Cluster(const MemoryResult& memory) {
          CountText(memory.memd_kills) + " times; " + CountText(memory.moves) +
          " times an agent woke on another node than the one before; " +
          CountText(memory.pool_hits) + " pool hits;\n             " +
-         CountText(memory.commits_delayed) + " commits had to wait, at most " +
-         TimeText(memory.commit_delay_ns_max);
+         CountText(memory.delays) + " times one had to wait, at most " +
+         TimeText(memory.delay_ns_max);
 }
 
 // What working memory has not shown.
