@@ -92,6 +92,7 @@ absl::StatusOr<double> PoolBlocks::TimeGets(const PoolRun& run,
     AGENTMEM_ASSIGN_OR_RETURN(const std::vector<std::size_t> numbers,
                               Choose(run.BurstBlocks()));
     std::vector<agentmem_key> keys;
+    keys.reserve(numbers.size());
     for (const std::size_t number : numbers) keys.push_back(Key(number));
     std::vector<agentmem_span> spans(keys.size());
     agentmem_code code = AGENTMEM_OK;

@@ -67,11 +67,11 @@ class RawEndpoint {
     const std::size_t done_before = done_;
     while (done_ - done_before < count) {
       while (posted < count && posted - (done_ - done_before) < depth) {
-        const absl::Status status = Post(kind, offset(posted), length);
+        absl::Status status = Post(kind, offset(posted), length);
         if (!status.ok()) return status;
         ++posted;
       }
-      const absl::Status status = WaitForCompletion();
+      absl::Status status = WaitForCompletion();
       if (!status.ok()) return status;
     }
     return absl::OkStatus();
