@@ -87,9 +87,8 @@ absl::Status PoolCluster::AwaitPeers() const {
   const std::vector<char> bytes(4096, 'p');
   const TimeNs give_up = MonotonicNowNs() + kPatienceNs;
   for (std::uint32_t i = 0;; ++i) {
-    const absl::Status put =
-        client.Put(KeyOf(kFirstSet, i), bytes, bytes.size(), AGENTMEM_CACHE,
-                   AGENTMEM_REPLICATED);
+    absl::Status put = client.Put(KeyOf(kFirstSet, i), bytes, bytes.size(),
+                                  AGENTMEM_CACHE, AGENTMEM_REPLICATED);
     if (put.ok()) return put;
     if (MonotonicNowNs() > give_up) {
       return DeadlineExceeded("no other node takes a block for 60 s: " +
