@@ -25,6 +25,15 @@ namespace agentmem {
 
 // Destroyed from the bottom up: first who uses, then what is used.
 struct Daemon::Parts {
+  ~Parts() {
+    agents.reset();
+    reactor.reset();
+    // The network before the memory that it was told of.
+    if (pool == nullptr) return;
+    pool->node.reset();
+    pool->transport.reset();
+  }
+
   struct TenantMemory {
     SharedMemory index;
     SharedMemory data;
@@ -32,12 +41,13 @@ struct Daemon::Parts {
 
   std::optional<StateLock> lock;
   LiveNodes live;
+  // Its memory outlives the store, which reads into it for peers.
+  std::unique_ptr<PoolParts> pool;
   std::unique_ptr<EtcdClient> etcd;
   std::unique_ptr<EtcdRefStore> cluster_refs;
   std::deque<DescriptorAccount> accounts;  // one for each tenant
   std::unique_ptr<RocksStore> store;
   std::deque<TenantMemory> memory;  // addresses stay
-  std::unique_ptr<PoolParts> pool;
   std::unique_ptr<Node> node;
   std::unique_ptr<Populator> populator;
   std::unique_ptr<Reactor> reactor;

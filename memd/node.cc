@@ -44,6 +44,37 @@ absl::StatusOr<std::uint64_t> Node::Recover() {
   return strangers;
 }
 
+void Node::ServePeers(PoolNode* pool) {
+  pool_ = pool;
+  pool->UseStore(this);
+}
+
+bool Node::Lookup(std::uint64_t tenant, const Key& key, Found* found) {
+  for (const auto& one : tenants_) {
+    if (one->options().cluster_id == tenant) {
+      return one->FindStored(key, &found->block_class, &found->length);
+    }
+  }
+  return false;
+}
+
+bool Node::Load(std::uint64_t tenant, const Key& key, char* to,
+                std::uint32_t length, std::uint64_t generation) {
+  for (const auto& one : tenants_) {
+    if (one->options().cluster_id != tenant) continue;
+    StoreOp op;
+    op.kind = StoreOp::Kind::kGet;
+    op.tenant = one->options().id;
+    op.key = key;
+    op.bytes[0] = {to, length};
+    op.ticket = ++next_peer_load_ & ((1ULL << 40) - 1);
+    if (store_->Submit({&op, 1}) != 1) return false;
+    peer_loads_[op.ticket] = generation;
+    return true;
+  }
+  return false;
+}
+
 std::size_t Node::TakePoolCompletions(
     std::span<const PoolCompletion> completions, TimeNs now) {
   for (const PoolCompletion& completion : completions) {
@@ -69,6 +100,10 @@ std::size_t Node::PollStore(TimeNs now) {
   std::array<StoreCompletion, 64> completions;
   const std::size_t count = store_->Poll(completions);
   for (std::size_t i = 0; i < count; ++i) {
+    if (const auto load = peer_loads_.extract(completions[i].ticket)) {
+      pool_->OnLoaded(load.mapped(), completions[i].code);
+      continue;
+    }
     const auto tenant =
         by_id_.find(static_cast<std::uint32_t>(completions[i].ticket >> 40));
     AGENTMEM_CHECK(tenant != by_id_.end());
@@ -111,6 +146,7 @@ bool Node::restless() const {
 }
 
 bool Node::store_busy() const {
+  if (!peer_loads_.empty()) return true;
   for (const auto& tenant : tenants_) {
     if (tenant->store_busy()) return true;
   }

@@ -13,11 +13,12 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "memd/pool/pool_node.h"
 #include "memd/tenant.h"
 
 namespace agentmem {
 
-class Node {
+class Node final : public StoredBlocks {
  public:
   explicit Node(BlockStore* store) : store_(store) {}
 
@@ -27,6 +28,12 @@ class Node {
   // Tells each tenant what the store has; before any client. Blocks of tenants
   // that are not configured are left alone; returns how many there are.
   absl::StatusOr<std::uint64_t> Recover();
+
+  // Peers may ask for what the store has. Before any client.
+  void ServePeers(PoolNode* pool);
+  bool Lookup(std::uint64_t tenant, const Key& key, Found* found) override;
+  bool Load(std::uint64_t tenant, const Key& key, char* to,
+            std::uint32_t length, std::uint64_t generation) override;
 
   // Takes the pool's completions; how many there were.
   std::size_t TakePoolCompletions(std::span<const PoolCompletion> completions,
@@ -53,6 +60,10 @@ class Node {
   std::vector<std::unique_ptr<Tenant>> tenants_;
   absl::flat_hash_map<std::uint32_t, Tenant*> by_id_;
   std::size_t first_ = 0;  // the tenant whose turn it is to be first
+  PoolNode* pool_ = nullptr;
+  // Loads for peers: ticket (of tenant 0, which is none) and generation.
+  absl::flat_hash_map<std::uint64_t, std::uint64_t> peer_loads_;
+  std::uint64_t next_peer_load_ = 0;
 };
 
 }  // namespace agentmem

@@ -18,6 +18,9 @@ constexpr DurationNs kPoolTickIdleNs = 100 * kMillisecondNs;
 
 std::size_t Reactor::PoolTurn(TimeNs now) {
   PoolNode* const pool = options_.pool->node.get();
+  std::array<PoolCompletion, 64> completions;
+  const std::size_t count = pool->Poll(now, completions);
+  node_->TakePoolCompletions(std::span(completions).first(count), now);
   if (now >= next_pool_tick_) {
     pool->Tick(now);
     for (const ExportPool::Name& name : pool->TakeRevoked()) {
@@ -25,9 +28,6 @@ std::size_t Reactor::PoolTurn(TimeNs now) {
     }
     next_pool_tick_ = now + (pool->busy() ? kPoolTickBusyNs : kPoolTickIdleNs);
   }
-  std::array<PoolCompletion, 64> completions;
-  const std::size_t count = pool->Poll(now, completions);
-  node_->TakePoolCompletions(std::span(completions).first(count), now);
   return count + pool->TakeActivity();
 }
 
@@ -38,6 +38,7 @@ absl::Status Reactor::WatchPool() {
     if (!memory.ok()) return memory.status();
     door.tenant->UsePool(options_.pool->node.get(), *memory);
   }
+  node_->ServePeers(options_.pool->node.get());
   Watch(options_.pool->transport->wait_fd(), kTagFabric, EPOLLIN);
   return absl::OkStatus();
 }

@@ -80,6 +80,9 @@ class Tenant {
   // A completion of the pool; after the last one that has come:
   // AfterCompletions.
   void OnPoolCompletion(const PoolCompletion& completion, TimeNs now);
+  // Has the store it? Then what it is.
+  bool FindStored(const Key& key, BlockClass* block_class,
+                  std::uint32_t* length) const;
   // Another node dropped its copy.
   void OnRevoked(const Key& key);
 
@@ -379,7 +382,11 @@ class Tenant {
   Pool* cluster_pool_ = nullptr;
   MemoryId pool_memory_;
   // Fetches of blocks that this node knows nothing of: others are asked.
-  absl::flat_hash_map<Key, std::vector<OpRef>> finds_;
+  struct Find {
+    std::vector<OpRef> waiters;
+    bool state = false;  // a region's: it is not lost because nobody has it now
+  };
+  absl::flat_hash_map<Key, Find> finds_;
   std::deque<Key> find_queue_;
   absl::flat_hash_map<std::uint32_t, std::vector<OpRef>> replica_waiters_;
   std::deque<Key> pool_drops_;

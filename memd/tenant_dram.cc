@@ -436,7 +436,7 @@ void Tenant::ExpireWaiters(TimeNs now) {
   };
   for (auto& [key, ops] : durable_loads_) expire(&ops);
   for (auto& [key, load] : loads_) expire(&load.waiters);
-  for (auto& [key, ops] : finds_) expire(&ops);
+  for (auto& [key, find] : finds_) expire(&find.waiters);
 }
 
 }  // namespace agentmem

@@ -88,6 +88,8 @@ void Tenant::PumpPool(TimeNs now) {
     inflight.key = find_queue_.front();
     PoolOp op;
     op.kind = PoolOp::Kind::kFind;
+    op.block_class =
+        finds_[inflight.key].state ? BlockClass::kState : BlockClass::kCache;
     op.tenant = options_.cluster_id;
     op.key = inflight.key;
     op.ticket = NewTicket(inflight);
@@ -270,6 +272,18 @@ void Tenant::EraseIfNowhere(const Key& key) {
   directory_.erase(found);
 }
 
+bool Tenant::FindStored(const Key& key, BlockClass* block_class,
+                        std::uint32_t* length) const {
+  const auto found = directory_.find(key);
+  if (found == directory_.end() || found->second.stored == Stored::kNo ||
+      found->second.corrupt) {
+    return false;
+  }
+  *block_class = found->second.block_class;
+  *length = found->second.length;
+  return true;
+}
+
 void Tenant::OnRevoked(const Key& key) {
   const auto found = directory_.find(key);
   if (found == directory_.end() || found->second.pooled == 0) return;
@@ -286,7 +300,12 @@ void Tenant::StartFind(const Key& key, const OpRef* op) {
     return;
   }
   const auto [find, is_new] = finds_.try_emplace(key);
-  if (op != nullptr) find->second.push_back(*op);
+  if (op != nullptr) {
+    find->second.waiters.push_back(*op);
+    const auto asker = clients_.find(op->client);
+    find->second.state |=
+        asker != clients_.end() && asker->second->identity().is_port;
+  }
   if (is_new) find_queue_.push_back(key);
 }
 
@@ -294,7 +313,7 @@ void Tenant::FinishFind(const Inflight& op, const PoolCompletion& completion,
                         TimeNs now) {
   const auto wanted = finds_.extract(op.key);
   if (!wanted) return;
-  const std::vector<OpRef>& waiters = wanted.mapped();
+  const std::vector<OpRef>& waiters = wanted.mapped().waiters;
   const auto [record, is_new] = directory_.try_emplace(op.key);
   if (is_new && completion.code == Code::kOk) {
     record->second.length = completion.length;

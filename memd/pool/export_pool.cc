@@ -34,13 +34,15 @@ bool ExportPool::WasDropped(const Name& name, std::uint64_t generation) const {
 
 void ExportPool::Use(std::uint32_t index, BlockClass block_class) {
   Record& record = records_[index];
-  if (record.block.block_class == BlockClass::kState) return;
+  if (!record.block.MayLeave()) return;
   Unlink(index);
   if (block_class == BlockClass::kState) {
     record.block.block_class = BlockClass::kState;
-    ++state_;
-  } else {
+  }
+  if (record.block.MayLeave()) {
     Link(index);
+  } else {
+    ++state_;
   }
 }
 
@@ -104,10 +106,10 @@ Code ExportPool::Commit(const Name& name, std::uint64_t generation,
   records_[index].committed = true;
   block.checksum = checksum;
   ++committed_;
-  if (block.block_class == BlockClass::kState) {
-    ++state_;
-  } else {
+  if (block.MayLeave()) {
     Link(index);
+  } else {
+    ++state_;
   }
   return Code::kOk;
 }
@@ -127,6 +129,11 @@ Code ExportPool::Drop(const Name& name, TimeNs now) {
   if (found == by_name_.end()) return Code::kNotFound;
   Free(found->second);
   return Code::kOk;
+}
+
+void ExportPool::Abandon(std::uint64_t generation) {
+  const auto reserved = reserved_.find(generation);
+  if (reserved != reserved_.end()) Free(reserved->second);
 }
 
 Code ExportPool::Leave(const Name& name, std::uint64_t generation) {
@@ -154,8 +161,13 @@ void ExportPool::ExpireReservations(TimeNs now) {
     const auto reserved = reserved_.find(oldest.generation);
     if (reserved != reserved_.end()) {
       if (now - oldest.at < kReservationNs) break;
-      ++expired_;
-      Free(reserved->second);
+      if (records_[reserved->second].block.below) {
+        // This node's store writes there: it says when it has ended.
+        reservations_.push_back({oldest.generation, now});
+      } else {
+        ++expired_;
+        Free(reserved->second);
+      }
     }
     reservations_.pop_front();
   }
@@ -177,8 +189,7 @@ std::size_t ExportPool::Walk(
 
 bool ExportPool::MayGo(std::uint32_t index) const {
   const Record& record = records_[index];
-  return record.used && record.committed &&
-         record.block.block_class == BlockClass::kCache;
+  return record.used && record.committed && record.block.MayLeave();
 }
 
 // The coldest block that makes room by leaving, alone or with those beside it.
@@ -213,10 +224,10 @@ void ExportPool::Free(std::uint32_t index) {
   AGENTMEM_CHECK(record.used);
   if (record.committed) {
     --committed_;
-    if (record.block.block_class == BlockClass::kState) {
-      --state_;
-    } else {
+    if (record.block.MayLeave()) {
       Unlink(index);
+    } else {
+      --state_;
     }
   }
   if (record.committed) {
@@ -277,10 +288,10 @@ std::string ExportPool::CheckInvariants() const {
       return "a block that its name does not lead to";
     }
     ++committed;
-    if (record.block.block_class == BlockClass::kState) {
-      ++state;
-    } else {
+    if (record.block.MayLeave()) {
       cache += bytes;
+    } else {
+      ++state;
     }
   }
   if (free != free_records_.size()) return "free records are not in the list";

@@ -14,7 +14,8 @@
 // reads a place that has got another life meanwhile finds that it does not fit.
 //
 // `cache` blocks leave when room is needed, the least recently found first;
-// `state` blocks never, until they are dropped. A drop is remembered for
+// `state` blocks never, until they are dropped, but for those that this node's
+// own store has. A drop is remembered for
 // kReservationNs: what was reserved before it is not committed after it, and
 // repair, which copies what another node had not dropped yet, is refused.
 //
@@ -56,6 +57,9 @@ class ExportPool {
     std::uint64_t generation = 0;
     std::uint64_t checksum = 0;
     std::uint64_t owner = 0;  // the node that put it
+    // This node's store has it: it may leave, whatever its class.
+    bool below = false;
+    bool MayLeave() const { return block_class == BlockClass::kCache || below; }
   };
   // What left without its owner's asking for it.
   struct Evicted {
@@ -83,6 +87,8 @@ class ExportPool {
   const Block* Find(const Name& name);
   // Of any generation, reserved ones too. NOT_FOUND: none was committed.
   Code Drop(const Name& name, TimeNs now);
+  // A reservation of this node's own, which nobody else writes to.
+  void Abandon(std::uint64_t generation);
   // This copy alone: it is at home elsewhere. NOT_FOUND.
   Code Leave(const Name& name, std::uint64_t generation);
 
@@ -120,7 +126,7 @@ class ExportPool {
     Block block;
     bool used = false;
     bool committed = false;
-    // In the order of use, if it is a committed cache block.
+    // In the order of use, if it is committed and may leave.
     std::uint32_t older = kNone;
     std::uint32_t newer = kNone;
   };
@@ -160,9 +166,9 @@ class ExportPool {
   absl::flat_hash_map<Name, std::uint64_t> dropped_;  // name, generation
   std::vector<Evicted> evicted_;
   std::vector<SlotIndex> window_;  // scratch
-  std::uint64_t cache_bytes_ = 0;  // of slots of committed cache blocks
+  std::uint64_t cache_bytes_ = 0;  // of slots of committed ones that may leave
   std::uint64_t committed_ = 0;
-  std::uint64_t state_ = 0;
+  std::uint64_t state_ = 0;  // that may not
   std::uint64_t evictions_ = 0;
   std::uint64_t expired_ = 0;
 };

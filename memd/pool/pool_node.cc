@@ -299,6 +299,7 @@ void PoolNode::FinishLeg(std::uint32_t index, std::uint8_t leg_index,
     refused |= op.leg[i].code == Code::kAborted;
   }
   const std::size_t wanted = op.repair ? op.legs : op.op.copies;
+  if (good < wanted && !refused && !full && PutAgain(index)) return;
   Finish(index, good >= wanted ? Code::kOk
                 : refused      ? Code::kAborted
                 : full         ? Code::kResourceExhausted
@@ -344,6 +345,7 @@ std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
     }
     activity_ += count;
     if (exports_ != nullptr && repairing_) Repair();
+    RetryPuts();
     FlushOutboxes();
     if (count < events_.size()) break;
   }

@@ -46,6 +46,7 @@
 #include "memd/pool/piece_digest.h"
 #include "memd/pool/pool.h"
 #include "memd/pool/pool_peer.h"
+#include "memd/pool/stored_blocks.h"
 #include "proto/pool_messages.h"
 #include "tiering/placement.h"
 
@@ -75,6 +76,11 @@ class PoolNode final : public Pool {
   void AddPeer(const PoolPeer& peer, TimeNs now);
   // It is no member any more.
   void RemovePeer(const std::string& node, TimeNs now);
+
+  // Peers find what this node's store has, too. Before the first Poll.
+  void UseStore(StoredBlocks* stored) { stored_ = stored; }
+  // The end of a StoredBlocks::Load.
+  void OnLoaded(std::uint64_t generation, Code code);
 
   absl::StatusOr<MemoryId> Register(std::span<char> memory) override;
   bool Submit(const PoolOp& op) override;
@@ -154,6 +160,7 @@ class PoolNode final : public Pool {
     bool unreachable = false;  // one of them did not answer
     bool corrupt = false;      // one of them had other bytes
     TimeNs deadline = 0;
+    TimeNs failed_at = 0;  // a put: when a node first went away under it
     PieceDigest digest;
     PoolFound found = {};
   };
@@ -196,6 +203,19 @@ class PoolNode final : public Pool {
     PoolMessage type = PoolMessage::kFind;
     TimeNs deadline = 0;
     std::vector<LegRef> legs;
+  };
+
+  // An answer to finds, some of which this node's store is asked for.
+  struct Deferred {
+    std::uint32_t peer = 0;
+    std::uint64_t instance = 0;
+    PoolHeader header = {};
+    std::vector<PoolFound> found;
+    std::uint32_t left = 0;
+  };
+  struct StoredLoad {
+    ExportPool::Block block;
+    std::vector<std::pair<std::uint64_t, std::uint32_t>> waiters;  // id, entry
   };
 
   struct Stray {
@@ -242,6 +262,8 @@ class PoolNode final : public Pool {
                   const PoolReserved& reserved);
   void FinishWrite(std::uint32_t index, std::uint8_t leg);
   void FinishLeg(std::uint32_t index, std::uint8_t leg, Code code);
+  bool PutAgain(std::uint32_t index);
+  void RetryPuts();
   void StartDrop(std::uint32_t index);
 
   // pool_node_peers.cc
@@ -270,11 +292,17 @@ class PoolNode final : public Pool {
   PoolReserved ServeReserve(const Peer& peer, const PoolReserve& asked);
   PoolDone ServeCommit(const PoolCommit& asked);
   void NoteStray(const ExportPool::Name& name);
-  PoolFound ServeFind(const PoolName& asked);
   PoolDone ServeDrop(const PoolDrop& asked);
   void Revoke();
   void OnRevoke(std::uint32_t index, const PoolHeader& header,
                 std::span<const char> body);
+
+  // pool_node_stored.cc
+  void ServeFinds(std::uint32_t index, const PoolHeader& header,
+                  std::span<const char> body);
+  PoolFound FindHere(const ExportPool::Name& name);
+  StoredLoad* LoadStored(const ExportPool::Name& name);
+  void SendFound(const Deferred& answer);
 
   // pool_node_repair.cc
   void Repair();
@@ -326,6 +354,18 @@ class PoolNode final : public Pool {
   std::uint64_t next_request_ = 1;
   std::vector<Hint> hints_;
   std::deque<PoolCompletion> done_;
+  struct PutRetry {
+    std::uint32_t op;
+    std::uint32_t sequence;
+    TimeNs at;
+  };
+  std::deque<PutRetry> put_retries_;  // in the order of time
+  StoredBlocks* stored_ = nullptr;
+  absl::flat_hash_map<std::uint64_t, StoredLoad>
+      stored_loads_;  // by generation
+  absl::flat_hash_map<ExportPool::Name, std::uint64_t> loading_;
+  absl::flat_hash_map<std::uint64_t, Deferred> deferred_;
+  std::uint64_t next_deferred_ = 1;
   std::vector<ExportPool::Name> revoked_;
   std::vector<TransportEvent> events_;  // scratch
   TimeNs now_ = 0;

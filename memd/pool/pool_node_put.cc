@@ -1,15 +1,25 @@
 // PoolNode: putting a block where it belongs, and dropping it there.
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
 #include "memd/pool/pool_node.h"
+#include "memd/pool/pool_timing.h"
 
 namespace agentmem {
 
 void PoolNode::StartPut(std::uint32_t index) {
   Op& op = ops_[index];
+  op.leg = {};
   std::array<std::uint32_t, kLegs> places;
   const std::size_t count = Places(op.op.key.group, op.op.copies, &places);
+  if (count < std::min<std::size_t>(op.op.copies, kLegs)) {
+    // Whoever was there when it was asked for is away.
+    if (count == 0 && op.failed_at == 0) {
+      return Finish(index, Code::kUnavailable);
+    }
+    if (op.failed_at != 0 && PutAgain(index)) return;
+  }
   if (count == 0) return Finish(index, Code::kUnavailable);
   op.legs = static_cast<std::uint8_t>(count);
   for (std::uint8_t i = 0; i < count; ++i) op.leg[i].peer = places[i];
@@ -82,6 +92,34 @@ void PoolNode::FinishWrite(std::uint32_t index, std::uint8_t leg_index) {
     }
   }
   Ask(index, leg_index, PoolMessage::kCommit);
+}
+
+// A node went away under a put: it is begun again where placement names other
+// nodes by then. Those that took it say so.
+bool PoolNode::PutAgain(std::uint32_t index) {
+  Op& op = ops_[index];
+  bool away = op.failed_at != 0;
+  for (std::uint8_t i = 0; i < op.legs; ++i) {
+    const Leg& leg = op.leg[i];
+    away |= leg.code != Code::kOk && leg.peer != kSelf &&
+            FindPeer(leg.peer)->state != PoolPeerState::kUp;
+  }
+  if (op.repair || !away) return false;
+  if (op.failed_at == 0) op.failed_at = now_;
+  const TimeNs at = now_ + kPutAgainNs;
+  if (at >= op.deadline || now_ - op.failed_at >= kPutPatienceNs) return false;
+  op.legs = 0;
+  put_retries_.push_back({index, op.sequence, at});
+  return true;
+}
+
+void PoolNode::RetryPuts() {
+  while (!put_retries_.empty() && put_retries_.front().at <= now_) {
+    const PutRetry retry = put_retries_.front();
+    put_retries_.pop_front();
+    AGENTMEM_CHECK(ops_[retry.op].sequence == retry.sequence);
+    StartPut(retry.op);
+  }
 }
 
 // One after another: those that should have it, and whoever may have it still.

@@ -81,6 +81,8 @@ void PoolNode::RepairWalk() {
 }
 
 void PoolNode::StartRepair(const ExportPool::Block& block) {
+  if (block.below)
+    return;  // it is here for who asked for it, and at home below
   const std::size_t copies =
       block.block_class == BlockClass::kState ? kLegs : 1;
   std::array<std::uint32_t, kLegs> places;

@@ -9,6 +9,9 @@ namespace agentmem {
 
 void PoolNode::Answer(std::uint32_t index, const PoolHeader& header,
                       std::span<const char> body) {
+  if (header.type == PoolMessage::kFind) {
+    return ServeFinds(index, header, body);
+  }
   const Peer& peer = *peers_[index];
   MessageBuilder answer(AnswerOf(header.type), peer.card.token, header.request);
   for (std::uint32_t i = 0; i < header.count; ++i) {
@@ -22,9 +25,6 @@ void PoolNode::Answer(std::uint32_t index, const PoolHeader& header,
         break;
       case PoolMessage::kCommit:
         answer.Add(ServeCommit(EntryAt<PoolCommit>(body, i)));
-        break;
-      case PoolMessage::kFind:
-        answer.Add(ServeFind(EntryAt<PoolName>(body, i)));
         break;
       default:
         answer.Add(ServeDrop(EntryAt<PoolDrop>(body, i)));
@@ -84,22 +84,6 @@ void PoolNode::NoteStray(const ExportPool::Name& name) {
   } else {
     WantRepair(kRepairSettleNs);
   }
-}
-
-PoolFound PoolNode::ServeFind(const PoolName& asked) {
-  PoolFound found = {};
-  found.code = Code::kNotFound;
-  if (exports_ == nullptr) return found;
-  const ExportPool::Block* const block =
-      exports_->Find({asked.tenant, asked.key});
-  if (block == nullptr) return found;
-  found.code = Code::kOk;
-  found.block_class = block->block_class;
-  found.length = block->length;
-  found.offset = block->offset;
-  found.generation = block->generation;
-  found.checksum = block->checksum;
-  return found;
 }
 
 PoolDone PoolNode::ServeDrop(const PoolDrop& asked) {

@@ -21,6 +21,10 @@ static_assert(2 * kMoveNs < kReservationNs);
 // It may take so long, however near its operation's deadline is: the link that
 // it would cost carries what others want, too.
 inline constexpr DurationNs kMoveNsMin = 100 * kMillisecondNs;
+// A put that a node did not take because it went away is tried where placement
+// names others, for so long in all: until silence has told of the last of them.
+inline constexpr DurationNs kPutAgainNs = 20 * kMillisecondNs;
+inline constexpr DurationNs kPutPatienceNs = 900 * kMillisecondNs;
 // An answer that does not come.
 inline constexpr DurationNs kAskNs = 500 * kMillisecondNs;
 // Peers are pinged this often, and faster while they connect.
@@ -57,6 +61,9 @@ inline constexpr std::size_t kRepairsInFlightMax = 64;
 inline constexpr std::uint64_t kRepairBytesInFlightMax = kMovingBytesMax;
 inline constexpr std::size_t kRepairWalk = 256;  // records a turn
 inline constexpr std::size_t kStraysMax = 1 << 16;
+// Blocks on their way from this node's store to peers that asked: as many as
+// its queue leaves beside the tenants'.
+inline constexpr std::size_t kStoredLoadsMax = 256;
 // What was revoked and nobody has asked for yet.
 inline constexpr std::size_t kRevokedMax = 1 << 16;
 // Answers that a slow link does not take; those beyond are lost, and asked for
