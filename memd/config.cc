@@ -391,6 +391,7 @@ absl::Status ParsePool(const toml::table& table, const std::string& name,
                &pool->repair_bytes_per_second);
   fields.Integer("spin_us", 0, 10'000, &pool->spin_us);
   fields.Bool("durable", &pool->durable);
+  fields.String("keys", &pool->keys);
   return fields.Finish();
 }
 

@@ -68,6 +68,7 @@ struct PoolConfig {
   std::uint64_t repair_bytes_per_second = 256ULL << 20;
   std::uint64_t spin_us = 50;  // looks for answers this long before it sleeps
   bool durable = true;  // what is durable is in another node's memory too
+  std::string keys;     // file of keys that blocks are sealed with; empty: none
 };
 
 struct Config {

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "memd/pool/cipher_keys.h"
 #include "memd/transport/rdma_system.h"
 
 namespace agentmem {
@@ -29,6 +30,25 @@ absl::StatusOr<std::unique_ptr<FabricTransport>> OpenTransport(
                StatusMessage(opened.status()));
   }
   return FabricTransport::Open(options);
+}
+
+absl::Status OpenSealing(const std::string& path, PoolParts* parts) {
+  AGENTMEM_ASSIGN_OR_RETURN(CipherKeys keys, LoadCipherKeys(path));
+  AGENTMEM_ASSIGN_OR_RETURN(
+      std::unique_ptr<BlockCipher> cipher,
+      BlockCipher::Make(std::make_shared<const CipherKeys>(std::move(keys))));
+  AGENTMEM_ASSIGN_OR_RETURN(
+      parts->seal_memory,
+      SharedMemory::Create("agentmem-seal", Sealing::kMemoryBytes,
+                           SharedMemory::Access::kClientsWrite));
+  const std::span<char> memory(parts->seal_memory.base(),
+                               Sealing::kMemoryBytes);
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const Registered registered,
+      parts->transport->Register(memory, RemoteAccess::kNone));
+  parts->sealing =
+      std::make_unique<Sealing>(std::move(cipher), memory, registered.id);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -85,6 +105,10 @@ absl::StatusOr<std::unique_ptr<PoolParts>> PoolParts::Open(
   }
   parts->node = std::make_unique<PoolNode>(options, parts->transport.get(),
                                            parts->exports.get());
+  if (!config.pool.keys.empty()) {
+    AGENTMEM_RETURN_IF_ERROR(OpenSealing(config.pool.keys, parts.get()));
+    parts->node->UseSealing(parts->sealing.get());
+  }
   return parts;
 }
 

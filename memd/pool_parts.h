@@ -31,6 +31,8 @@ struct PoolParts {
   SharedMemory export_memory;
   std::unique_ptr<FabricTransport> transport;
   std::unique_ptr<ExportPool> exports;  // null: it lends nothing
+  SharedMemory seal_memory;
+  std::unique_ptr<Sealing> sealing;  // null: blocks travel as they are
   std::unique_ptr<PoolNode> node;
   PoolIdentity identity;
   RdmaSurvey devices;

@@ -150,10 +150,12 @@ void Reactor::Run() {
   RunPosted();
 }
 
-// Longer while another node's answer is awaited: it comes in the time that a
-// sleep and a wake-up would take.
+// Longer while another node's answer is awaited, or its next question is
+// likely: they come in the time that a sleep and a wake-up would take.
 DurationNs Reactor::SpinNs() const {
-  if (options_.pool == nullptr || !options_.pool->node->busy()) {
+  if (options_.pool == nullptr ||
+      (!options_.pool->node->busy() &&
+       last_work_ - last_pool_work_ > options_.pool->spin_ns)) {
     return options_.spin_ns;
   }
   return std::max(options_.spin_ns, options_.pool->spin_ns);
@@ -205,8 +207,12 @@ void Reactor::TouchAhead() {
     }
   }
   if (options_.pool != nullptr && options_.pool->exports != nullptr) {
-    options_.populator->Ahead(options_.pool->populator_index,
-                              options_.pool->exports->extents_touched());
+    // All of it: what was promised to peers is there, and none of their writes
+    // waits for the kernel to make pages.
+    options_.populator->Ahead(
+        options_.pool->populator_index,
+        static_cast<std::uint32_t>(options_.pool->exports->capacity_bytes() /
+                                   kExtentBytes));
   }
 }
 

@@ -188,6 +188,7 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   TimeNs last_work_ = 0;
   TimeNs next_tick_ = 0;
   TimeNs next_pool_tick_ = 0;
+  TimeNs last_pool_work_ = 0;
   // Of a node that is alone: made when it is first asked for.
   Mutex survey_mutex_;
   std::optional<RdmaSurvey> survey_ AGENTMEM_GUARDED_BY(survey_mutex_);

@@ -28,7 +28,9 @@ std::size_t Reactor::PoolTurn(TimeNs now) {
     }
     next_pool_tick_ = now + (pool->busy() ? kPoolTickBusyNs : kPoolTickIdleNs);
   }
-  return count + pool->TakeActivity();
+  const std::size_t work = count + pool->TakeActivity();
+  if (work != 0) last_pool_work_ = now;
+  return work;
 }
 
 absl::Status Reactor::WatchPool() {

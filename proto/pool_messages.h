@@ -10,9 +10,12 @@
 // Two-phase put: reserve, write the bytes, commit with their checksum. A
 // reservation that is not committed within kReservationNs comes back by itself.
 //
-// `checksum` is XXH3-64 of the bytes in the export extent, seeded with
-// PoolSeed(tenant, key, generation): so it fits no other block, and no other
-// life of the memory that it lay in.
+// `checksum` is XXH3-64 of the bytes in the export extent, seeded with tenant
+// and key, and mixed with the generation (PoolChecksum): so it fits no other
+// block, and no other life of the memory that it lay in.
+//
+// `seal` is the header of sealed bytes (memd/pool/block_cipher.h), or zeros:
+// they are as they were put.
 //
 // `token` is what the receiver gave to the sender in its Hello; a message
 // without it is dropped. Who has it is that peer.
@@ -75,12 +78,15 @@ struct PoolPing {
 };
 static_assert(sizeof(PoolPing) == 16);
 
+inline constexpr std::size_t kPoolSealBytes = 48;
+
 struct PoolReserve {
   PoolName name;
   std::uint32_t length;
   BlockClass block_class;
   std::uint8_t repair;  // 1: a copy of one that the asker has
-  std::uint8_t reserved[2];
+  std::uint8_t copies;  // on so many nodes in all: 1 or 2
+  std::uint8_t reserved;
 };
 static_assert(sizeof(PoolReserve) == 32);
 
@@ -98,8 +104,9 @@ struct PoolCommit {
   PoolName name;
   std::uint64_t generation;
   std::uint64_t checksum;
+  std::uint8_t seal[kPoolSealBytes];
 };
-static_assert(sizeof(PoolCommit) == 40);
+static_assert(sizeof(PoolCommit) == 88);
 
 // Committed, ALREADY_EXISTS: another writer was first, which is as good.
 struct PoolDone {  // kCommitted, kDropped
@@ -116,8 +123,9 @@ struct PoolFound {
   std::uint64_t offset;
   std::uint64_t generation;
   std::uint64_t checksum;
+  std::uint8_t seal[kPoolSealBytes];
 };
-static_assert(sizeof(PoolFound) == 32);
+static_assert(sizeof(PoolFound) == 80);
 
 struct PoolDrop {  // kDrop, kRevoke
   PoolName name;
@@ -125,13 +133,19 @@ struct PoolDrop {  // kDrop, kRevoke
 };
 static_assert(sizeof(PoolDrop) == 32);
 
-static_assert(sizeof(PoolHeader) + kPoolEntriesMax * sizeof(PoolCommit) <=
+static_assert(sizeof(PoolHeader) + 64 * sizeof(PoolCommit) <=
               kPoolMessageBytesMax);
 
-inline std::uint64_t PoolSeed(std::uint64_t tenant, const Key& key,
-                              std::uint64_t generation) {
-  return HashKey(key) ^ (tenant * 0x9e3779b97f4a7c15ULL) ^
-         (generation * 0xd1b54a32d192ed03ULL);
+inline std::uint64_t PoolSeed(std::uint64_t tenant, const Key& key) {
+  return HashKey(key) ^ (tenant * 0x9e3779b97f4a7c15ULL);
+}
+
+// Of bytes that hash to `digest` under PoolSeed.
+inline std::uint64_t PoolChecksum(std::uint64_t digest,
+                                  std::uint64_t generation) {
+  std::uint64_t mixed = digest ^ (generation * 0xd1b54a32d192ed03ULL);
+  mixed ^= mixed >> 32;
+  return mixed * 0xa0761d6478bd642fULL;
 }
 
 }  // namespace agentmem

@@ -54,6 +54,8 @@ Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
     const Block& there = records_[found->second].block;
     if (there.length == block->length) {
       Use(found->second, block->block_class);
+      Block& kept = records_[found->second].block;
+      kept.copies = std::max(kept.copies, block->copies);
       *block = there;
       return Code::kAlreadyExists;
     }
@@ -80,7 +82,7 @@ Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
 }
 
 Code ExportPool::Commit(const Name& name, std::uint64_t generation,
-                        std::uint64_t checksum) {
+                        std::uint64_t checksum, const SealedHeader& seal) {
   const auto reserved = reserved_.find(generation);
   if (reserved == reserved_.end()) return Code::kNotFound;
   const std::uint32_t index = reserved->second;
@@ -105,6 +107,7 @@ Code ExportPool::Commit(const Name& name, std::uint64_t generation,
   by_name_[name] = index;
   records_[index].committed = true;
   block.checksum = checksum;
+  block.seal = seal;
   ++committed_;
   if (block.MayLeave()) {
     Link(index);

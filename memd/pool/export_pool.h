@@ -33,6 +33,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "base/clock.h"
 #include "memd/dram/data_pool.h"
+#include "memd/pool/block_cipher.h"
 #include "proto/pool_messages.h"
 #include "proto/types.h"
 
@@ -57,6 +58,8 @@ class ExportPool {
     std::uint64_t generation = 0;
     std::uint64_t checksum = 0;
     std::uint64_t owner = 0;  // the node that put it
+    std::uint8_t copies = 1;  // on so many nodes, this one among them
+    SealedHeader seal = {};   // format 0: the bytes are as they were put
     // This node's store has it: it may leave, whatever its class.
     bool below = false;
     bool MayLeave() const { return block_class == BlockClass::kCache || below; }
@@ -82,7 +85,7 @@ class ExportPool {
   // and its bytes stay. NOT_FOUND: no such reservation, or dropped meanwhile.
   // ABORTED: a state block of that name has another length.
   Code Commit(const Name& name, std::uint64_t generation,
-              std::uint64_t checksum);
+              std::uint64_t checksum, const SealedHeader& seal = {});
   // Of committed ones; nullptr: none. Valid until the next call.
   const Block* Find(const Name& name);
   // Of any generation, reserved ones too. NOT_FOUND: none was committed.

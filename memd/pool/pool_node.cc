@@ -116,6 +116,7 @@ void PoolNode::Finish(std::uint32_t index, Code code) {
         op.op.kind == PoolOp::Kind::kPut && code != Code::kOk;
     done_.push_back(completion);
   }
+  if (op.buffer != nullptr) sealing_->Give(std::exchange(op.buffer, nullptr));
   op.sequence = 0;
   free_ops_.push_back(index);
   --ops_used_;
@@ -150,8 +151,8 @@ void PoolNode::QueueMove(std::uint32_t index, std::uint8_t leg) {
   moving.posted = 0;
   moving.moved = 0;
   if (op.op.kind == PoolOp::Kind::kGet) {
-    op.digest.Begin(PoolSeed(op.op.tenant, op.op.key, moving.at.generation),
-                    op.op.bytes, op.op.length);
+    op.digest.Begin(PoolSeed(op.op.tenant, op.op.key), op.op.bytes,
+                    op.op.length);
   }
   const bool idle = peer->moving == 0 && peer->asked == 0;
   if (idle) peer->progress_at = kNoDeadline;
@@ -194,8 +195,9 @@ bool PoolNode::PostMove(const LegRef& ref) {
     const std::uint32_t offset = PieceDigest::OffsetOf(leg.posted);
     Transfer transfer;
     transfer.link = peer->link;
-    transfer.memory = op.op.memory;
-    transfer.local = op.op.bytes + offset;
+    transfer.memory = read ? op.op.memory : op.wire_memory;
+    // (A write only reads from there.)
+    transfer.local = (read ? op.op.bytes : const_cast<char*>(op.wire)) + offset;
     transfer.length = bytes;
     transfer.remote_address =
         peer->card.export_address + leg.at.offset + offset;
@@ -213,9 +215,8 @@ bool PoolNode::PostMove(const LegRef& ref) {
   }
   // While the bytes are on their way.
   if (!read) {
-    leg.at.checksum =
-        PieceDigest::Of(PoolSeed(op.op.tenant, op.op.key, leg.at.generation),
-                        op.op.bytes, op.op.length);
+    leg.at.checksum = PoolChecksum(HashOf(&op), leg.at.generation);
+    leg.at.seal = op.seal;
   }
   return true;
 }
@@ -238,7 +239,10 @@ void PoolNode::OnMoved(std::uint64_t ticket, Code code) {
   } else {
     peer->progress_at = now_;
     peer->heard_at = now_;
-    if (read && leg.code == Code::kOk) op.digest.Arrived(piece);
+    // (Of sealed bytes their tag tells.)
+    if (read && leg.code == Code::kOk && leg.at.seal.format == 0) {
+      op.digest.Arrived(piece);
+    }
   }
   if (leg.moved != leg.posted ||
       (leg.code == Code::kOk && leg.posted != leg.pieces)) {
@@ -346,7 +350,14 @@ std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
     activity_ += count;
     if (exports_ != nullptr && repairing_) Repair();
     RetryPuts();
+    while (sealing_ != nullptr && !seal_waiters_.empty()) {
+      const auto [op, use] = seal_waiters_.front();
+      if (ops_[op].sequence == use && !SealPut(op)) break;
+      seal_waiters_.pop_front();
+      if (ops_[op].sequence == use) StartPut(op);
+    }
     FlushOutboxes();
+    HashAhead();
     if (count < events_.size()) break;
   }
   std::size_t given = 0;

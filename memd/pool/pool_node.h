@@ -46,6 +46,7 @@
 #include "memd/pool/piece_digest.h"
 #include "memd/pool/pool.h"
 #include "memd/pool/pool_peer.h"
+#include "memd/pool/sealing.h"
 #include "memd/pool/stored_blocks.h"
 #include "proto/pool_messages.h"
 #include "tiering/placement.h"
@@ -79,6 +80,9 @@ class PoolNode final : public Pool {
 
   // Peers find what this node's store has, too. Before the first Poll.
   void UseStore(StoredBlocks* stored) { stored_ = stored; }
+  // Blocks are sealed from here on, and only sealed ones are taken. Before the
+  // first Poll.
+  void UseSealing(Sealing* sealing) { sealing_ = sealing; }
   // The end of a StoredBlocks::Load.
   void OnLoaded(std::uint64_t generation, Code code);
 
@@ -121,6 +125,7 @@ class PoolNode final : public Pool {
     std::uint64_t offset = 0;
     std::uint64_t generation = 0;
     std::uint64_t checksum = 0;
+    SealedHeader seal = {};
   };
 
   enum class Step : std::uint8_t { kIdle, kAsking, kQueued, kMoving, kDone };
@@ -163,6 +168,13 @@ class PoolNode final : public Pool {
     TimeNs failed_at = 0;  // a put: when a node first went away under it
     PieceDigest digest;
     PoolFound found = {};
+    // A put: what goes over the network, its hash, and its seal.
+    const char* wire = nullptr;
+    MemoryId wire_memory;
+    char* buffer = nullptr;  // of the sealing, where `wire` lies in one
+    bool hashed = false;
+    std::uint64_t hash = 0;
+    SealedHeader seal = {};
   };
 
   struct LegRef {
@@ -216,6 +228,7 @@ class PoolNode final : public Pool {
   struct StoredLoad {
     ExportPool::Block block;
     std::vector<std::pair<std::uint64_t, std::uint32_t>> waiters;  // id, entry
+    char* buffer = nullptr;  // of the sealing, where it is read to
   };
 
   struct Stray {
@@ -254,9 +267,14 @@ class PoolNode final : public Pool {
   void GetHere(std::uint32_t index, std::uint8_t leg);
   void OnFound(std::uint32_t index, std::uint8_t leg, const PoolFound& found);
   void FinishRead(std::uint32_t index, std::uint8_t leg);
+  // What came is the block, and in the clear from here on.
+  bool TakeBytes(Op* op, std::uint64_t hash, const Location& at);
 
   // pool_node_put.cc
   void StartPut(std::uint32_t index);
+  bool SealPut(std::uint32_t index);
+  std::uint64_t HashOf(Op* op);
+  void HashAhead();
   void PutHere(std::uint32_t index, std::uint8_t leg);
   void OnReserved(std::uint32_t index, std::uint8_t leg,
                   const PoolReserved& reserved);
@@ -274,6 +292,7 @@ class PoolNode final : public Pool {
   void SendPing(std::uint32_t index);
   void FlushOutboxes();
   bool FlushType(std::uint32_t index, PoolMessage type);
+  static PoolCommit CommitOf(const PoolName& name, const Leg& leg);
   void OnMessage(std::span<const char> message);
   void Answer(std::uint32_t index, const PoolHeader& header,
               std::span<const char> body);
@@ -311,6 +330,10 @@ class PoolNode final : public Pool {
   bool MayRepair() const;
   void RepairStrays();
   void RepairWalk();
+  static std::size_t CopiesOf(const ExportPool::Block& block) {
+    return block.block_class == BlockClass::kState || block.copies > 1 ? kLegs
+                                                                       : 1;
+  }
   void StartRepair(const ExportPool::Block& block);
   void FinishRepair(const Op& op, Code code);
 
@@ -360,6 +383,9 @@ class PoolNode final : public Pool {
     TimeNs at;
   };
   std::deque<PutRetry> put_retries_;  // in the order of time
+  Sealing* sealing_ = nullptr;
+  std::deque<std::pair<std::uint32_t, std::uint32_t>> seal_waiters_;  // op, use
+  std::deque<std::pair<std::uint32_t, std::uint32_t>> to_hash_;       // op, use
   StoredBlocks* stored_ = nullptr;
   absl::flat_hash_map<std::uint64_t, StoredLoad>
       stored_loads_;  // by generation

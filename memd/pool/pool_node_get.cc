@@ -119,9 +119,11 @@ void PoolNode::GetHere(std::uint32_t index, std::uint8_t leg_index) {
       return FailLeg(index, leg_index, Code::kNotFound);
     }
     std::memcpy(op.op.bytes, exports_->At(block->offset), block->length);
-    const std::uint64_t seed =
-        PoolSeed(op.op.tenant, op.op.key, block->generation);
-    if (PieceDigest::Of(seed, op.op.bytes, op.op.length) != block->checksum) {
+    const std::uint64_t hash = PieceDigest::Of(
+        PoolSeed(op.op.tenant, op.op.key), op.op.bytes, op.op.length);
+    if (!TakeBytes(
+            &op, hash,
+            {block->offset, block->generation, block->checksum, block->seal})) {
       ++counters_.corrupt;
       return FailLeg(index, leg_index, Code::kDataLoss);
     }
@@ -149,7 +151,8 @@ void PoolNode::OnFound(std::uint32_t index, std::uint8_t leg_index,
     ++counters_.bad_messages;
     return FailLeg(index, leg_index, Code::kUnavailable);
   }
-  leg.at = {found.offset, found.generation, found.checksum};
+  leg.at = {found.offset, found.generation, found.checksum, {}};
+  std::memcpy(&leg.at.seal, found.seal, sizeof(leg.at.seal));
   if (op.op.kind == PoolOp::Kind::kFind) {
     op.found = found;
     Remember(op.op, leg);
@@ -163,10 +166,21 @@ void PoolNode::OnFound(std::uint32_t index, std::uint8_t leg_index,
   QueueMove(index, leg_index);
 }
 
+bool PoolNode::TakeBytes(Op* op, std::uint64_t hash, const Location& at) {
+  const bool sealed = at.seal.format != 0;
+  // Who seals takes nothing in the clear: anybody could have put it there.
+  if (sealed != (sealing_ != nullptr)) return false;
+  if (!sealed) return PoolChecksum(hash, at.generation) == at.checksum;
+  return sealing_
+      ->Open(op->op.tenant, op->op.key, at.seal, {op->op.bytes, op->op.length})
+      .ok();
+}
+
 void PoolNode::FinishRead(std::uint32_t index, std::uint8_t leg_index) {
   Op& op = ops_[index];
   Leg& leg = op.leg[leg_index];
-  if (op.digest.Finish() == leg.at.checksum) {
+  const bool sealed = leg.at.seal.format != 0;
+  if (TakeBytes(&op, sealed ? 0 : op.digest.Finish(), leg.at)) {
     Remember(op.op, leg);
     counters_.gets_elsewhere += op.candidate_next > 1 || op.everywhere_next > 0;
     leg.step = Step::kDone;

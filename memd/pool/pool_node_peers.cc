@@ -195,6 +195,13 @@ std::uint32_t PoolNode::EntriesMax(PoolMessage type) const {
                            (message_bytes_max_ - sizeof(PoolHeader)) / bytes));
 }
 
+PoolCommit PoolNode::CommitOf(const PoolName& name, const Leg& leg) {
+  PoolCommit commit = {name, leg.at.generation, leg.at.checksum, {}};
+  static_assert(sizeof(commit.seal) == sizeof(leg.at.seal));
+  std::memcpy(commit.seal, &leg.at.seal, sizeof(commit.seal));
+  return commit;
+}
+
 bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
   Peer* const peer = FindPeer(index);
   std::vector<LegRef>& outbox = peer->outbox[OutboxOf(type)];
@@ -217,11 +224,11 @@ bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
     const PoolName name = {op.tenant, op.key};
     switch (type) {
       case PoolMessage::kReserve:
-        message.Add(PoolReserve{
-            name, op.length, op.block_class, ops_[ref.op].repair, {}});
+        message.Add(PoolReserve{name, op.length, op.block_class,
+                                ops_[ref.op].repair, op.copies, 0});
         break;
       case PoolMessage::kCommit:
-        message.Add(PoolCommit{name, leg.at.generation, leg.at.checksum});
+        message.Add(CommitOf(name, leg));
         break;
       case PoolMessage::kFind:
         message.Add(name);

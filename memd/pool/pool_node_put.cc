@@ -3,12 +3,59 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/log.h"
+#include "base/status.h"
 #include "memd/pool/pool_node.h"
 #include "memd/pool/pool_timing.h"
 
 namespace agentmem {
 
+// The bytes as they will lie elsewhere. False: there is no room to seal now.
+bool PoolNode::SealPut(std::uint32_t index) {
+  Op& op = ops_[index];
+  op.wire = op.op.bytes;
+  op.wire_memory = op.op.memory;
+  if (sealing_ == nullptr) return true;
+  op.buffer = sealing_->Take();
+  if (op.buffer == nullptr) return false;
+  op.wire = op.buffer;
+  op.wire_memory = sealing_->memory();
+  const absl::Status sealed =
+      sealing_->Seal(op.op.tenant, op.op.key, {op.op.bytes, op.op.length},
+                     op.buffer, &op.seal);
+  // Only OpenSSL's own failure, or a length that Start refuses.
+  if (!sealed.ok()) {
+    op.wire = nullptr;
+    LogError("sealing a block: " + StatusMessage(sealed));
+    Finish(index, Code::kInternal);
+  }
+  return true;
+}
+
+std::uint64_t PoolNode::HashOf(Op* op) {
+  if (!op->hashed) {
+    op->hashed = true;
+    op->hash = PieceDigest::Of(PoolSeed(op->op.tenant, op->op.key), op->wire,
+                               op->op.length);
+  }
+  return op->hash;
+}
+
+// While reservations are under way.
+void PoolNode::HashAhead() {
+  while (!to_hash_.empty()) {
+    const auto [op, use] = to_hash_.front();
+    to_hash_.pop_front();
+    if (ops_[op].sequence == use) HashOf(&ops_[op]);
+  }
+}
+
 void PoolNode::StartPut(std::uint32_t index) {
+  if (ops_[index].wire == nullptr) {
+    const std::uint32_t use = ops_[index].sequence;
+    if (!SealPut(index)) return seal_waiters_.push_back({index, use});
+    if (ops_[index].sequence != use) return;
+  }
   Op& op = ops_[index];
   op.leg = {};
   std::array<std::uint32_t, kLegs> places;
@@ -29,6 +76,7 @@ void PoolNode::StartPut(std::uint32_t index) {
   for (std::uint8_t i = 0; i < count; ++i) {
     if (places[i] != kSelf) Ask(index, i, PoolMessage::kReserve);
   }
+  to_hash_.push_back({index, sequence});
   for (std::uint8_t i = 0; i < count; ++i) {
     if (places[i] == kSelf && ops_[index].sequence == sequence) {
       PutHere(index, i);
@@ -43,14 +91,16 @@ void PoolNode::PutHere(std::uint32_t index, std::uint8_t leg_index) {
   block.block_class = put.block_class;
   block.length = put.length;
   block.owner = id_;
+  block.copies = put.copies;
   Code code = exports_->Reserve(&block, now_);
   if (code == Code::kAlreadyExists) {
     code = Code::kOk;
   } else if (code == Code::kOk) {
-    std::memcpy(exports_->At(block.offset), put.bytes, put.length);
-    const std::uint64_t seed = PoolSeed(put.tenant, put.key, block.generation);
-    code = exports_->Commit(block.name, block.generation,
-                            PieceDigest::Of(seed, put.bytes, put.length));
+    Op& op = ops_[index];
+    std::memcpy(exports_->At(block.offset), op.wire, put.length);
+    code =
+        exports_->Commit(block.name, block.generation,
+                         PoolChecksum(HashOf(&op), block.generation), op.seal);
   }
   FinishLeg(index, leg_index, code);
 }
@@ -74,7 +124,7 @@ void PoolNode::OnReserved(std::uint32_t index, std::uint8_t leg_index,
     ++counters_.bad_messages;
     return FailLeg(index, leg_index, Code::kUnavailable);
   }
-  leg.at = {reserved.offset, reserved.generation, 0};
+  leg.at = {reserved.offset, reserved.generation, 0, op.seal};
   QueueMove(index, leg_index);
 }
 
@@ -86,8 +136,9 @@ void PoolNode::FinishWrite(std::uint32_t index, std::uint8_t leg_index) {
     const ExportPool::Block* const source =
         exports_->Find({put.tenant, put.key});
     if (source == nullptr || source->generation != op.source_generation ||
-        PieceDigest::Of(PoolSeed(put.tenant, put.key, source->generation),
-                        put.bytes, put.length) != source->checksum) {
+        PoolChecksum(PieceDigest::Of(PoolSeed(put.tenant, put.key), put.bytes,
+                                     put.length),
+                     source->generation) != source->checksum) {
       return FailLeg(index, leg_index, Code::kAborted);
     }
   }

@@ -83,8 +83,7 @@ void PoolNode::RepairWalk() {
 void PoolNode::StartRepair(const ExportPool::Block& block) {
   if (block.below)
     return;  // it is here for who asked for it, and at home below
-  const std::size_t copies =
-      block.block_class == BlockClass::kState ? kLegs : 1;
+  const std::size_t copies = CopiesOf(block);
   std::array<std::uint32_t, kLegs> places;
   const std::size_t count = Places(block.name.key.group, copies, &places);
   bool here = false;
@@ -99,9 +98,13 @@ void PoolNode::StartRepair(const ExportPool::Block& block) {
   put.memory = options_.export_memory;
   put.bytes = exports_->At(block.offset);
   put.length = block.length;
+  put.copies = static_cast<std::uint8_t>(copies);
   const std::uint32_t index = NewOp(put);
   Op& op = ops_[index];
   op.repair = true;
+  op.wire = put.bytes;
+  op.wire_memory = put.memory;
+  op.seal = block.seal;
   op.leaves = !here;
   op.source_generation = block.generation;
   for (std::size_t i = 0; i < count; ++i) {

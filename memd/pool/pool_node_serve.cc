@@ -1,5 +1,6 @@
 // PoolNode: what peers ask of this node's export extents.
 #include <algorithm>
+#include <cstring>
 
 #include "memd/pool/message_builder.h"
 #include "memd/pool/pool_node.h"
@@ -51,6 +52,7 @@ PoolReserved PoolNode::ServeReserve(const Peer& peer,
   block.block_class = asked.block_class;
   block.length = asked.length;
   block.owner = peer.id;
+  block.copies = std::max<std::uint8_t>(1, asked.copies);
   reserved.code = exports_->Reserve(&block, now_, asked.repair != 0);
   if (reserved.code == Code::kOk) {
     reserved.offset = block.offset;
@@ -64,7 +66,10 @@ PoolDone PoolNode::ServeCommit(const PoolCommit& asked) {
   done.code = Code::kNotFound;
   if (exports_ == nullptr) return done;
   const ExportPool::Name name = {asked.name.tenant, asked.name.key};
-  done.code = exports_->Commit(name, asked.generation, asked.checksum);
+  SealedHeader seal;
+  static_assert(sizeof(seal) == sizeof(asked.seal));
+  std::memcpy(&seal, asked.seal, sizeof(seal));
+  done.code = exports_->Commit(name, asked.generation, asked.checksum, seal);
   if (done.code == Code::kOk) NoteStray(name);
   return done;
 }
@@ -73,7 +78,7 @@ PoolDone PoolNode::ServeCommit(const PoolCommit& asked) {
 // the other copy, is not where this node would look; and no change here will
 // ever make a walk of it.
 void PoolNode::NoteStray(const ExportPool::Name& name) {
-  const bool state = exports_->Find(name)->block_class == BlockClass::kState;
+  const bool state = CopiesOf(*exports_->Find(name)) == kLegs;
   std::array<std::uint32_t, kLegs> places;
   const std::size_t count = Places(name.key.group, state ? kLegs : 1, &places);
   const auto end = places.begin() + static_cast<std::ptrdiff_t>(count);

@@ -1,4 +1,6 @@
 // PoolNode: finds that this node's store answers, a while later.
+#include <cstring>
+
 #include "memd/pool/message_builder.h"
 #include "memd/pool/pool_node.h"
 #include "memd/pool/pool_timing.h"
@@ -38,6 +40,7 @@ PoolFound PoolNode::FindHere(const ExportPool::Name& name) {
   found.offset = block->offset;
   found.generation = block->generation;
   found.checksum = block->checksum;
+  std::memcpy(found.seal, &block->seal, sizeof(found.seal));
   return found;
 }
 
@@ -59,14 +62,20 @@ PoolNode::StoredLoad* PoolNode::LoadStored(const ExportPool::Name& name) {
   block.owner = id_;
   block.below = true;
   if (exports_->Reserve(&block, now_) != Code::kOk) return nullptr;
-  if (!stored_->Load(name.tenant, name.key, exports_->At(block.offset),
-                     block.length, block.generation)) {
+  // Nothing lies in the clear where peers can read it, if blocks are sealed.
+  char* const buffer = sealing_ == nullptr ? nullptr : sealing_->Take();
+  char* const to = buffer == nullptr ? exports_->At(block.offset) : buffer;
+  if ((sealing_ != nullptr && buffer == nullptr) ||
+      !stored_->Load(name.tenant, name.key, to, block.length,
+                     block.generation)) {
+    if (buffer != nullptr) sealing_->Give(buffer);
     exports_->Abandon(block.generation);
     return nullptr;
   }
   loading_[name] = block.generation;
   StoredLoad& load = stored_loads_[block.generation];
   load.block = block;
+  load.buffer = buffer;
   return &load;
 }
 
@@ -77,12 +86,24 @@ void PoolNode::OnLoaded(std::uint64_t generation, Code code) {
   stored_loads_.erase(found);
   const ExportPool::Block& block = load.block;
   loading_.erase(block.name);
+  char* const place = exports_->At(block.offset);
+  SealedHeader seal = {};
+  if (code == Code::kOk && load.buffer != nullptr) {
+    const absl::Status sealed =
+        sealing_->Seal(block.name.tenant, block.name.key,
+                       {load.buffer, block.length}, load.buffer, &seal);
+    if (sealed.ok()) {
+      std::memcpy(place, load.buffer, block.length);
+    } else {
+      code = Code::kInternal;
+    }
+  }
+  if (load.buffer != nullptr) sealing_->Give(load.buffer);
   if (code == Code::kOk) {
-    const std::uint64_t seed =
-        PoolSeed(block.name.tenant, block.name.key, generation);
-    exports_->Commit(
-        block.name, generation,
-        PieceDigest::Of(seed, exports_->At(block.offset), block.length));
+    const std::uint64_t hash = PieceDigest::Of(
+        PoolSeed(block.name.tenant, block.name.key), place, block.length);
+    exports_->Commit(block.name, generation, PoolChecksum(hash, generation),
+                     seal);
   } else {
     exports_->Abandon(generation);
   }

@@ -219,8 +219,10 @@ TEST_F(PoolHostileTest, BytesThatDoNotFitTheirChecksumAreNeverGiven) {
     PoolFound found = {};
     found.length = kLength;
     found.block_class = BlockClass::kCache;
-    found.checksum = PieceDigest::Of(PoolSeed(3, Key{9, {9, 9, 9}}, 0),
-                                     memory_.data(), kLength);
+    found.checksum =
+        PoolChecksum(PieceDigest::Of(PoolSeed(3, Key{9, {9, 9, 9}}),
+                                     memory_.data(), kLength),
+                     0);
     Answer(header, found);
   };
   EXPECT_EQ(Do({.kind = PoolOp::Kind::kGet}), Code::kDataLoss);
@@ -320,8 +322,10 @@ TEST_F(PoolHostileTest, StateIsAskedForTwiceBeforeItIsCalledLost) {
     found.code = ++asked == 1 ? Code::kNotFound : Code::kOk;
     found.length = kLength;
     found.block_class = BlockClass::kState;
-    found.checksum = PieceDigest::Of(PoolSeed(3, Key{1, {2, 3, 4}}, 0),
-                                     memory_.data(), kLength);
+    found.checksum =
+        PoolChecksum(PieceDigest::Of(PoolSeed(3, Key{1, {2, 3, 4}}),
+                                     memory_.data(), kLength),
+                     0);
     Answer(header, found);
   };
   EXPECT_EQ(Do({.kind = PoolOp::Kind::kGet}), Code::kNotFound);

@@ -1,0 +1,136 @@
+// Blocks that are sealed before they leave for another node's memory.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "memd/pool/cipher_keys.h"
+#include "memd/pool/sealing.h"
+#include "tests/unit/pool/pool_cluster.h"
+
+namespace agentmem {
+namespace {
+
+constexpr std::uint64_t kTenant = 7;
+constexpr std::uint64_t kLent = 16 << 20;
+constexpr std::uint32_t kLength = 700'000;
+
+class PoolNodeSealedTest : public ::testing::Test {
+ protected:
+  void SetUp() override { cluster_.StartAll({"a", "b"}, 0); }
+  void TearDown() override { EXPECT_EQ(cluster_.CheckInvariants(), ""); }
+  // Before anything is put.
+  void SealAt(const std::string& name, unsigned char secret) {
+    CipherKeys keys;
+    CipherKeys::Secret bytes;
+    bytes.fill(secret);
+    ASSERT_TRUE(keys.Add(KeyId(1), bytes).ok());
+    auto cipher =
+        BlockCipher::Make(std::make_shared<const CipherKeys>(std::move(keys)));
+    ASSERT_TRUE(cipher.ok());
+    PoolRun& run = cluster_.at(name);
+    buffers_.push_back(std::make_unique<char[]>(Sealing::kMemoryBytes));
+    const std::span<char> memory(buffers_.back().get(), Sealing::kMemoryBytes);
+    const auto registered =
+        run.transport->Register(memory, RemoteAccess::kNone);
+    ASSERT_TRUE(registered.ok());
+    sealings_.push_back(
+        std::make_unique<Sealing>(std::move(*cipher), memory, registered->id));
+    run.node->UseSealing(sealings_.back().get());
+  }
+  // A node that lends.
+  void Lender() {
+    cluster_.Start("c", kLent);
+    cluster_.IntroduceAll();
+    cluster_.RunFor(kSecondNs);
+    ASSERT_EQ(cluster_.at("a").node->places(), 1u);
+  }
+  PoolCompletion Do(const std::string& name, PoolOp::Kind kind) {
+    PoolOp op;
+    op.kind = kind;
+    op.block_class = BlockClass::kState;
+    op.tenant = kTenant;
+    op.key = kKey;
+    op.memory = cluster_.at(name).memory_id;
+    op.bytes = cluster_.at(name).memory.get();
+    op.length = kLength;
+    return cluster_.Do(name, op);
+  }
+  void Put() {
+    FillBlock(cluster_.at("a").memory.get(), kLength, kKey, 5);
+    ASSERT_EQ(Do("a", PoolOp::Kind::kPut).code, Code::kOk);
+  }
+  std::uint64_t Salt(const std::string& name) {
+    return SaltOf(cluster_.at(name).memory.get(), kLength, kKey);
+  }
+
+  static constexpr Key kKey = {3, {1, 4, 1}};
+  // In this order: nodes use them to their end.
+  std::vector<std::unique_ptr<char[]>> buffers_;
+  std::vector<std::unique_ptr<Sealing>> sealings_;
+  PoolCluster cluster_;
+};
+
+TEST_F(PoolNodeSealedTest, WhatLiesElsewhereIsCiphertextAndComesBackWhole) {
+  SealAt("a", 1);
+  SealAt("b", 1);
+  Lender();
+  Put();
+  const char* const lent = cluster_.at("c").lent.get();
+  const std::string plain(cluster_.at("a").memory.get(), 64);
+  EXPECT_EQ(std::string(lent, kLent).find(plain), std::string::npos);
+  ASSERT_EQ(Do("b", PoolOp::Kind::kGet).code, Code::kOk);
+  EXPECT_EQ(Salt("b"), 5u);
+}
+
+TEST_F(PoolNodeSealedTest, AFlippedBitIsDataLossAndNeverBytes) {
+  SealAt("a", 1);
+  Lender();
+  Put();
+  const ExportPool::Block* const block =
+      cluster_.at("c").exports->Find({kTenant, kKey});
+  ASSERT_NE(block, nullptr);
+  *cluster_.at("c").exports->At(block->offset + kLength / 2) ^= 1;
+  EXPECT_EQ(Do("a", PoolOp::Kind::kGet).code, Code::kDataLoss);
+  EXPECT_EQ(Salt("a"), 0u);
+}
+
+TEST_F(PoolNodeSealedTest, WithoutTheKeyNothingIsRead) {
+  SealAt("a", 1);
+  SealAt("b", 2);  // of the same id
+  Lender();
+  Put();
+  EXPECT_EQ(Do("b", PoolOp::Kind::kGet).code, Code::kDataLoss);
+}
+
+TEST_F(PoolNodeSealedTest, WhoSealsTakesNothingInTheClear) {
+  Lender();
+  Put();
+  EXPECT_EQ(Do("b", PoolOp::Kind::kGet).code, Code::kOk);
+  SealAt("b", 1);
+  EXPECT_EQ(Do("b", PoolOp::Kind::kGet).code, Code::kDataLoss);
+}
+
+TEST_F(PoolNodeSealedTest, MorePutsThanBuffersWaitForThem) {
+  SealAt("a", 1);
+  Lender();
+  FillBlock(cluster_.at("a").memory.get(), kLength, kKey, 5);
+  for (std::uint32_t n = 0; n < 3 * Sealing::kBuffers; ++n) {
+    PoolOp op;
+    op.kind = PoolOp::Kind::kPut;
+    op.tenant = kTenant;
+    op.key = {n, {n, n, n}};
+    op.memory = cluster_.at("a").memory_id;
+    op.bytes = cluster_.at("a").memory.get();
+    op.length = 300'000;
+    op.ticket = n;
+    ASSERT_TRUE(cluster_.at("a").node->Submit(op));
+  }
+  cluster_.RunFor(2 * kSecondNs);
+  ASSERT_EQ(cluster_.at("a").done.size(), 3 * Sealing::kBuffers);
+  for (const PoolCompletion& done : cluster_.at("a").done) {
+    EXPECT_EQ(done.code, Code::kOk);
+  }
+}
+
+}  // namespace
+}  // namespace agentmem
