@@ -1,19 +1,18 @@
 #include "memd/pool/piece_digest.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
 
 #include "base/check.h"
+#include "memd/pool/block_hash.h"
 #include "proto/types.h"
 
 namespace agentmem {
 
 static_assert(kMaxBlockBytes / PieceDigest::kPieceBytes <= 32);
 
+// An XXH3_state_t, which stands on 64 bytes.
 struct PieceDigest::State {
-  XXH3_state_t hash;
+  alignas(64) char bytes[1024];
 };
 
 PieceDigest::PieceDigest() = default;
@@ -39,8 +38,10 @@ void PieceDigest::Begin(std::uint64_t seed, const char* bytes,
   arrived_ = 0;
   hashed_ = 0;
   if (PiecesOf(length) == 1) return;
+  const BlockHash& hash = FastBlockHash();
+  AGENTMEM_CHECK(hash.state_bytes <= sizeof(State));
   if (state_ == nullptr) state_ = std::make_unique<State>();
-  XXH3_64bits_reset_withSeed(&state_->hash, seed);
+  hash.begin(state_->bytes, seed);
 }
 
 void PieceDigest::Arrived(std::uint8_t piece) {
@@ -49,8 +50,8 @@ void PieceDigest::Arrived(std::uint8_t piece) {
   arrived_ |= 1U << piece;
   if (pieces == 1) return;
   while (hashed_ < pieces && (arrived_ >> hashed_ & 1) != 0) {
-    XXH3_64bits_update(&state_->hash, bytes_ + OffsetOf(hashed_),
-                       LengthOf(length_, hashed_));
+    FastBlockHash().update(state_->bytes, bytes_ + OffsetOf(hashed_),
+                           LengthOf(length_, hashed_));
     ++hashed_;
   }
 }
@@ -58,12 +59,12 @@ void PieceDigest::Arrived(std::uint8_t piece) {
 std::uint64_t PieceDigest::Finish() {
   if (PiecesOf(length_) == 1) return Of(seed_, bytes_, length_);
   AGENTMEM_CHECK(hashed_ == PiecesOf(length_));
-  return XXH3_64bits_digest(&state_->hash);
+  return FastBlockHash().finish(state_->bytes);
 }
 
 std::uint64_t PieceDigest::Of(std::uint64_t seed, const char* bytes,
                               std::uint32_t length) {
-  return XXH3_64bits_withSeed(bytes, length, seed);
+  return FastBlockHash().of(seed, bytes, length);
 }
 
 }  // namespace agentmem

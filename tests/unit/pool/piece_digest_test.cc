@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "memd/pool/block_hash.h"
 #include "proto/types.h"
 
 namespace agentmem {
@@ -72,6 +73,22 @@ TEST(PieceDigestTest, ABlockThatIsGivenUpLeavesNothingInTheNext) {
     digest.Arrived(static_cast<std::uint8_t>(piece));
   }
   EXPECT_EQ(digest.Finish(), PieceDigest::Of(7, bytes.data(), 3 * kPiece));
+}
+
+TEST(BlockHashTest, WiderInstructionsHashAlike) {
+  if (!__builtin_cpu_supports("avx2")) {
+    GTEST_SKIP() << "this processor has no AVX2";
+  }
+  const BlockHash plain = PlainBlockHash();
+  const BlockHash wide = Avx2BlockHash();
+  std::vector<char> bytes(1'000'003);
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<char>(i * i >> 3);
+  }
+  for (const std::size_t length : {1u, 16u, 129u, 241u, 4096u, 1'000'003u}) {
+    EXPECT_EQ(plain.of(7, bytes.data(), length),
+              wide.of(7, bytes.data(), length));
+  }
 }
 
 }  // namespace
