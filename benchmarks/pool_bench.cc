@@ -38,20 +38,28 @@ Side Tracked::Track(const Side& side) {
   return {side.name, run};
 }
 
-absl::Status PoolBench::SetUp(std::size_t nodes) {
-  client_.reset();
-  cluster_.reset();
-  PoolClusterOptions cluster;
-  cluster.program = options_.memd;
-  cluster.nodes = nodes;
-  cluster.dram_bytes = scale_.dram_bytes;
-  cluster.slots = scale_.dram_bytes / kSlotBytes;
-  cluster.export_bytes = scale_.export_bytes;
-  cluster.spin_us = kSpinUs;
-  AGENTMEM_ASSIGN_OR_RETURN(cluster_, PoolCluster::Start(cluster));
+absl::StatusOr<PoolSetup> PoolBench::StartNodes(std::size_t nodes,
+                                                bool sealed) const {
+  PoolClusterOptions options;
+  options.program = options_.memd;
+  options.nodes = nodes;
+  options.dram_bytes = scale_.dram_bytes;
+  options.slots = scale_.dram_bytes / kSlotBytes;
+  options.export_bytes = scale_.export_bytes;
+  options.spin_us = kSpinUs;
+  options.sealed = sealed;
+  PoolSetup setup;
+  AGENTMEM_ASSIGN_OR_RETURN(setup.cluster, PoolCluster::Start(options));
   AGENTMEM_ASSIGN_OR_RETURN(Connection client,
-                            Connection::Open(cluster_->socket_path(0)));
-  client_ = std::make_unique<Connection>(std::move(client));
+                            Connection::Open(setup.cluster->socket_path(0)));
+  setup.client = std::make_unique<Connection>(std::move(client));
+  return setup;
+}
+
+absl::Status PoolBench::SetUp(std::size_t nodes) {
+  setup_.client.reset();
+  setup_.cluster.reset();
+  AGENTMEM_ASSIGN_OR_RETURN(setup_, StartNodes(nodes, false));
   return absl::OkStatus();
 }
 
@@ -64,8 +72,9 @@ absl::StatusOr<RawFabric*> PoolBench::Raw() {
   return raw_.get();
 }
 
-absl::StatusOr<PoolBlocks> PoolBench::FilledBlocks(std::size_t size) {
-  PoolBlocks blocks(client_.get(), size, seed_);
+absl::StatusOr<PoolBlocks> PoolBench::FilledBlocks(const Connection* client,
+                                                   std::size_t size) const {
+  PoolBlocks blocks(client, size, seed_);
   // More than DRAM holds, and of the smallest no more than the index does.
   const std::uint64_t count =
       std::min(scale_.set_bytes / size, scale_.dram_bytes / kSlotBytes * 3 / 2);

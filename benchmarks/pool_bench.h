@@ -44,6 +44,12 @@ struct Tracked {
   Samples samples;
 };
 
+// Daemons without a block, and a client of the first.
+struct PoolSetup {
+  std::unique_ptr<PoolCluster> cluster;
+  std::unique_ptr<Connection> client;
+};
+
 class PoolBench {
  public:
   PoolBench(const SuiteOptions& options, std::uint64_t seed,
@@ -67,8 +73,13 @@ class PoolBench {
  private:
   // Daemons without a block, a client of the first; the baselines.
   absl::Status SetUp(std::size_t nodes);
+  absl::StatusOr<PoolSetup> StartNodes(std::size_t nodes, bool sealed) const;
   absl::StatusOr<RawFabric*> Raw();
-  absl::StatusOr<PoolBlocks> FilledBlocks(std::size_t size);
+  absl::StatusOr<PoolBlocks> FilledBlocks(std::size_t size) {
+    return FilledBlocks(setup_.client.get(), size);
+  }
+  absl::StatusOr<PoolBlocks> FilledBlocks(const Connection* client,
+                                          std::size_t size) const;
   // How a run of bursts of `size` is spread.
   PoolRun RunOf(std::size_t size, std::size_t group) const;
   Side GetSide(PoolBlocks* blocks, const PoolRun& run) const;
@@ -79,6 +90,9 @@ class PoolBench {
   absl::StatusOr<CaseResult*> AddRow(const std::string& name, const Unit& unit,
                                      Tracked* ours, Tracked* raw,
                                      std::vector<Side> sides);
+  absl::Status AddEncryptedGets(const std::string& name,
+                                const PoolSetup& sealed, std::size_t size,
+                                std::size_t group, double least);
   absl::StatusOr<double> MeasurePuts(const std::string& name,
                                      PoolBlocks* blocks);
   absl::Status CheckPuts(const std::string& name, PoolBlocks* blocks,
@@ -89,8 +103,7 @@ class PoolBench {
   const PoolScale scale_;
   const std::uint64_t seed_;
   SuiteResult* const result_;
-  std::unique_ptr<PoolCluster> cluster_;
-  std::unique_ptr<Connection> client_;
+  PoolSetup setup_;
   std::unique_ptr<RawFabric> raw_;
 };
 

@@ -3,6 +3,11 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cstdio>
+#include <fstream>
+#include <random>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -39,8 +44,26 @@ std::string NodeName(std::size_t index) {
   return std::string(1, static_cast<char>('a' + index));
 }
 
+// One key, of the system's random numbers, that its owner alone may read.
+absl::Status WriteKeys(const std::string& path) {
+  std::random_device random;
+  std::string digits;
+  while (digits.size() < 64) {
+    char word[9];
+    std::snprintf(word, sizeof(word), "%08x", random());
+    digits += word;
+  }
+  std::ofstream file(path);
+  if (::chmod(path.c_str(), 0600) != 0) return ErrnoStatus("chmod " + path);
+  file << "1 " << digits << "\n";
+  file.close();
+  return file ? absl::OkStatus() : Unavailable("cannot write " + path);
+}
+
+// `keys`: a file's path, or empty.
 std::string Tables(const PoolClusterOptions& options,
-                   const std::vector<std::uint16_t>& ports, std::size_t self) {
+                   const std::vector<std::uint16_t>& ports, std::size_t self,
+                   const std::string& keys) {
   std::string peers;
   for (std::size_t i = 0; i < ports.size(); ++i) {
     if (i != 0) peers += ", ";
@@ -55,7 +78,8 @@ std::string Tables(const PoolClusterOptions& options,
   if (self != 0 || options.first_exports) {
     text += "export = " + std::to_string(options.export_bytes) + "\n";
   }
-  return text + options.more_pool;
+  if (!keys.empty()) text += "keys = \"" + keys + "\"\n";
+  return text;
 }
 
 }  // namespace
@@ -66,13 +90,19 @@ absl::StatusOr<std::unique_ptr<PoolCluster>> PoolCluster::Start(
                             FreePorts(options.nodes));
   std::unique_ptr<PoolCluster> cluster(new PoolCluster());
   cluster->nodes_.resize(options.nodes);
+  std::string keys;
+  if (options.sealed) {
+    AGENTMEM_ASSIGN_OR_RETURN(cluster->keys_, TemporaryDirectory::Make());
+    keys = cluster->keys_->path() + "/keys";
+    AGENTMEM_RETURN_IF_ERROR(WriteKeys(keys));
+  }
   // The first one last: it finds all others at its first try.
   for (std::size_t i = options.nodes; i-- > 0;) {
     MemdOptions memd;
     memd.program = options.program;
     memd.dram_bytes = options.dram_bytes;
     memd.slots = options.slots;
-    memd.tables = Tables(options, ports, i);
+    memd.tables = Tables(options, ports, i, keys);
     AGENTMEM_ASSIGN_OR_RETURN(auto node, MemdChild::Start(memd));
     cluster->nodes_[i] = std::move(node);
   }

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "benchmarks/memd_child.h"
+#include "benchmarks/temporary_directory.h"
 
 namespace agentmem::bench {
 
@@ -27,7 +28,7 @@ struct PoolClusterOptions {
   std::uint64_t export_bytes = 0;  // of each but the first
   std::uint64_t spin_us = 50;      // as memd's default
   bool first_exports = false;      // as the others do
-  std::string more_pool;           // lines for [pool]
+  bool sealed = false;             // blocks, with a key that all nodes have
 };
 
 class PoolCluster {
@@ -45,6 +46,7 @@ class PoolCluster {
   PoolCluster() = default;
   absl::Status AwaitPeers() const;
 
+  std::unique_ptr<TemporaryDirectory> keys_;  // if sealed
   std::vector<std::unique_ptr<MemdChild>> nodes_;
 };
 

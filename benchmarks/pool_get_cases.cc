@@ -122,12 +122,4 @@ absl::Status PoolBench::AddBatches() {
   return absl::OkStatus();
 }
 
-// memd has no encryption of what it lends yet; [pool] will name it.
-absl::Status PoolBench::AddEncryptedGets() {
-  result_->notes.push_back(
-      "encrypted_get/1048576: not measured, export extents are not encrypted "
-      "yet");
-  return absl::OkStatus();
-}
-
 }  // namespace agentmem::bench

@@ -38,25 +38,25 @@ absl::StatusOr<double> CpuNs(const std::string& process) {
 absl::Status PoolBench::AddIdle() {
   AGENTMEM_RETURN_IF_ERROR(SetUp(2));
   // They have worked together; it is over.
-  PoolBlocks blocks(client_.get(), 64 << 10, seed_);
+  PoolBlocks blocks(setup_.client.get(), 64 << 10, seed_);
   AGENTMEM_RETURN_IF_ERROR(blocks.Fill(64));
-  const pid_t watched = cluster_->node(0)->pid();
+  const pid_t watched = setup_.cluster->node(0)->pid();
   const UniqueFd ended(static_cast<int>(::syscall(SYS_pidfd_open, watched, 0)));
   pollfd news = {ended.get(), POLLIN, 0};
   std::vector<double> before;
   const TimeNs start = MonotonicNowNs();
-  for (std::size_t i = 0; i < cluster_->size(); ++i) {
+  for (std::size_t i = 0; i < setup_.cluster->size(); ++i) {
     AGENTMEM_ASSIGN_OR_RETURN(const double ns,
-                              CpuNs(cluster_->node(i)->process()));
+                              CpuNs(setup_.cluster->node(i)->process()));
     before.push_back(ns);
   }
   if (::poll(&news, 1, scale_.idle_ms) != 0) {
     return Unavailable("memd has ended while nobody asked anything of it");
   }
   double most = 0;
-  for (std::size_t i = 0; i < cluster_->size(); ++i) {
+  for (std::size_t i = 0; i < setup_.cluster->size(); ++i) {
     AGENTMEM_ASSIGN_OR_RETURN(const double ns,
-                              CpuNs(cluster_->node(i)->process()));
+                              CpuNs(setup_.cluster->node(i)->process()));
     const auto passed = static_cast<double>(MonotonicNowNs() - start);
     most = std::max(most, (ns - before[i]) / passed * 100);
   }

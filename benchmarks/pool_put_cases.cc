@@ -27,13 +27,13 @@ absl::StatusOr<double> PoolBench::MeasurePuts(const std::string& name,
 // Other blocks take their places in DRAM; then all of it is read back.
 absl::Status PoolBench::CheckPuts(const std::string& name, PoolBlocks* blocks,
                                   bool lose_a_node) {
-  PoolBlocks others(client_.get(), kLarge, ~seed_, 1);
+  PoolBlocks others(setup_.client.get(), kLarge, ~seed_, 1);
   for (int i = 0; i < kFillersMax; ++i) {
     AGENTMEM_ASSIGN_OR_RETURN(const std::size_t below, blocks->CountInPool());
     if (below == blocks->count()) break;
     AGENTMEM_RETURN_IF_ERROR(others.Fill(scale_.dram_bytes / kLarge));
   }
-  if (lose_a_node) cluster_->node(1)->Kill();
+  if (lose_a_node) setup_.cluster->node(1)->Kill();
   AGENTMEM_ASSIGN_OR_RETURN(const PoolCheck check, blocks->CheckAll());
   std::string text =
       std::to_string(check.from_pool) + " of " +
@@ -52,7 +52,7 @@ absl::Status PoolBench::CheckPuts(const std::string& name, PoolBlocks* blocks,
 absl::Status PoolBench::AddPuts() {
   const std::string name = "remote_put/1048576";
   AGENTMEM_RETURN_IF_ERROR(SetUp(2));
-  PoolBlocks blocks(client_.get(), kLarge, seed_);
+  PoolBlocks blocks(setup_.client.get(), kLarge, seed_);
   AGENTMEM_ASSIGN_OR_RETURN(const double ratio, MeasurePuts(name, &blocks));
   Bar(name, ratio >= 0.75,
       "at least 0.75 of fi_write with FI_DELIVERY_COMPLETE, committed in one "
@@ -65,7 +65,7 @@ absl::Status PoolBench::AddPuts() {
 absl::Status PoolBench::AddPutsTwice() {
   const std::string name = "remote_put_two_copies/1048576";
   AGENTMEM_RETURN_IF_ERROR(SetUp(3));
-  PoolBlocks blocks(client_.get(), kLarge, seed_);
+  PoolBlocks blocks(setup_.client.get(), kLarge, seed_);
   AGENTMEM_ASSIGN_OR_RETURN(const double ratio, MeasurePuts(name, &blocks));
   Bar(name, ratio >= 0.4,
       "at least 0.40 of one fi_write with FI_DELIVERY_COMPLETE, it is " +

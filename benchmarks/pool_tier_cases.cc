@@ -21,7 +21,7 @@ absl::Status PoolBench::AddTier(std::size_t size) {
             .status());
   }
   AGENTMEM_RETURN_IF_ERROR(SetUp(2));
-  PoolBlocks blocks(client_.get(), size, seed_);
+  PoolBlocks blocks(setup_.client.get(), size, seed_);
   Tracked ours;
   Tracked raw;
   return AddRow("pool_put/" + SizeText(size), unit, &ours, &raw,
