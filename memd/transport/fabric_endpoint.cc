@@ -1,5 +1,7 @@
 #include "memd/transport/fabric_endpoint.h"
 
+#include "memd/transport/fabric_wire.h"
+
 namespace agentmem {
 namespace {
 
@@ -44,6 +46,14 @@ absl::StatusOr<std::unique_ptr<FabricEndpoint>> FabricEndpoint::Open(
   }
   if (result != 0) return FabricStatus(what, result);
   return endpoint;
+}
+
+bool FabricEndpoint::Cut() {
+  const std::string provider = domain_->info().fabric_attr->prov_name;
+  int descriptor = -1;
+  return provider.starts_with("tcp;") &&
+         fi_control(&completions_->fid, FI_GETWAIT, &descriptor) == 0 &&
+         CutConnections(descriptor) > 0;
 }
 
 absl::StatusOr<std::string> FabricEndpoint::Name() const {

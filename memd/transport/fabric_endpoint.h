@@ -25,6 +25,9 @@ class FabricEndpoint {
       FabricDomain* domain, std::size_t completions);
   ~FabricEndpoint();
 
+  // Ends the connections before their endpoint, where they are TCP sockets.
+  // What was posted then fails while the queue is read. False: there are none.
+  bool Cut();
   void Shut() { endpoint_.reset(); }
   bool shut() const { return endpoint_ == nullptr; }
 

@@ -173,7 +173,7 @@ ssize_t FabricLink::Post(Operation* operation) {
   if (operation->context.kind != FabricKind::kReceive) ++posted_;
   operation->state = Operation::State::kPosted;
   if (result != 0) {
-    // It stays posted in name, and is abandoned with the rest.
+    operation->state = Operation::State::kFailed;
     broken_ = FabricStatus("posting an operation", static_cast<int>(result));
   }
   return result;
@@ -205,17 +205,39 @@ bool FabricLink::Complete(std::uint32_t index, TransportEvent* event) {
   --posted_;
   operation.done_bytes += operation.piece_bytes;
   if (operation.done_bytes < operation.transfer.length) {
-    if (shut() || !broken_.ok()) return false;  // Abandon ends it
-    Start(index);
+    if (ending() || !broken_.ok()) {
+      Fail(index);
+    } else {
+      Start(index);
+    }
     return false;
   }
   Release(index, Code::kOk, event);
   return true;
 }
 
+void FabricLink::Fail(std::uint32_t index) {
+  Operation& operation = operations_[index];
+  if (operation.state != Operation::State::kPosted) return;
+  operation.state = Operation::State::kFailed;
+}
+
+bool FabricLink::Cut() {
+  ending_ = true;
+  return endpoint_->Cut();
+}
+
+bool FabricLink::reading() const {
+  return std::any_of(operations_.begin(), operations_.end(),
+                     [](const Operation& operation) {
+                       return operation.state == Operation::State::kPosted &&
+                              operation.context.kind == FabricKind::kRead;
+                     });
+}
+
 void FabricLink::DropMessage(std::uint32_t index) {
   Operation& operation = operations_[index];
-  if (shut()) return;
+  if (ending()) return;
   operation.context.kind = FabricKind::kReceive;
   // One that is not taken back is one less to receive into: the peer that
   // sends to where nobody listens waits.
@@ -243,6 +265,7 @@ bool FabricLink::ExpireWaiting(TimeNs now, TransportEvent* event) {
 bool FabricLink::PostedExpired(TimeNs now) const {
   for (const Operation& operation : operations_) {
     const bool begun = operation.state == Operation::State::kPosted ||
+                       operation.state == Operation::State::kFailed ||
                        (operation.state == Operation::State::kWaiting &&
                         operation.done_bytes != 0);
     if (begun && operation.transfer.deadline <= now) return true;

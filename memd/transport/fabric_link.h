@@ -57,6 +57,8 @@ class FabricLink {
 
   // A piece has completed. True: the operation has, and `event` says so.
   bool Complete(std::uint32_t index, TransportEvent* event);
+  // A piece has failed: the link has to be shut.
+  void Fail(std::uint32_t index);
   // Something was received by an endpoint that should get nothing.
   void DropMessage(std::uint32_t index);
 
@@ -67,9 +69,14 @@ class FabricLink {
   bool PostedExpired(TimeNs now) const;
   TimeNs NextDeadline() const;
 
+  // The provider has reads that neither completed nor failed.
+  bool reading() const;
+  // From here on nothing is posted. False: it has no connection to be cut.
+  bool Cut();
   // Closes the endpoint: from here on nothing touches the operations' memory.
   void Shut() { endpoint_->Shut(); }
   bool shut() const { return endpoint_->shut(); }
+  bool ending() const { return ending_ || shut(); }
   // Also after Shut.
   fid_cq* completions() const { return endpoint_->completions(); }
   // After Shut, and after the completion queue was read to its end: the next
@@ -95,7 +102,8 @@ class FabricLink {
 
   struct Operation {
     FabricContext context;  // first: libfabric hands it back
-    enum class State : std::uint8_t { kFree, kWaiting, kPosted };
+    // A failed one waits for Abandon.
+    enum class State : std::uint8_t { kFree, kWaiting, kPosted, kFailed };
     State state = State::kFree;
     Transfer transfer;  // of a send: local and length are of its copy
     void* descriptor = nullptr;
@@ -134,6 +142,7 @@ class FabricLink {
   std::uint32_t posted_ = 0;            // operations, not receives
   TimeNs refused_since_ = kNoDeadline;  // with nothing posted
   absl::Status broken_;
+  bool ending_ = false;
 };
 
 }  // namespace agentmem

@@ -7,7 +7,9 @@
 // An error of an operation is the end of its link: on verbs nothing passes
 // through the connection afterwards. A link that is lost closes its endpoint
 // first, reads the completion queue to its end, and only then says UNAVAILABLE:
-// nothing touches the operations' memory any more.
+// nothing touches the operations' memory any more. On TCP, a connection with
+// reads on it is cut, and its end awaited, before the endpoint is closed:
+// ShutAndDrain says why.
 //
 // A provider tells of a dead peer only who posts something to it, and of one
 // that stands still never: hence the deadlines. An operation that could not

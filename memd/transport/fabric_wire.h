@@ -1,0 +1,24 @@
+// The TCP connections under an endpoint, and how to cut them.
+//
+// RxM hides its sockets; but what a completion queue waits on is an epoll
+// descriptor over them (and over more such descriptors), and the kernel lists
+// what an epoll descriptor watches in /proc/self/fdinfo.
+//
+// Ownership: none: descriptors stay open, and the provider's. Threads: any.
+// Errors: where /proc cannot be read, nothing is found. Cost: some system calls
+// a socket.
+#ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_WIRE_H_
+#define AGENTMEM_MEMD_TRANSPORT_FABRIC_WIRE_H_
+
+#include <cstddef>
+
+namespace agentmem {
+
+// Shuts down both directions of every connected TCP socket that `wait_fd`
+// watches, itself or through other epoll descriptors. How many there were.
+// Their owner still reads what has arrived, and then sees the end.
+std::size_t CutConnections(int wait_fd);
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_TRANSPORT_FABRIC_WIRE_H_
