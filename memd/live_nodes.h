@@ -27,6 +27,8 @@ class LiveNodes {
   bool IsAlive(const std::string& node, std::uint64_t instance) const
       AGENTMEM_EXCLUDES(mutex_) {
     MutexLock lock(&mutex_);
+    // A list that etcd never gave, or cannot confirm now.
+    if (view_.epoch == ClusterEpoch() || !view_.reachable) return true;
     for (const ClusterView::Member& member : view_.members) {
       if (member.node == node) {
         return member.instance == 0 || member.instance == instance;

@@ -84,6 +84,7 @@ absl::StatusOr<std::unique_ptr<PoolParts>> PoolParts::Open(
   PoolNodeOptions options;
   options.node = config.cluster.node;
   options.rack = config.cluster.rack;
+  options.expects_members = true;
   options.instance = instance;
   options.repair_bytes_per_second = config.pool.repair_bytes_per_second;
   if (config.pool.export_bytes != 0) {

@@ -180,13 +180,14 @@ std::size_t Reactor::Turn(TimeNs now) {
     if (connection.client->closed) End(active_[i], now);
   }
   if (node_->store_busy()) work += node_->PollStore(now);
-  if (options_.pool != nullptr) work += PoolTurn(now);
   if (now >= next_tick_) {
     node_->Tick(now);
     if (strangers_ != 0) DropStrangers(now);
     agents_busy_ = options_.agents != nullptr && options_.agents->Tick();
     next_tick_ = now + kTickIdleNs;
   }
+  // After all that may have given it something to send.
+  if (options_.pool != nullptr) work += PoolTurn(now);
   if (!accepting_ && strangers_ < kStrangersMax && now >= accept_again_) {
     accepting_ = true;
     Watch(listener_.get(), kTagListener, EPOLLIN);

@@ -1,6 +1,7 @@
 // Reactor: the pool's turn, and peers that come and go.
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 #include <future>
 
@@ -26,7 +27,10 @@ std::size_t Reactor::PoolTurn(TimeNs now) {
     for (const ExportPool::Name& name : pool->TakeRevoked()) {
       node_->OnRevoked(name.tenant, name.key);
     }
-    next_pool_tick_ = now + (pool->busy() ? kPoolTickBusyNs : kPoolTickIdleNs);
+    next_pool_tick_ = now + kPoolTickIdleNs;
+  }
+  if (pool->busy()) {
+    next_pool_tick_ = std::min(next_pool_tick_, now + kPoolTickBusyNs);
   }
   const std::size_t work = count + pool->TakeActivity();
   if (work != 0) last_pool_work_ = now;
@@ -110,6 +114,13 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
   return snapshot;
 }
 
-void Reactor::ShowCluster(const ClusterView& view) { options_.live->Set(view); }
+void Reactor::ShowCluster(const ClusterView& view) {
+  std::vector<std::string> nodes;
+  for (const ClusterView::Member& member : view.members) {
+    nodes.push_back(member.node);
+  }
+  Post([this, nodes] { options_.pool->node->ExpectMembers(nodes); });
+  options_.live->Set(view);
+}
 
 }  // namespace agentmem

@@ -180,6 +180,8 @@ class Tenant {
     // Copies in the pool, of this class; as many as there were when we last
     // heard.
     std::uint8_t pooled = 0;
+    // One of them is on another node, by its own answer to a put of ours.
+    bool elsewhere = false;
     // Which stored copy this is: a load of an older one says nothing about it.
     std::uint64_t copy = 0;
     std::uint64_t entry = 0;  // what the index has for it; 0: nothing
@@ -215,7 +217,8 @@ class Tenant {
     bool durable = false;
     BlockClass block_class = BlockClass::kCache;
     std::uint32_t length = 0;
-    std::uint64_t copy = 0;  // gets: BlockRecord::copy when it was asked for
+    std::uint64_t copy = 0;   // gets: BlockRecord::copy when it was asked for
+    bool for_others = false;  // pool puts: somebody waits for other nodes
   };
 
   // Offers that nobody uses give way to who waits, not to what is made ahead.
@@ -278,15 +281,18 @@ class Tenant {
   bool GetFromPool(const Inflight& op, BlockClass block_class, char* to,
                    std::uint64_t ticket);
   void ForgetPooled(const Key& key);
-  void SetPooled(BlockRecord* record, std::uint8_t copies);
+  void SetPooled(BlockRecord* record, std::uint8_t copies,
+                 bool elsewhere = false);
   void EraseIfNowhere(const Key& key);
+  void EndLoad(const Key& key);
   void UpdateDirty(const BlockRecord& record);
   bool IsDurable(const BlockRecord& record) const {
     return record.stored == Stored::kDurable &&
-           (!options_.durable_in_pool || record.pooled != 0);
+           (!options_.durable_in_pool || record.elsewhere);
   }
   void AwaitDurable(std::uint32_t slot, const OpRef& op);
   void AwaitReplica(std::uint32_t slot, const OpRef& op);
+  std::vector<OpRef> TakeReplicaWaiters(std::uint32_t slot);
   void SettleDurable(std::uint32_t slot);
   EntryKind BelowKind(const BlockRecord& record) const {
     return record.stored != Stored::kNo ? EntryKind::kInStore

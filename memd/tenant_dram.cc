@@ -348,7 +348,7 @@ bool Tenant::IsSettled(const RoomWaiter& waiter, TimeNs now) {
     return true;  // settled, or begun by a later fetch
   }
   if (!IsLoadWanted(waiter.key)) {
-    loads_.erase(load);  // all of them gave up
+    EndLoad(waiter.key);  // all of them gave up
     return true;
   }
   const auto record = directory_.find(waiter.key);
@@ -421,7 +421,7 @@ void Tenant::ExpireWaiters(TimeNs now) {
     auto load = loads_.find(waiter.key);
     if (load == loads_.end()) continue;
     std::vector<OpRef> ops = std::move(load->second.waiters);
-    loads_.erase(load);
+    EndLoad(waiter.key);
     if (const auto wanted = durable_loads_.extract(waiter.key)) {
       ops.insert(ops.end(), wanted.mapped().begin(), wanted.mapped().end());
     }

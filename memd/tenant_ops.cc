@@ -123,10 +123,11 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
     GiveGrants(client, SizeClassBytes(size_class), 1, Need::kAhead, now);
     return;
   } else {
-    // Copies elsewhere that are not of this block, or that may be dropped, do
-    // not count. (A put into the pool takes their place there.)
+    // Copies that are not of this block, or that may be dropped, or that we
+    // only heard of, do not count. (A put into the pool takes their place
+    // there.)
     if (found != directory_.end() &&
-        (found->second.length != entry.length ||
+        (found->second.length != entry.length || !found->second.elsewhere ||
          (found->second.block_class == BlockClass::kCache &&
           entry.block_class == BlockClass::kState))) {
       SetPooled(&found->second, 0);
@@ -139,7 +140,7 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
   }
   const BlockRecord& record = directory_.find(entry.key)->second;
   const std::uint32_t published = record.slot;
-  if (entry.ack == Ack::kReplicated && record.pooled == 0) {
+  if (entry.ack == Ack::kReplicated && !record.elsewhere) {
     AwaitReplica(record.slot, op);
   } else if (entry.ack != Ack::kDurable || IsDurable(record)) {
     Answer(op);
@@ -161,7 +162,8 @@ bool Tenant::KeepStored(const SubmissionEntry& entry) {
   const bool upgrade = entry.block_class == BlockClass::kState &&
                        record.block_class == BlockClass::kCache;
   if (!record.corrupt && record.length != entry.length && !upgrade &&
-      (entry.ack != Ack::kDurable || record.stored == Stored::kDurable)) {
+      (entry.ack != Ack::kDurable || IsDurable(record)) &&
+      (entry.ack != Ack::kReplicated || record.elsewhere)) {
     return true;
   }
   if (record.corrupt || record.length != entry.length) {
@@ -193,7 +195,7 @@ void Tenant::Fetch(Client* client, const SubmissionEntry& entry, TimeNs now) {
   const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
   auto found = directory_.find(entry.key);
   if (found == directory_.end()) {
-    if (cluster_pool_ != nullptr && cluster_pool_->usable()) {
+    if (cluster_pool_ != nullptr) {
       return StartFind(entry.key, &op);
     }
     ++misses_;
@@ -214,7 +216,7 @@ void Tenant::Prefetch(Client* client, const SubmissionEntry& entry,
   const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
   auto found = directory_.find(entry.key);
   if (found == directory_.end()) {
-    if (cluster_pool_ == nullptr || !cluster_pool_->usable()) {
+    if (cluster_pool_ == nullptr) {
       return Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
     }
     StartFind(entry.key, nullptr);
@@ -234,7 +236,7 @@ void Tenant::Prefetch(Client* client, const SubmissionEntry& entry,
 void Tenant::StartLoad(const Key& key, TimeNs now) {
   if (BeginLoad(key, now)) return;
   if (!IsLoadWanted(key)) {
-    loads_.erase(key);
+    EndLoad(key);
     return;
   }
   RoomWaiter waiter;
@@ -294,10 +296,14 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
     return StartLoad(op.key, now);
   }
   if (current && below && code == Code::kOk) {
+    // A stored copy that is corrupt is written anew from this one.
+    const bool again = record->second.corrupt;
+    if (again) VoidStored(&record->second);
     ++promotions_;
     PublishSlot(op.slot, op.key, op.length, record->second.block_class,
                 tiering::InsertCause::kPromoted, now);
     WriteWanted(op.key, op.slot);
+    if (again) QueueWrite(op.slot, true);
   } else {
     FreeSlot(op.slot);  // put meanwhile, failed, or dropped for quota
   }
@@ -311,11 +317,11 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
     if (current && code != Code::kOk && code != Code::kUnavailable) {
       ForgetPooled(op.key);
     }
-    EraseIfNowhere(op.key);
   } else if (current && (code == Code::kNotFound || code == Code::kDataLoss)) {
     // A lost state block goes on being DATA_LOSS until somebody puts it again;
     // anything else is a miss from here on.
-    lost = below && code == Code::kDataLoss &&
+    const bool others = record->second.pooled != 0;  // that do not answer now
+    lost = below && code == Code::kDataLoss && !others &&
            record->second.block_class == BlockClass::kState;
     const bool promised = !below && record->second.stored == Stored::kDurable;
     if (lost) {
@@ -325,7 +331,9 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
     }
     // A durable put was answered on the word of that copy.
     if (promised) QueueWrite(record->second.slot, true);
+    if (below && others) code = Code::kUnavailable;
   }
+  EraseIfNowhere(op.key);
   AnswerLoad(waiters, op, code, lost, now);
 }
 

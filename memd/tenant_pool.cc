@@ -26,7 +26,9 @@ bool Tenant::PoolUsable(TimeNs now) const {
          now >= pool_again_at_;
 }
 
-void Tenant::SetPooled(BlockRecord* record, std::uint8_t copies) {
+void Tenant::SetPooled(BlockRecord* record, std::uint8_t copies,
+                       bool elsewhere) {
+  record->elsewhere = elsewhere;
   if (record->pooled == 0 && copies != 0) {
     ++pooled_blocks_;
     pooled_bytes_ += record->length;
@@ -36,6 +38,8 @@ void Tenant::SetPooled(BlockRecord* record, std::uint8_t copies) {
   }
   record->pooled = copies;
   UpdateDirty(*record);
+  // A copy that is gone is made anew for who waits for it.
+  if (!elsewhere && record->slot != kNoSlot) SettleDurable(record->slot);
 }
 
 // After a change of what makes a state block safe.
@@ -58,7 +62,7 @@ void Tenant::AwaitDurable(std::uint32_t slot, const OpRef& op) {
   slots_[slot].awaited = true;
   const BlockRecord& record = directory_.find(slots_[slot].key)->second;
   if (record.stored != Stored::kDurable) QueueWrite(slot, true);
-  if (options_.durable_in_pool && record.pooled == 0) QueuePoolWrite(slot);
+  if (options_.durable_in_pool && !record.elsewhere) QueuePoolWrite(slot);
 }
 
 void Tenant::AwaitReplica(std::uint32_t slot, const OpRef& op) {
@@ -67,16 +71,28 @@ void Tenant::AwaitReplica(std::uint32_t slot, const OpRef& op) {
   QueuePoolWrite(slot);
 }
 
+std::vector<Tenant::OpRef> Tenant::TakeReplicaWaiters(std::uint32_t slot) {
+  const auto waiting = replica_waiters_.extract(slot);
+  if (!waiting) return {};
+  slots_[slot].pool_awaited = false;
+  return waiting.mapped();
+}
+
 void Tenant::SettleDurable(std::uint32_t slot) {
   if (!slots_[slot].awaited) return;
   const BlockRecord& record = directory_.find(slots_[slot].key)->second;
-  if (!IsDurable(record)) return;
-  for (const OpRef& waiter : TakeDurableWaiters(slot)) Answer(waiter);
+  if (IsDurable(record)) {
+    for (const OpRef& waiter : TakeDurableWaiters(slot)) Answer(waiter);
+    return;
+  }
+  // What there was when they began to wait may have gone meanwhile.
+  if (record.stored != Stored::kDurable) QueueWrite(slot, true);
+  if (options_.durable_in_pool && !record.elsewhere) QueuePoolWrite(slot);
 }
 
 void Tenant::QueuePoolWrite(std::uint32_t index) {
   SlotRecord& slot = slots_[index];
-  if (slot.pool_queued) return;
+  if (slot.pool_queued || slot.pool_io != 0) return;  // its end looks again
   slot.pool_queued = true;
   pool_writes_.push_back({index, slot.generation});
 }
@@ -135,11 +151,14 @@ bool Tenant::PutIntoPool(std::uint32_t index, TimeNs) {
   inflight.key = slot.key;
   inflight.block_class = block.block_class;
   inflight.length = slot.length;
+  inflight.for_others =
+      slot.pool_awaited || (slot.awaited && options_.durable_in_pool);
   PoolOp op;
   op.kind = PoolOp::Kind::kPut;
   op.block_class = block.block_class;
-  const bool twice =
-      block.block_class == BlockClass::kState || slot.pool_awaited;
+  const bool twice = block.block_class == BlockClass::kState ||
+                     slot.pool_awaited ||
+                     (slot.awaited && options_.durable_in_pool);
   op.copies = static_cast<std::uint8_t>(
       std::clamp<std::size_t>(cluster_pool_->places(), 1, twice ? 2 : 1));
   op.tenant = options_.cluster_id;
@@ -201,25 +220,30 @@ void Tenant::FinishPoolWrite(const Inflight& op,
   // A slot with I/O is not evicted, so the block is still in it.
   BlockRecord& block = directory_.find(op.key)->second;
   AGENTMEM_CHECK(block.slot == op.slot);
-  std::vector<OpRef> waiters;
-  if (const auto waiting = replica_waiters_.extract(op.slot)) {
-    waiters = waiting.mapped();
-    slot.pool_awaited = false;
-  }
+  const bool wanted_elsewhere =
+      slot.pool_awaited || (slot.awaited && options_.durable_in_pool);
   if (code == Code::kOk && block.block_class == op.block_class) {
     ++pool_writes_made_;
-    SetPooled(&block, completion.copies);
+    SetPooled(&block, completion.copies, completion.elsewhere != 0);
     if (!IsDirty(block)) policy_->StoredBelow(SlotIndex(op.slot), now);
-    for (const OpRef& waiter : waiters) Answer(waiter);
-    return SettleDurable(op.slot);
-  }
-  if (code == Code::kOk) {
+    if (block.elsewhere) {
+      for (const OpRef& waiter : TakeReplicaWaiters(op.slot)) Answer(waiter);
+      return SettleDurable(op.slot);
+    }
+    // This node's own memory is no other's. It was asked for less, perhaps:
+    // then once more, for what is wanted now.
+    if (!wanted_elsewhere) return;
+    if (cluster_pool_->places_elsewhere() != 0 && !op.for_others) {
+      return QueuePoolWrite(op.slot);
+    }
+  } else if (code == Code::kOk) {
     // Put as state while it was written as cache: that copy may be dropped.
-    for (const OpRef& waiter : waiters) AwaitReplica(op.slot, waiter);
-    if (slot.awaited && options_.durable_in_pool) QueuePoolWrite(op.slot);
+    if (wanted_elsewhere) QueuePoolWrite(op.slot);
     return;
+  } else {
+    pool_again_at_ = now + kPoolAgainNs;
   }
-  pool_again_at_ = now + kPoolAgainNs;
+  std::vector<OpRef> waiters = TakeReplicaWaiters(op.slot);
   if (options_.durable_in_pool) {
     for (const OpRef& waiter : TakeDurableWaiters(op.slot)) {
       waiters.push_back(waiter);
@@ -257,7 +281,13 @@ void Tenant::ForgetPooled(const Key& key) {
   const auto found = directory_.find(key);
   if (found == directory_.end() || found->second.pooled == 0) return;
   SetPooled(&found->second, 0);
-  if (!loads_.contains(key)) EraseIfNowhere(key);  // else its end does
+  if (!loads_.contains(key)) EraseIfNowhere(key);  // else EndLoad does
+}
+
+// Nothing loads it any more; copies that went meanwhile are not counted on.
+void Tenant::EndLoad(const Key& key) {
+  loads_.erase(key);
+  EraseIfNowhere(key);
 }
 
 void Tenant::EraseIfNowhere(const Key& key) {

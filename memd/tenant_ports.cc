@@ -60,7 +60,8 @@ void Tenant::Drop(const OpRef& op, const Key& key, TimeNs now) {
       loads_.contains(key) ||
       (record.slot != kNoSlot &&
        (slots_[record.slot].io != 0 || slots_[record.slot].pool_io != 0 ||
-        slots_[record.slot].holds != 0 || slots_[record.slot].awaited));
+        slots_[record.slot].holds != 0 || slots_[record.slot].awaited ||
+        slots_[record.slot].pool_awaited));
   if (in_use) return Fail(op, Code::kUnavailable, Reason::kNone);
   if (record.stored != Stored::kNo) {
     VoidStored(&record);

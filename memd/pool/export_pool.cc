@@ -46,6 +46,21 @@ void ExportPool::Use(std::uint32_t index, BlockClass block_class) {
   }
 }
 
+// Somebody counts on the copy that is there as if he had put it.
+void ExportPool::Keep(std::uint32_t index, const Block& put) {
+  Block& kept = records_[index].block;
+  kept.copies = std::max(kept.copies, put.copies);
+  if (!kept.below || put.below) return;
+  Unlink(index);
+  kept.below = false;
+  kept.owner = put.owner;
+  if (kept.MayLeave()) {
+    Link(index);
+  } else {
+    ++state_;
+  }
+}
+
 Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
   const std::size_t size_class = SizeClassOf(block->length);
   if (size_class == kSizeClasses) return Code::kInvalidArgument;
@@ -54,8 +69,7 @@ Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
     const Block& there = records_[found->second].block;
     if (there.length == block->length) {
       Use(found->second, block->block_class);
-      Block& kept = records_[found->second].block;
-      kept.copies = std::max(kept.copies, block->copies);
+      Keep(found->second, *block);
       *block = there;
       return Code::kAlreadyExists;
     }
@@ -98,6 +112,7 @@ Code ExportPool::Commit(const Name& name, std::uint64_t generation,
     const bool same = records_[first].block.length == block.length;
     if (same || records_[first].block.block_class == BlockClass::kState) {
       if (same) Use(first, block.block_class);
+      if (same) Keep(first, block);
       Free(index);
       return same ? Code::kAlreadyExists : Code::kAborted;
     }

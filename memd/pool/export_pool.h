@@ -137,6 +137,7 @@ class ExportPool {
   bool WasDropped(const Name& name, std::uint64_t generation) const;
   // It is the last one used; its class may rise to `state`.
   void Use(std::uint32_t index, BlockClass block_class);
+  void Keep(std::uint32_t index, const Block& put);
   bool MayGo(std::uint32_t index) const;
   bool MakeRoom(std::uint8_t size_class);
   void Evict(std::uint32_t index);

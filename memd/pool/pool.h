@@ -50,7 +50,8 @@ struct PoolCompletion {
   Code code = Code::kOk;
   BlockClass block_class = BlockClass::kCache;  // kFind
   std::uint32_t length = 0;                     // kFind
-  std::uint8_t copies = 0;                      // kPut: made
+  std::uint8_t copies = 0;                      // kPut: made, here too
+  std::uint8_t elsewhere = 0;                   // kPut: of these, not here
 };
 
 class Pool {

@@ -107,8 +107,10 @@ void PoolNode::Finish(std::uint32_t index, Code code) {
     completion.block_class = op.found.block_class;
     completion.length = op.found.length;
     for (std::uint8_t i = 0; i < op.legs; ++i) {
-      completion.copies +=
+      const bool made =
           op.leg[i].step == Step::kDone && op.leg[i].code == Code::kOk;
+      completion.copies += made;
+      completion.elsewhere += made && op.leg[i].peer != kSelf;
     }
     const bool get = op.op.kind == PoolOp::Kind::kGet;
     counters_.gets_not_found += get && code == Code::kNotFound;
@@ -311,6 +313,7 @@ void PoolNode::FinishLeg(std::uint32_t index, std::uint8_t leg_index,
 }
 
 void PoolNode::Advance(TimeNs now) {
+  if (started_at_ == 0) started_at_ = now;
   const DurationNs away = now - now_;
   now_ = now;
   for (const auto& peer : peers_) {

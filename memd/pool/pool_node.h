@@ -59,6 +59,9 @@ struct PoolNodeOptions {
   std::uint64_t instance = 0;
   // Of its own export extents, as Transport::Register answered; if there are.
   MemoryId export_memory;
+  // ExpectMembers will be called: until all of them were met, what is not found
+  // may be with one of them.
+  bool expects_members = false;
   // Bytes a second that repair may write.
   std::uint64_t repair_bytes_per_second = 256ULL << 20;
 };
@@ -75,6 +78,8 @@ class PoolNode final : public Pool {
   // A peer showed its card. One of the same name and another instance takes the
   // older one's place.
   void AddPeer(const PoolPeer& peer, TimeNs now);
+  // Who the members are now, this node among them.
+  void ExpectMembers(std::vector<std::string> nodes);
   // It is no member any more.
   void RemovePeer(const std::string& node, TimeNs now);
 
@@ -259,6 +264,7 @@ class PoolNode final : public Pool {
   void Advance(TimeNs now);
 
   // pool_node_get.cc
+  bool HasMissingMembers() const;
   void StartGet(std::uint32_t index);
   void NextCandidate(std::uint32_t index, std::uint8_t leg);
   std::uint32_t TakeCandidate(Op* op);
@@ -320,7 +326,7 @@ class PoolNode final : public Pool {
   void ServeFinds(std::uint32_t index, const PoolHeader& header,
                   std::span<const char> body);
   PoolFound FindHere(const ExportPool::Name& name);
-  StoredLoad* LoadStored(const ExportPool::Name& name);
+  StoredLoad* LoadStored(const ExportPool::Name& name, bool* has_it);
   void SendFound(const Deferred& answer);
 
   // pool_node_repair.cc
@@ -395,6 +401,9 @@ class PoolNode final : public Pool {
   std::vector<ExportPool::Name> revoked_;
   std::vector<TransportEvent> events_;  // scratch
   TimeNs now_ = 0;
+  TimeNs started_at_ = 0;
+  bool told_of_members_ = false;
+  std::vector<std::string> members_;
   std::size_t activity_ = 0;
 
   bool repair_wanted_ = false;

@@ -29,6 +29,18 @@ void PoolNode::AddPlaces(Op* op) {
   op->everywhere = now_ - changed_at_ < kWanderNs || !whole();
 }
 
+// Is there a member that this node has not met since it started?
+bool PoolNode::HasMissingMembers() const {
+  if (!options_.expects_members) return false;
+  if (!told_of_members_) return true;
+  return std::any_of(members_.begin(), members_.end(),
+                     [this](const std::string& node) {
+                       const auto known = by_node_.find(node);
+                       return known == by_node_.end() ||
+                              peers_[known->second]->connected_at == 0;
+                     });
+}
+
 void PoolNode::StartGet(std::uint32_t index) {
   Op& op = ops_[index];
   if (exports_ != nullptr &&
@@ -40,6 +52,7 @@ void PoolNode::StartGet(std::uint32_t index) {
     // It is looked for everywhere before it is called lost, and not so called
     // while a node that may have it is away.
     op.everywhere = true;
+    op.unreachable |= HasMissingMembers();
     for (const auto& peer : peers_) {
       op.unreachable |= !peer->gone && peer->card.export_bytes != 0 &&
                         peer->state != PoolPeerState::kUp;
@@ -86,6 +99,8 @@ void PoolNode::NextCandidate(std::uint32_t index, std::uint8_t leg_index) {
   }
   if (leg.peer == kNobody) {
     leg.step = Step::kDone;
+    op.unreachable |= !drop && !op.corrupt && now_ - started_at_ < kMeetNs &&
+                      HasMissingMembers();
     return Finish(index, op.unreachable ? Code::kUnavailable
                          : op.corrupt   ? Code::kDataLoss
                          : drop         ? Code::kOk

@@ -42,6 +42,12 @@ void PoolNode::AddPeer(const PoolPeer& card, TimeNs now) {
   Connect(index);
 }
 
+void PoolNode::ExpectMembers(std::vector<std::string> nodes) {
+  members_ = std::move(nodes);
+  std::erase(members_, options_.node);
+  told_of_members_ = true;
+}
+
 void PoolNode::RemovePeer(const std::string& node, TimeNs now) {
   now_ = now;
   const auto known = by_node_.find(node);

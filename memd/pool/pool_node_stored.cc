@@ -19,9 +19,12 @@ void PoolNode::ServeFinds(std::uint32_t index, const PoolHeader& header,
     const ExportPool::Name name = {asked.tenant, asked.key};
     answer.found.push_back(FindHere(name));
     if (answer.found.back().code == Code::kOk) continue;
-    if (StoredLoad* const load = LoadStored(name); load != nullptr) {
+    bool has_it = false;
+    if (StoredLoad* const load = LoadStored(name, &has_it); load != nullptr) {
       load->waiters.push_back({id, i});
       ++answer.left;
+    } else if (has_it) {
+      answer.found.back().code = Code::kUnavailable;  // but not now
     }
   }
   if (answer.left == 0) return SendFound(answer);
@@ -44,17 +47,16 @@ PoolFound PoolNode::FindHere(const ExportPool::Name& name) {
   return found;
 }
 
-// Null: the store does not have it, or it cannot be read now.
-PoolNode::StoredLoad* PoolNode::LoadStored(const ExportPool::Name& name) {
+// Null: the store does not have it, or, if `has_it`, it cannot be read now.
+PoolNode::StoredLoad* PoolNode::LoadStored(const ExportPool::Name& name,
+                                           bool* has_it) {
   if (stored_ == nullptr || exports_ == nullptr) return nullptr;
   if (const auto under_way = loading_.find(name); under_way != loading_.end()) {
     return &stored_loads_.find(under_way->second)->second;
   }
   StoredBlocks::Found stored;
-  if (stored_loads_.size() >= kStoredLoadsMax ||
-      !stored_->Lookup(name.tenant, name.key, &stored)) {
-    return nullptr;
-  }
+  *has_it = stored_->Lookup(name.tenant, name.key, &stored);
+  if (!*has_it || stored_loads_.size() >= kStoredLoadsMax) return nullptr;
   ExportPool::Block block;
   block.name = name;
   block.block_class = stored.block_class;
@@ -112,6 +114,11 @@ void PoolNode::OnLoaded(std::uint64_t generation, Code code) {
     if (waiting == deferred_.end()) continue;
     Deferred& answer = waiting->second;
     answer.found[entry] = FindHere(block.name);
+    // The store failed; it does not say that the block is gone.
+    if (answer.found[entry].code != Code::kOk && code != Code::kNotFound &&
+        code != Code::kDataLoss) {
+      answer.found[entry].code = Code::kUnavailable;
+    }
     if (--answer.left != 0) continue;
     SendFound(answer);
     deferred_.erase(waiting);

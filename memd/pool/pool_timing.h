@@ -32,6 +32,9 @@ inline constexpr DurationNs kPingNs = 200 * kMillisecondNs;
 inline constexpr DurationNs kConnectPingNs = 20 * kMillisecondNs;
 // Not heard for so long: down. With the next line, "bypassed within a second".
 inline constexpr DurationNs kSilentNs = 750 * kMillisecondNs;
+// A node that has just started meets the others by then. Cache blocks are not
+// called missing before; state blocks not before it has met them all.
+inline constexpr DurationNs kMeetNs = 5 * kSecondNs;
 // This node itself was away for so long: that is no peer's silence.
 inline constexpr DurationNs kAwayNs = 250 * kMillisecondNs;
 // Something is under way to it, nothing comes, and another node has a copy.

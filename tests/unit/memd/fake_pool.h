@@ -28,8 +28,8 @@ class FakePool final : public Pool {
     pending_.push_back(op);
     return true;
   }
-  bool usable() const override { return nodes != 0; }
-  std::size_t places() const override { return nodes; }
+  bool usable() const override { return places() != 0; }
+  std::size_t places() const override { return nodes + lends; }
   std::size_t places_elsewhere() const override { return nodes; }
 
   // Carries out the oldest operation.
@@ -46,7 +46,8 @@ class FakePool final : public Pool {
   const PoolOp& next() const { return pending_.front(); }
 
   std::map<Key, Block> blocks;
-  std::size_t nodes = 2;
+  std::size_t nodes = 2;  // others that lend
+  bool lends = false;     // this one does, too
   std::size_t queue_max = 1024;
   Code fail_puts = Code::kOk;
   Code fail_gets = Code::kOk;
@@ -60,6 +61,9 @@ class FakePool final : public Pool {
         blocks[op.key] = {std::string(op.bytes, op.length), op.block_class,
                           op.copies};
         completion->copies = op.copies;
+        // Where this node lends, the first copy lies here.
+        completion->elsewhere = static_cast<std::uint8_t>(op.copies - lends);
+        if (op.copies > places()) return Code::kUnavailable;
         return Code::kOk;
       case PoolOp::Kind::kGet:
         if (fail_gets != Code::kOk) return fail_gets;

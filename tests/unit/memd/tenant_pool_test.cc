@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <set>
 
 #include "tests/unit/memd/tenant_bench.h"
 
@@ -235,6 +236,85 @@ TEST_F(TenantPoolTest, ACopyOfACacheBlockDoesNotCountForTheStateThatItBecame) {
   EXPECT_EQ(bench_->reader().Find(TestKey(1)).kind, EntryKind::kResident);
 }
 
+TEST_F(TenantPoolTest, ThisNodesOwnExtentsAreNoOtherNode) {
+  Start(/*durable_in_pool=*/true);
+  bench_->pool.lends = true;
+  bench_->pool.nodes = 0;
+  Put(1, "alone", kState, Ack::kDurable);
+  bench_->Settle(client_.get());
+  EXPECT_EQ(Answer(), Code::kUnavailable) << "its one copy is here";
+  // A cache block has one copy, and may have it here: then two are made.
+  bench_->pool.nodes = 1;
+  Put(2, "shared", kCache, Ack::kDurable);
+  bench_->Settle(client_.get());
+  EXPECT_EQ(Answer(), Code::kOk);
+  EXPECT_EQ(bench_->pool.blocks[TestKey(2)].copies, 2);
+}
+
+TEST_F(TenantPoolTest, ACopyMadeHereBeforeDoesNotMakeABlockReplicated) {
+  Start();
+  bench_->pool.lends = true;
+  Put(1, std::string(kMiB, 'c'), kCache, Ack::kVisible);
+  bench_->Settle(client_.get());
+  client_->Reap();
+  FillWithOthers();
+  ASSERT_EQ(bench_->reader().Find(TestKey(1)).kind, EntryKind::kInPool);
+  ASSERT_EQ(bench_->pool.blocks[TestKey(1)].copies, 1);
+  Put(1, std::string(kMiB, 'c'), kCache, Ack::kReplicated);
+  EXPECT_EQ(Answer(), Code::kUnknown);
+  bench_->Settle(client_.get());
+  EXPECT_EQ(Answer(), Code::kOk);
+  EXPECT_EQ(bench_->pool.blocks[TestKey(1)].copies, 2);
+}
+
+TEST_F(TenantPoolTest, WhatOneOnlyHeardOfIsWrittenBeforeItIsAcknowledged) {
+  Start();
+  bench_->pool.blocks[TestKey(1)] = {"of another", kState, 2};
+  ASSERT_EQ(Fetch(1).code, Code::kOk);
+  bench_->pool.blocks.clear();
+  Put(1, "of another", kState, Ack::kReplicated);
+  bench_->Settle(client_.get());
+  EXPECT_EQ(Answer(), Code::kOk);
+  EXPECT_EQ(bench_->pool.blocks[TestKey(1)].copies, 2);
+}
+
+TEST_F(TenantPoolTest, ADurableWaiterOutlivesTheCopyThatItFound) {
+  Start(/*durable_in_pool=*/true);
+  Put(1, "once", kCache, Ack::kReplicated);
+  bench_->Settle(client_.get());
+  EXPECT_EQ(Answer(), Code::kOk);
+  SubmissionEntry durable = {};
+  durable.op = Op::kMakeDurable;
+  durable.key = TestKey(1);
+  durable.deadline_ns = kNoDeadline;
+  client_->Post(durable);
+  bench_->Drain(client_.get());
+  bench_->tenant->OnRevoked(TestKey(1));
+  bench_->Settle(client_.get());
+  EXPECT_EQ(Answer(), Code::kOk);
+}
+
+TEST_F(TenantPoolTest, ABlockRevokedUnderALoadIsLookedForAgain) {
+  Start();
+  Put(1, std::string(kMiB, 'c'), kCache, Ack::kVisible);
+  bench_->Settle(client_.get());
+  client_->Reap();
+  FillWithOthers();
+  ASSERT_EQ(bench_->reader().Find(TestKey(1)).kind, EntryKind::kInPool);
+  bench_->pool.queue_max = 0;
+  bench_->PostFetch(client_.get(), TestKey(1));
+  bench_->tenant->OnRevoked(TestKey(1));
+  bench_->pool.queue_max = 1024;
+  bench_->Settle(client_.get());
+  bench_->Advance(kSecondNs);
+  bench_->Settle(client_.get());
+  while (const auto entry = client_->Reap()) {
+    if (entry->code == Code::kOk) bench_->PostRelease(client_.get(), *entry);
+  }
+  bench_->pool.blocks[TestKey(1)] = {"elsewhere now", kCache, 1};
+  EXPECT_EQ(Fetch(1).code, Code::kOk);
+}
+
 // Blocks come and go between three tiers, any of which fails at times.
 class TenantPoolRandomTest : public testing::TestWithParam<std::uint64_t> {};
 
@@ -251,8 +331,10 @@ TEST_P(TenantPoolRandomTest, BooksAndBytesAgree) {
     bytes[0] = static_cast<char>(n);
     return bytes;
   };
+  std::set<std::uint64_t> unanswered;
   const auto reap = [&] {
     while (const auto entry = client->Reap()) {
+      unanswered.erase(entry->op_id);
       if (entry->code != Code::kOk || entry->length == 0) continue;
       const Slot& slot = bench.reader().slot(SlotIndex(entry->slot));
       std::uint64_t which = 0;
@@ -270,12 +352,17 @@ TEST_P(TenantPoolRandomTest, BooksAndBytesAgree) {
       case 0:
       case 1:
       case 2:
-        bench.PostPut(client.get(), TestKey(n), bytes_of(n),
-                      n % 3 == 0 ? kState : kCache, Ack(1 + random() % 3));
+        bench.refused.reset();
+        if (const auto op = bench.PostPut(client.get(), TestKey(n), bytes_of(n),
+                                          n % 3 == 0 ? kState : kCache,
+                                          Ack(1 + random() % 3))) {
+          unanswered.insert(*op);
+        }
+        if (bench.refused) unanswered.erase(bench.refused->op_id);
         break;
       case 3:
       case 4:
-        bench.PostFetch(client.get(), TestKey(n));
+        unanswered.insert(bench.PostFetch(client.get(), TestKey(n)));
         break;
       case 5:
         bench.store.FinishOne();
@@ -296,6 +383,7 @@ TEST_P(TenantPoolRandomTest, BooksAndBytesAgree) {
         bench.pool.fail_gets =
             random() % 4 == 0 ? Code::kUnavailable : Code::kOk;
         bench.pool.nodes = random() % 4;
+        bench.pool.lends = random() % 2 == 0;
         bench.store.fail_puts =
             random() % 4 == 0 ? Code::kResourceExhausted : Code::kOk;
         break;
@@ -305,8 +393,17 @@ TEST_P(TenantPoolRandomTest, BooksAndBytesAgree) {
     ASSERT_EQ(bench.tenant->CheckInvariants(), "") << "step " << step;
   }
   bench.pool.fail_gets = Code::kOk;
-  bench.Settle(client.get());
-  reap();
+  bench.pool.fail_puts = Code::kOk;
+  bench.store.fail_puts = Code::kOk;
+  bench.pool.nodes = 2;
+  for (int i = 0; i < 10; ++i) {
+    bench.Settle(client.get());
+    reap();
+    bench.Advance(kSecondNs);
+  }
+  EXPECT_TRUE(unanswered.empty())
+      << *unanswered.begin() << " of " << unanswered.size();
+  EXPECT_EQ(bench.tenant->CheckInvariants(), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, TenantPoolRandomTest,

@@ -227,5 +227,30 @@ TEST_F(PoolNodeLinkTest, APongOfAnEarlierLinkDoesNotRaiseTheNewOne) {
   EXPECT_EQ(node_.places(), 1u);
 }
 
+// A node that has just started knows too little to call a block missing.
+TEST_F(PoolNodeLinkTest, NothingIsMissingBeforeAllMembersWereMet) {
+  PoolNode young({.node = "young", .expects_members = true}, &transport_,
+                 nullptr);
+  const auto find = [&](BlockClass block_class) {
+    PoolOp op;
+    op.kind = PoolOp::Kind::kFind;
+    op.block_class = block_class;
+    op.key = {1, {1, 1, 1}};
+    std::array<PoolCompletion, 8> out;
+    young.Poll(now_, out);
+    EXPECT_TRUE(young.Submit(op));
+    EXPECT_EQ(young.Poll(now_, out), 1u);
+    return out[0].code;
+  };
+  EXPECT_EQ(find(BlockClass::kCache), Code::kUnavailable) << "who is there?";
+  young.ExpectMembers({"young", "other"});
+  EXPECT_EQ(find(BlockClass::kCache), Code::kUnavailable);
+  now_ += kMeetNs;
+  EXPECT_EQ(find(BlockClass::kCache), Code::kNotFound);
+  EXPECT_EQ(find(BlockClass::kState), Code::kUnavailable);
+  young.ExpectMembers({"young"});
+  EXPECT_EQ(find(BlockClass::kState), Code::kNotFound);
+}
+
 }  // namespace
 }  // namespace agentmem
