@@ -45,6 +45,7 @@ class MemdChild {
   // As /proc calls it.
   std::string process() const { return std::to_string(pid_); }
   pid_t pid() const { return pid_; }
+  const std::string& program() const { return program_; }
   // For what lies beside memd's state, on the same disk.
   const std::string& directory() const { return directory_; }
 

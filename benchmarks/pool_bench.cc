@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/status.h"
+#include "benchmarks/processor_time.h"
 
 namespace agentmem::bench {
 namespace {
@@ -19,8 +20,8 @@ constexpr std::uint64_t kSlotBytes = 4096;  // of the smallest blocks
 }  // namespace
 
 PoolScale PoolScaleOf(const SuiteOptions& options) {
-  if (options.quick) return {128 * kMiB, 512 * kMiB, 224 * kMiB, 2, 1, 1000};
-  return {128 * kMiB, 1536 * kMiB, 512 * kMiB, 9, 4, 5000};
+  if (options.quick) return {128 * kMiB, 512 * kMiB, 224 * kMiB, 2, 1, 1000, 2};
+  return {128 * kMiB, 1536 * kMiB, 512 * kMiB, 9, 4, 5000, 20};
 }
 
 std::string Decimal(double number) {
@@ -50,6 +51,7 @@ absl::StatusOr<PoolSetup> PoolBench::StartNodes(std::size_t nodes,
   options.sealed = sealed;
   PoolSetup setup;
   AGENTMEM_ASSIGN_OR_RETURN(setup.cluster, PoolCluster::Start(options));
+  AGENTMEM_RETURN_IF_ERROR(AwaitQuiet(*setup.cluster));
   AGENTMEM_ASSIGN_OR_RETURN(Connection client,
                             Connection::Open(setup.cluster->socket_path(0)));
   setup.client = std::make_unique<Connection>(std::move(client));

@@ -17,6 +17,7 @@
 #include "benchmarks/case_result.h"
 #include "benchmarks/comparison.h"
 #include "benchmarks/connection.h"
+#include "benchmarks/failover_load.h"
 #include "benchmarks/pool_blocks.h"
 #include "benchmarks/pool_cluster.h"
 #include "benchmarks/raw_fabric.h"
@@ -33,6 +34,7 @@ struct PoolScale {
   std::size_t rounds;
   std::size_t burst_factor;  // bursts a round
   int idle_ms;
+  int deaths;
 };
 PoolScale PoolScaleOf(const SuiteOptions& options);
 
@@ -67,6 +69,7 @@ class PoolBench {
   absl::Status AddPutsTwice();
   absl::Status AddEncryptedGets();
   absl::Status AddIdle();
+  absl::Status AddFailover();
   // Suite `tiers`: gets and puts of `size` bytes.
   absl::Status AddTier(std::size_t size);
 
@@ -97,6 +100,9 @@ class PoolBench {
                                      PoolBlocks* blocks);
   absl::Status CheckPuts(const std::string& name, PoolBlocks* blocks,
                          bool lose_a_node);
+  // `last`: of all that was acknowledged, once all is over.
+  void ReportFailover(LoadReport* load, const LoadReport& last, Samples* whole,
+                      Samples* again);
   void Bar(const std::string& name, bool holds, const std::string& text);
 
   const SuiteOptions options_;

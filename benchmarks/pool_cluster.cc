@@ -12,13 +12,12 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
-#include "benchmarks/connection.h"
+#include "benchmarks/fabric_view.h"
 
 namespace agentmem::bench {
 namespace {
 
 constexpr DurationNs kPatienceNs = 60 * kSecondNs;
-constexpr std::uint32_t kFirstSet = 1;  // of keys; the cases take others
 
 // Ports that were free a moment ago, all of them at the same time.
 absl::StatusOr<std::vector<std::uint16_t>> FreePorts(std::size_t count) {
@@ -110,21 +109,22 @@ absl::StatusOr<std::unique_ptr<PoolCluster>> PoolCluster::Start(
   return cluster;
 }
 
-// A put that another node has to acknowledge, again and again until one does.
 absl::Status PoolCluster::AwaitPeers() const {
-  AGENTMEM_ASSIGN_OR_RETURN(const Connection client,
-                            Connection::Open(socket_path(0)));
-  const std::vector<char> bytes(4096, 'p');
   const TimeNs give_up = MonotonicNowNs() + kPatienceNs;
-  for (std::uint32_t i = 0;; ++i) {
-    absl::Status put = client.Put(KeyOf(kFirstSet, i), bytes, bytes.size(),
-                                  AGENTMEM_CACHE, AGENTMEM_REPLICATED);
-    if (put.ok()) return put;
-    if (MonotonicNowNs() > give_up) {
-      return DeadlineExceeded("no other node takes a block for 60 s: " +
-                              StatusMessage(put));
+  for (const auto& node : nodes_) {
+    if (node->pid() < 0) continue;
+    for (;;) {
+      AGENTMEM_ASSIGN_OR_RETURN(const FabricView view, ViewFabric(*node));
+      if (view.peers_up.size() + 1 == nodes_.size()) break;
+      if (MonotonicNowNs() > give_up) {
+        return DeadlineExceeded(node->socket_path() + " has " +
+                                std::to_string(view.peers_up.size()) + " of " +
+                                std::to_string(nodes_.size() - 1) +
+                                " peers after 60 s");
+      }
     }
   }
+  return absl::OkStatus();
 }
 
 }  // namespace agentmem::bench

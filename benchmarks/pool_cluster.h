@@ -3,7 +3,7 @@
 //
 // Ownership: owns the daemons. Threads: thread-compatible. Errors: UNAVAILABLE
 // with memd's last words; DEADLINE_EXCEEDED if they do not find each other.
-// Cost: Start waits until the first one can write to all others.
+// Cost: Start waits until each has all others as its peers.
 #ifndef AGENTMEM_BENCHMARKS_POOL_CLUSTER_H_
 #define AGENTMEM_BENCHMARKS_POOL_CLUSTER_H_
 
@@ -37,14 +37,15 @@ class PoolCluster {
       const PoolClusterOptions& options);
 
   std::size_t size() const { return nodes_.size(); }
-  MemdChild* node(std::size_t index) { return nodes_[index].get(); }
+  MemdChild* node(std::size_t index) const { return nodes_[index].get(); }
+  // Until each has all others as its peers.
+  absl::Status AwaitPeers() const;
   std::string socket_path(std::size_t index) const {
     return nodes_[index]->socket_path();
   }
 
  private:
   PoolCluster() = default;
-  absl::Status AwaitPeers() const;
 
   std::unique_ptr<TemporaryDirectory> keys_;  // if sealed
   std::vector<std::unique_ptr<MemdChild>> nodes_;

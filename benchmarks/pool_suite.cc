@@ -21,6 +21,7 @@ constexpr Group kGroups[] = {
     {"remote_put_two_copies", &PoolBench::AddPutsTwice},
     {"encrypted_get", &PoolBench::AddEncryptedGets},
     {"idle_cpu", &PoolBench::AddIdle},
+    {"failover", &PoolBench::AddFailover},
 };
 
 }  // namespace

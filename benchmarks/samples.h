@@ -18,6 +18,10 @@ class Samples {
     values_.push_back(value);
     sorted_ = false;
   }
+  void Add(const Samples& other) {
+    values_.insert(values_.end(), other.values_.begin(), other.values_.end());
+    sorted_ = false;
+  }
   std::size_t size() const { return values_.size(); }
 
   // Nearest rank: the smallest sample that `share` (0 to 1) of all samples are
