@@ -10,6 +10,8 @@
 #include <toml++/toml.h>
 #pragma pop_macro("NDEBUG")
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
@@ -395,6 +397,33 @@ absl::Status ParsePool(const toml::table& table, const std::string& name,
   return fields.Finish();
 }
 
+// Of one interface: no name, and not all of them.
+bool IsOneAddress(const std::string& text) {
+  in_addr four = {};
+  in6_addr six = {};
+  if (inet_pton(AF_INET, text.c_str(), &four) == 1) return four.s_addr != 0;
+  return inet_pton(AF_INET6, text.c_str(), &six) == 1 &&
+         !IN6_IS_ADDR_UNSPECIFIED(&six);
+}
+
+absl::Status CheckPool(const std::string& name, Config* config) {
+  std::uint64_t& lent = config->pool.export_bytes;
+  if (lent != 0 && lent < kExtentBytes) {
+    return InvalidArgument(name + ": field \"export\" of [pool] is " +
+                           std::to_string(lent) + " bytes; 0, or at least " +
+                           std::to_string(kExtentBytes) + " can be lent");
+  }
+  lent -= lent % kExtentBytes;
+  if (!config->pool.durable && !config->cluster.etcd.empty()) {
+    return InvalidArgument(
+        name +
+        ": field \"durable\" of [pool] is false, but with etcd other nodes "
+        "open "
+        "what this one made durable: it must be in their memory");
+  }
+  return absl::OkStatus();
+}
+
 // [cluster], [fabric], [pool]: the last two say nothing without the first.
 absl::Status ParseCluster(Fields* fields, const std::string& name,
                           Config* config) {
@@ -417,10 +446,22 @@ absl::Status ParseCluster(Fields* fields, const std::string& name,
   const std::string& listen = config->cluster.listen;
   if (config->cluster.advertise.empty()) config->cluster.advertise = listen;
   if (config->fabric.address.empty()) {
-    config->fabric.address = listen.substr(0, listen.rfind(':'));
+    std::string host = listen.substr(0, listen.rfind(':'));
+    if (host.size() > 2 && host.front() == '[') {
+      host = host.substr(1, host.size() - 2);
+    }
+    config->fabric.address = host;
   }
-  config->pool.export_bytes -= config->pool.export_bytes % kExtentBytes;
-  return absl::OkStatus();
+  if (!IsOneAddress(config->fabric.address)) {
+    return InvalidArgument(
+        name + ": blocks need the IP address of one interface of this node; " +
+        "\"" + config->fabric.address +
+        "\" (\"address\" of [fabric], else the "
+        "host of \"listen\") is none: set \"address\" in [fabric] to it, and "
+        "\"advertise\" in "
+        "[cluster] to what peers call");
+  }
+  return CheckPool(name, config);
 }
 
 }  // namespace

@@ -255,14 +255,19 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
           config.cluster.node, instance,
           [live = &parts->live](const std::string& node, std::uint64_t run) {
             return live->IsAlive(node, run);
-          }};
+          },
+          [live = &parts->live] { return live->IsReachable(); }};
     }
     parts->agents->AddTenant(limits);
   }
   parts->reactor->SetAgents(parts->agents.get());
   AGENTMEM_RETURN_IF_ERROR(parts->reactor->Start());
-  parts->agents->StartCollecting(static_cast<DurationNs>(config.collect_ms) *
-                                 kMillisecondNs);
+  // Not where several nodes change the same refs: what one of them forks or
+  // trims, another's collection does not see in time (docs/pool.md).
+  if (parts->etcd == nullptr) {
+    parts->agents->StartCollecting(static_cast<DurationNs>(config.collect_ms) *
+                                   kMillisecondNs);
+  }
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
 }
 

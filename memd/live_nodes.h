@@ -23,6 +23,10 @@ class LiveNodes {
     MutexLock lock(&mutex_);
     return view_;
   }
+  bool IsReachable() const AGENTMEM_EXCLUDES(mutex_) {
+    MutexLock lock(&mutex_);
+    return view_.reachable;
+  }
   // While the agreement cannot be reached nobody is called dead.
   bool IsAlive(const std::string& node, std::uint64_t instance) const
       AGENTMEM_EXCLUDES(mutex_) {

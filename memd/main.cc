@@ -75,6 +75,11 @@ void PrintConfig(const Config& config) {
               << " bytes, " << tenant.slots << " slots, "
               << tenant.index_entries << " index entries\n";
   }
+  if (!config.cluster.enabled()) return;
+  std::cout << "cluster " << config.cluster.name << ": node "
+            << config.cluster.node << ", listens on " << config.cluster.listen
+            << ", " << (config.cluster.etcd.empty() ? "static peers" : "etcd")
+            << ", lends " << config.pool.export_bytes << " bytes\n";
 }
 
 // Budgets are promises: the pages are made when they are first used, so memd
@@ -82,11 +87,12 @@ void PrintConfig(const Config& config) {
 void WarnOfShortMemory(const Config& config, std::uint64_t memory_bytes) {
   std::uint64_t dram = 0;
   for (const TenantConfig& tenant : config.tenants) dram += tenant.dram_bytes;
+  dram += config.pool.export_bytes;
   if (dram <= memory_bytes) return;
-  LogWarning("the tenants' dram is " + std::to_string(dram >> 20) +
-             " MiB together; this machine has " +
+  LogWarning("the tenants' dram and the pool's export are " +
+             std::to_string(dram >> 20) + " MiB together; this machine has " +
              std::to_string(memory_bytes >> 20) +
-             " MiB: lower \"dram\", or it will run out of memory");
+             " MiB: lower one of them, or it will run out of memory");
 }
 
 // Libraries that libfabric brings along (libpsm2) catch crashes when they are
@@ -138,6 +144,13 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
+// Whoever has asked the reactor for something already is answered.
+int EndAndFail(Daemon* daemon, const absl::Status& status) {
+  daemon->Stop();
+  (void)daemon->Run();  // it has served nobody
+  return Fail(status);
+}
+
 int Serve(const Config& config) {
   RestoreSignals();
   // Signals are taken by a thread of their own; block them everywhere first.
@@ -158,12 +171,12 @@ int Serve(const Config& config) {
   if (!daemon.ok()) return Fail(daemon.status());
   auto admin =
       AdminServer::Start(config.admin_socket_path, &(*daemon)->admin());
-  if (!admin.ok()) return Fail(admin.status());
+  if (!admin.ok()) return EndAndFail(daemon->get(), admin.status());
   std::unique_ptr<EtcdCompactor> compactor;
   std::unique_ptr<ClusterDoor> cluster;
   if ((*daemon)->pool_host() != nullptr) {
     auto opened = OpenCluster(config, daemon->get(), &compactor);
-    if (!opened.ok()) return Fail(opened.status());
+    if (!opened.ok()) return EndAndFail(daemon->get(), opened.status());
     cluster = std::move(*opened);
   }
 

@@ -130,16 +130,18 @@ absl::Status AgentBook::Write(AgentState* state,
     state->ref_version = changes[0].remove ? 0 : before + 1;
     return status;
   }
+  // A change that was lost on its way may still be made: it is looked for again
+  // before the next one.
+  state->doubtful = true;
+  if (status.code() == absl::StatusCode::kAborted) LoseIfTaken(state);
   if (status.code() != absl::StatusCode::kUnavailable) return status;
   const auto ref = refs_->Read(changes[0].name);
-  if (!ref.ok()) {
-    state->doubtful = true;
-    return status;
-  }
+  if (!ref.ok()) return status;
   const bool made = changes[0].remove ? ref->version == 0
                                       : ref->version == before + 1 &&
                                             ref->value == changes[0].value;
   if (!made || ref->fence.value() != changes[0].fence.value()) return status;
+  state->doubtful = false;
   state->ref_version = ref->version;
   return absl::OkStatus();
 }
@@ -151,18 +153,27 @@ absl::Status AgentBook::ClearDoubt(AgentState* state) {
   DoubtIfShared(state);
   if (!state->doubtful) return absl::OkStatus();
   AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(RefName(state->name)));
-  state->doubtful = false;
   if (state->writer.token != 0 && ref.fence.value() != state->fence.value()) {
+    state->doubtful = false;
     return absl::OkStatus();
   }
+  AgentRecord record;
+  if (ref.version != 0) {
+    AGENTMEM_ASSIGN_OR_RETURN(record,
+                              DecodeAgentRecord(state->name, ref.value));
+  }
+  state->doubtful = false;
   state->fence = ref.fence;
-  if (ref.version == state->ref_version) return absl::OkStatus();
+  // (Numbers begin anew with an agent that was made again.)
+  if (ref.version == state->ref_version &&
+      (ref.version == 0 || record.lineage == state->record.lineage) &&
+      (!shared_.has_value() || state->writer.token != 0 || state->ahead)) {
+    return absl::OkStatus();
+  }
   state->ref_version = ref.version;
   state->deleted = ref.version == 0;
   state->ahead = false;
-  if (state->deleted) return absl::OkStatus();
-  AGENTMEM_ASSIGN_OR_RETURN(state->record,
-                            DecodeAgentRecord(state->name, ref.value));
+  if (!state->deleted) state->record = std::move(record);
   return absl::OkStatus();
 }
 
@@ -273,6 +284,10 @@ absl::Status AgentBook::Amend(
   MutexLock lock(&state->mutex);
   AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state));
   if (state->deleted) return NotFound("no " + Quoted(state->name));
+  // A change under the fence of another node's writer would end its commits.
+  if (state->writer.token == 0) {
+    AGENTMEM_RETURN_IF_ERROR(CheckClaim(*state, 0));
+  }
   RecordChange change;
   change.edit = edit;
   return Apply(state, change);
@@ -377,6 +392,7 @@ absl::Status AgentBook::Delete(AgentState* state) {
                               std::to_string(state->writer.pid) +
                               "); close it there first");
   }
+  AGENTMEM_RETURN_IF_ERROR(CheckClaim(*state, 0));
   const std::uint64_t lineage = state->record.lineage;
   const RefChange gone[] = {
       {RefName(state->name), state->ref_version, state->fence, "", true},

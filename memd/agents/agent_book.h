@@ -261,6 +261,7 @@ class AgentBook {
   absl::Status CheckClaim(const AgentState& state, std::uint32_t flags);
   absl::Status TakeShared(AgentState* state, const WriterIdentity& writer)
       AGENTMEM_REQUIRES(state->mutex);
+  void LoseIfTaken(AgentState* state) AGENTMEM_REQUIRES(state->mutex);
   void DropClaim(const AgentState& state);
 
   RefStore* const refs_;

@@ -4,6 +4,15 @@
 #include "memd/agents/agent_book.h"
 
 namespace agentmem {
+namespace {
+
+void LogLostVersions(const AgentState& state) {
+  LogError("agent " + state.name +
+           ": versions that were acknowledged as visible are lost: another "
+           "node took it over before they were durable");
+}
+
+}  // namespace
 
 std::string AgentBook::ClaimName(const std::string& agent) const {
   return "writer/" + std::to_string(tenant_.value()) + "/" + agent;
@@ -42,15 +51,34 @@ absl::Status AgentBook::CheckClaim(const AgentState& state,
 absl::Status AgentBook::TakeShared(AgentState* state,
                                    const WriterIdentity& writer) {
   if (!shared_.has_value()) return absl::OkStatus();
-  state->writer = {};
-  state->ahead = false;
-  state->unsettled.clear();
-  state->doubtful = true;
-  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state));
-  if (state->deleted) {
+  const auto now = refs_->Read(RefName(state->name));
+  if (!now.ok()) {
+    state->doubtful = true;
+    return now.status();
+  }
+  if (now->fence.value() != state->fence.value()) {
+    state->doubtful = true;
+    return Aborted("agent \"" + state->name +
+                   "\" was opened on another node at the same moment; open it "
+                   "again");
+  }
+  if (now->version == 0) {
+    state->deleted = true;
     return NotFound("agent \"" + state->name +
                     "\" was deleted on another node");
   }
+  AGENTMEM_ASSIGN_OR_RETURN(AgentRecord record,
+                            DecodeAgentRecord(state->name, now->value));
+  // What this node acknowledged as visible stays, unless another wrote since.
+  if (now->version != state->ref_version ||
+      record.lineage != state->record.lineage || !state->ahead) {
+    if (state->ahead) LogLostVersions(*state);
+    state->record = std::move(record);
+    state->ref_version = now->version;
+    state->ahead = false;
+    state->unsettled.clear();
+  }
+  state->doubtful = false;
   const std::string name = ClaimName(state->name);
   AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(name));
   const RefChange change = {name, ref.version, ref.fence,
@@ -62,6 +90,18 @@ absl::Status AgentBook::TakeShared(AgentState* state,
   const absl::Status claimed = refs_->Commit({&change, 1}, {});
   if (claimed.code() == absl::StatusCode::kAborted) return absl::OkStatus();
   return claimed;
+}
+
+// A change was refused: who took the agent over may be on another node. Then
+// what was visible here only is gone, and nobody here writes it any more.
+void AgentBook::LoseIfTaken(AgentState* state) {
+  if (!shared_.has_value() || state->writer.token == 0) return;
+  const auto ref = refs_->Read(RefName(state->name));
+  if (!ref.ok() || ref->fence.value() == state->fence.value()) return;
+  if (state->ahead) LogLostVersions(*state);
+  state->writer = {};
+  state->ahead = false;
+  state->unsettled.clear();
 }
 
 void AgentBook::DropClaim(const AgentState& state) {

@@ -364,6 +364,11 @@ void AgentSession::SettleSoon() {
 // What was acknowledged as visible becomes durable.
 void AgentSession::Settle() {
   settle_at_ = kNoDeadline;
+  // Each try would hold up this thread, which has faults to serve, for as long
+  // as the store of refs may take to answer.
+  if (!tenant_->reachable() && !ended_ && !stopping_.load()) {
+    return SettleSoon();
+  }
   auto states = std::exchange(settling_, {});
   for (const auto& [handle, agent] : agents_) {
     if (agent.writes) states.push_back(agent.state);

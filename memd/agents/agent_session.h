@@ -70,6 +70,7 @@ struct TenantAgents {
         id(limits.id),
         region_bytes_max(limits.region_bytes_max),
         shared(limits.shared.has_value()),
+        reachable(shared ? limits.shared->is_reachable : [] { return true; }),
         book(refs, id, AgentBook::RandomLineage, limits.shared),
         memory(ports, clock, name, limits.dram_bytes),
         lone_reads(store, id),
@@ -87,7 +88,8 @@ struct TenantAgents {
   const std::string name;
   const TenantId id;
   const std::uint64_t region_bytes_max;
-  const bool shared;  // with other nodes
+  const bool shared;                      // with other nodes
+  const std::function<bool()> reachable;  // what they agree by
   AgentBook book;
   RegionMemory memory;
   LoneReads lone_reads;

@@ -218,12 +218,16 @@ absl::Status AgentSession::RevertTo(CommitBlocks* blocks,
   for (const NewBlock& node : version.nodes) {
     AGENTMEM_RETURN_IF_ERROR(PutBlock(node.key, node.bytes, blocks));
   }
-  AGENTMEM_RETURN_IF_ERROR(AwaitBlocks(blocks));
   const std::string& bytes = version.version.bytes;
+  // (Where refs are shared, their store is another one than the blocks'.)
+  if (tenant_->shared) {
+    AGENTMEM_RETURN_IF_ERROR(PutBlock(version.version.key, bytes, blocks));
+  }
+  AGENTMEM_RETURN_IF_ERROR(AwaitBlocks(blocks));
   const Manifest made = version.manifest();
   const RefBlock with_ref = {peer_.tenant_id, version.version.key, bytes};
   RecordChange published;
-  published.blocks = {&with_ref, 1};
+  if (!tenant_->shared) published.blocks = {&with_ref, 1};
   published.edit = [&](AgentRecord* record) {
     for (RegionRecord& known : record->regions) {
       if (known.name == region) known.head = made.link();
@@ -233,7 +237,7 @@ absl::Status AgentSession::RevertTo(CommitBlocks* blocks,
   blocks->published = true;
   AGENTMEM_RETURN_IF_ERROR(
       tenant_->book.Change(state.get(), token_, published));
-  AddStored(made.link());
+  if (!tenant_->shared) AddStored(made.link());
   reply->value[0] = made.info().number;
   AgentBook::Notify(state.get(),
                     static_cast<std::uint32_t>(made.info().region_id));

@@ -27,6 +27,8 @@ struct SharedRefs {
   std::uint64_t instance = 0;  // which run of its memd
   // Is that run of that node a member now? Thread-safe.
   std::function<bool(const std::string& node, std::uint64_t instance)> is_alive;
+  // Can the nodes agree on anything now? Thread-safe.
+  std::function<bool()> is_reachable;
 };
 
 struct WriterClaim {

@@ -209,10 +209,10 @@ void ClusterDoor::Impl::Look() {
           return peer.node == member.node && peer.state == PoolPeerState::kUp &&
                  (member.instance == 0 || member.instance == peer.instance);
         });
-    if (up) continue;
     if (std::find(known_.begin(), known_.end(), member.node) == known_.end()) {
       known_.push_back(member.node);
     }
+    if (up) continue;
     const auto own = CardFor(member.node);
     if (!own.ok()) continue;
     // What goes wrong the client logs, once a peer and cause.

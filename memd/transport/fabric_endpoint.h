@@ -25,8 +25,9 @@ class FabricEndpoint {
       FabricDomain* domain, std::size_t completions);
   ~FabricEndpoint();
 
-  // Ends the connections before their endpoint, where they are TCP sockets.
-  // What was posted then fails while the queue is read. False: there are none.
+  // Ends the connections before their endpoint, if they are TCP sockets: what
+  // was posted then completes or fails while the queue is read. False: they are
+  // not, and nothing has changed.
   bool Cut();
   void Shut() { endpoint_.reset(); }
   bool shut() const { return endpoint_ == nullptr; }

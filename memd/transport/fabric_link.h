@@ -71,7 +71,7 @@ class FabricLink {
 
   // The provider has reads that neither completed nor failed.
   bool reading() const;
-  // From here on nothing is posted. False: it has no connection to be cut.
+  // From here on nothing is posted. True: what was will end (FabricEndpoint).
   bool Cut();
   // Closes the endpoint: from here on nothing touches the operations' memory.
   void Shut() { endpoint_->Shut(); }
