@@ -39,6 +39,13 @@ struct Daemon::Parts {
     SharedMemory data;
   };
 
+  // Doors to them, in the configuration's order.
+  absl::StatusOr<std::vector<TenantDoor>> OpenTenants(
+      const Config& config, std::uint64_t descriptors);
+  void AddAgents(const Config& config, const Clock* clock);
+
+  std::uint64_t instance = 0;
+  RefStore* refs = nullptr;  // the store's, or the cluster's
   std::optional<StateLock> lock;
   LiveNodes live;
   // Its memory outlives the store, which reads into it for peers.
@@ -154,6 +161,55 @@ absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
 
 }  // namespace
 
+absl::StatusOr<std::vector<TenantDoor>> Daemon::Parts::OpenTenants(
+    const Config& config, std::uint64_t descriptors) {
+  std::vector<TenantDoor> doors;
+  for (const TenantConfig& tenant : config.tenants) {
+    TenantMemory& mine = memory.emplace_back();
+    AGENTMEM_ASSIGN_OR_RETURN(
+        TenantDoor door,
+        OpenTenant(tenant, instance, refs,
+                   config.cluster.enabled() && config.pool.durable, node.get(),
+                   &mine.index, &mine.data));
+    if (etcd != nullptr) {
+      // What the disk has is of this tenant, and of no other with its number.
+      AGENTMEM_RETURN_IF_ERROR(MirrorTenant(
+          &store->refs(), tenant.name, {door.tenant->options().id, door.key}));
+    }
+    door.populator_index = populator->Add(&mine.data);
+    door.descriptors = &accounts.emplace_back(descriptors);
+    doors.push_back(std::move(door));
+  }
+  return doors;
+}
+
+void Daemon::Parts::AddAgents(const Config& config, const Clock* clock) {
+  agents = std::make_unique<AgentServer>(reactor.get(), refs, &store->blocks(),
+                                         clock, instance);
+  for (std::size_t i = 0; i < config.tenants.size(); ++i) {
+    const TenantOptions& tenant = node->tenants()[i]->options();
+    TenantLimits limits;
+    limits.name = tenant.name;
+    limits.id = tenant.id;
+    limits.dram_bytes = tenant.dram_bytes;
+    if (const std::uint64_t quota = config.tenants[i].region_quota_bytes) {
+      limits.region_bytes_max = quota;
+    }
+    limits.sessions_max =
+        std::max<std::uint64_t>(1, config.clients_max / config.tenants.size());
+    limits.descriptors = &accounts[i];
+    if (etcd != nullptr) {
+      limits.shared =
+          SharedRefs{config.cluster.node, instance,
+                     [this](const std::string& other, std::uint64_t run) {
+                       return live.IsAlive(other, run);
+                     },
+                     [this] { return live.IsReachable(); }};
+    }
+    agents->AddTenant(limits);
+  }
+}
+
 Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Daemon::~Daemon() = default;
 
@@ -174,35 +230,25 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   AGENTMEM_ASSIGN_OR_RETURN(parts->store, RocksStore::Open(store_options));
   if (wrap) parts->store = wrap(std::move(parts->store));
 
-  std::uint64_t instance = 0;
+  std::uint64_t& instance = parts->instance;
   if (getrandom(&instance, sizeof(instance), 0) != sizeof(instance)) {
     return ErrnoStatus("getrandom");
   }
-  RefStore* refs = &parts->store->refs();
+  parts->refs = &parts->store->refs();
   if (!config.cluster.etcd.empty()) {
     AGENTMEM_RETURN_IF_ERROR(OpenEtcd(config.cluster, parts->store.get(),
                                       &parts->etcd, &parts->cluster_refs));
-    refs = parts->cluster_refs.get();
+    parts->refs = parts->cluster_refs.get();
   }
   if (config.cluster.enabled()) {
     AGENTMEM_ASSIGN_OR_RETURN(parts->pool, PoolParts::Open(config, instance));
   }
   parts->node = std::make_unique<Node>(&parts->store->blocks());
   parts->populator = std::make_unique<Populator>();
-  std::vector<TenantDoor> doors;
   const std::uint64_t descriptors =
       DescriptorsOfEach(DescriptorLimit(), config.tenants.size());
-  for (const TenantConfig& tenant : config.tenants) {
-    Parts::TenantMemory& memory = parts->memory.emplace_back();
-    AGENTMEM_ASSIGN_OR_RETURN(
-        TenantDoor door,
-        OpenTenant(tenant, instance, refs,
-                   config.cluster.enabled() && config.pool.durable,
-                   parts->node.get(), &memory.index, &memory.data));
-    door.populator_index = parts->populator->Add(&memory.data);
-    door.descriptors = &parts->accounts.emplace_back(descriptors);
-    doors.push_back(std::move(door));
-  }
+  AGENTMEM_ASSIGN_OR_RETURN(std::vector<TenantDoor> doors,
+                            parts->OpenTenants(config, descriptors));
   AGENTMEM_ASSIGN_OR_RETURN(const std::uint64_t strangers,
                             parts->node->Recover());
   if (strangers != 0) {
@@ -236,30 +282,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   parts->reactor =
       std::make_unique<Reactor>(options, clock, parts->node.get(),
                                 &parts->store->blocks(), std::move(doors));
-  parts->agents = std::make_unique<AgentServer>(
-      parts->reactor.get(), refs, &parts->store->blocks(), clock, instance);
-  for (std::size_t i = 0; i < config.tenants.size(); ++i) {
-    const TenantOptions& tenant = parts->node->tenants()[i]->options();
-    TenantLimits limits;
-    limits.name = tenant.name;
-    limits.id = tenant.id;
-    limits.dram_bytes = tenant.dram_bytes;
-    if (const std::uint64_t quota = config.tenants[i].region_quota_bytes) {
-      limits.region_bytes_max = quota;
-    }
-    limits.sessions_max =
-        std::max<std::uint64_t>(1, config.clients_max / config.tenants.size());
-    limits.descriptors = &parts->accounts[i];
-    if (parts->etcd != nullptr) {
-      limits.shared = SharedRefs{
-          config.cluster.node, instance,
-          [live = &parts->live](const std::string& node, std::uint64_t run) {
-            return live->IsAlive(node, run);
-          },
-          [live = &parts->live] { return live->IsReachable(); }};
-    }
-    parts->agents->AddTenant(limits);
-  }
+  parts->AddAgents(config, clock);
   parts->reactor->SetAgents(parts->agents.get());
   AGENTMEM_RETURN_IF_ERROR(parts->reactor->Start());
   // Not where several nodes change the same refs: what one of them forks or

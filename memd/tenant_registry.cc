@@ -83,4 +83,35 @@ absl::StatusOr<TenantIdentity> LoadOrMakeTenant(RefStore* refs,
   return LoadOrMakeTenant(refs, name);
 }
 
+absl::Status MirrorTenant(RefStore* local, const std::string& name,
+                          const TenantIdentity& identity) {
+  AGENTMEM_ASSIGN_OR_RETURN(const auto names, local->List(kPrefix));
+  for (const std::string& other : names) {
+    AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, local->Get(other));
+    AGENTMEM_ASSIGN_OR_RETURN(const auto known, Decode(other, ref.value));
+    const bool same_name = other == kPrefix + name;
+    const bool same_id = known.id == identity.id;
+    if (same_name && same_id && known.key == identity.key) {
+      return absl::OkStatus();
+    }
+    if (!same_name && !same_id) continue;
+    return FailedPrecondition(
+        "this node's store has " + other + " under number " +
+        std::to_string(known.id.value()) + ", the cluster has tenant \"" +
+        name + "\" under number " + std::to_string(identity.id.value()) +
+        (same_name && same_id ? " with another secret" : "") +
+        ": the store is of another cluster, or of a node that was alone; give "
+        "this node an empty state_directory");
+  }
+  TenantRecord record = {};
+  record.version = kVersion;
+  record.id = identity.id.value();
+  std::copy(identity.key.begin(), identity.key.end(), std::begin(record.key));
+  const std::string value(reinterpret_cast<const char*>(&record),
+                          sizeof(record));
+  const std::string ref_name = kPrefix + name;
+  AGENTMEM_ASSIGN_OR_RETURN(const Fence fence, local->AcquireFence(ref_name));
+  return local->CompareAndSwap(ref_name, 0, fence, value).status();
+}
+
 }  // namespace agentmem

@@ -25,6 +25,12 @@ struct TenantIdentity {
 absl::StatusOr<TenantIdentity> LoadOrMakeTenant(RefStore* refs,
                                                 const std::string& name);
 
+// In the store of a node whose refs are the cluster's: the identity is noted
+// there, too. FAILED_PRECONDITION: the store is of another tenant of that name,
+// or has that number for another one.
+absl::Status MirrorTenant(RefStore* local, const std::string& name,
+                          const TenantIdentity& identity);
+
 }  // namespace agentmem
 
 #endif  // AGENTMEM_MEMD_TENANT_REGISTRY_H_

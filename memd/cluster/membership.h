@@ -25,11 +25,11 @@ namespace agentmem {
 
 // As a node announces itself.
 struct MemberInfo {
-  std::string node;           // its name, unique in the cluster
-  std::string peer_address;   // host:port of its peers' gRPC door
+  std::string node;            // its name, unique in the cluster
+  std::string peer_address;    // host:port of its peers' gRPC door
   std::uint64_t instance = 0;  // which run of its memd; 0: not known
-  std::string rack;           // empty: none
-  std::uint64_t weight = 0;   // bytes that it exports; 0: none, or not known
+  std::string rack;            // empty: none
+  std::uint64_t weight = 0;    // bytes that it exports; 0: none, or not known
 };
 
 struct MemberList {

@@ -5,7 +5,7 @@
 // tests drive in one thread.
 //
 // A link leads to one peer, by the address that the peer's own transport gave.
-// Its failures are its own: a request that kills a link leaves the others alone.
+// Its failures are its own: a request that kills it leaves the others alone.
 //
 //   Connect --> up --(error, or an operation beyond its deadline)--> lost
 //    \---------- Close <--------------------------------------------/
