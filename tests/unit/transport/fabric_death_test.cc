@@ -143,6 +143,29 @@ TEST_F(FabricDeathTest, TheOneThatServesGoesOnWhenAClientDies) {
   ConnectAndUse(a_, peer->address(), peer->memory());
 }
 
+TEST_F(FabricDeathTest, ALinkIsClosedBeforeItsPeersDeathUnderAReadIsNoticed) {
+  if (TestPlace().provider != "tcp") {
+    GTEST_SKIP() << "a read does not stand half done without its peer";
+  }
+  const auto peer = StartPeer();
+  const LinkId link = ConnectAndUse(a_, peer->address(), peer->memory());
+  a_->done.clear();
+  a_->bytes.assign(kBytes, '\0');
+  ReadMuch(link, *peer);
+  ASSERT_TRUE(Until([&] { return a_->bytes[0] != '\0'; }));
+  peer->Stop();
+  // What it has not read makes its end a reset.
+  ASSERT_TRUE(a_->transport->Write(
+      a_->Make(link, peer->memory(), 0, 1 << 20, 0, kReads)));
+  a_->Poll();
+  ASSERT_EQ(a_->done.size(), 0u);
+  peer->Kill();
+  a_->transport->Close(link);
+  for (int i = 0; i < 10; ++i) a_->Poll();
+  EXPECT_EQ(a_->done.size(), kReads + 1);
+  EXPECT_EQ(a_->done[kReads - 1], Code::kUnavailable);
+}
+
 // A read of which a part has arrived is what libfabric 1.17 does not bear when
 // its endpoint is closed, on TCP: it crashed.
 class FabricPartTest : public FabricTest {
