@@ -70,6 +70,7 @@ class PoolBench {
   absl::Status AddEncryptedGets();
   absl::Status AddIdle();
   absl::Status AddFailover();
+  absl::Status AddAttach() { return AddAttachCases(options_, seed_, result_); }
   // Suite `tiers`: gets and puts of `size` bytes.
   absl::Status AddTier(std::size_t size);
 

@@ -1,8 +1,5 @@
 #include "benchmarks/pool_cluster.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <cstdio>
@@ -11,37 +8,13 @@
 
 #include "base/clock.h"
 #include "base/status.h"
-#include "base/unique_fd.h"
 #include "benchmarks/fabric_view.h"
+#include "benchmarks/free_ports.h"
 
 namespace agentmem::bench {
 namespace {
 
 constexpr DurationNs kPatienceNs = 60 * kSecondNs;
-
-// Ports that were free a moment ago, all of them at the same time.
-absl::StatusOr<std::vector<std::uint16_t>> FreePorts(std::size_t count) {
-  std::vector<UniqueFd> sockets;
-  std::vector<std::uint16_t> ports;
-  for (std::size_t i = 0; i < count; ++i) {
-    sockets.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof(address);
-    auto* const generic = reinterpret_cast<sockaddr*>(&address);
-    if (::bind(sockets.back().get(), generic, length) != 0 ||
-        ::getsockname(sockets.back().get(), generic, &length) != 0) {
-      return ErrnoStatus("a free port on 127.0.0.1");
-    }
-    ports.push_back(ntohs(address.sin_port));
-  }
-  return ports;
-}
-
-std::string NodeName(std::size_t index) {
-  return std::string(1, static_cast<char>('a' + index));
-}
 
 // One key, of the system's random numbers, that its owner alone may read.
 absl::Status WriteKeys(const std::string& path) {
@@ -66,12 +39,15 @@ std::string Tables(const PoolClusterOptions& options,
   std::string peers;
   for (std::size_t i = 0; i < ports.size(); ++i) {
     if (i != 0) peers += ", ";
-    peers +=
-        "\"" + NodeName(i) + "=127.0.0.1:" + std::to_string(ports[i]) + "\"";
+    peers += "\"" + PoolCluster::NodeName(i) +
+             "=127.0.0.1:" + std::to_string(ports[i]) + "\"";
   }
-  std::string text = "[cluster]\nnode = \"" + NodeName(self) +
+  const std::string known = options.etcd.empty()
+                                ? "peers = [" + peers + "]\n"
+                                : "etcd = [\"" + options.etcd + "\"]\n";
+  std::string text = "[cluster]\nnode = \"" + PoolCluster::NodeName(self) +
                      "\"\nlisten = \"127.0.0.1:" + std::to_string(ports[self]) +
-                     "\"\npeers = [" + peers + "]\ninsecure = true\n" +
+                     "\"\n" + known + "insecure = true\n" +
                      "[pool]\nspin_us = " + std::to_string(options.spin_us) +
                      "\n";
   if (self != 0 || options.first_exports) {
@@ -107,6 +83,10 @@ absl::StatusOr<std::unique_ptr<PoolCluster>> PoolCluster::Start(
   }
   AGENTMEM_RETURN_IF_ERROR(cluster->AwaitPeers());
   return cluster;
+}
+
+std::string PoolCluster::NodeName(std::size_t index) {
+  return std::string(1, static_cast<char>('a' + index));
 }
 
 absl::Status PoolCluster::AwaitPeers() const {

@@ -1,4 +1,5 @@
-// Several memds on loopback that know each other from a static list. The first
+// Several memds on loopback that know each other, from a static list or from
+// etcd. The first
 // lends nothing, so that all that it has no room for goes to the others.
 //
 // Ownership: owns the daemons. Threads: thread-compatible. Errors: UNAVAILABLE
@@ -28,6 +29,7 @@ struct PoolClusterOptions {
   std::uint64_t export_bytes = 0;  // of each but the first
   std::uint64_t spin_us = 50;      // as memd's default
   bool first_exports = false;      // as the others do
+  std::string etcd;                // its URL; empty: a static list of peers
   bool sealed = false;             // blocks, with a key that all nodes have
 };
 
@@ -36,6 +38,8 @@ class PoolCluster {
   static absl::StatusOr<std::unique_ptr<PoolCluster>> Start(
       const PoolClusterOptions& options);
 
+  // As the cluster calls it.
+  static std::string NodeName(std::size_t index);
   std::size_t size() const { return nodes_.size(); }
   MemdChild* node(std::size_t index) const { return nodes_[index].get(); }
   // Until each has all others as its peers.

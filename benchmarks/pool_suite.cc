@@ -22,6 +22,7 @@ constexpr Group kGroups[] = {
     {"encrypted_get", &PoolBench::AddEncryptedGets},
     {"idle_cpu", &PoolBench::AddIdle},
     {"failover", &PoolBench::AddFailover},
+    {"attach_elsewhere", &PoolBench::AddAttach},
 };
 
 }  // namespace

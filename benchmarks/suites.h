@@ -2,10 +2,11 @@
 //
 // Ownership: none. Threads: one. Errors: what could not be set up or measured.
 // Cost: `block` at most 1.5 minutes, `tiers` 4, `store` 1, `region` 5, `pool`
-// 2; quick: seconds, smaller sets.
+// 4; quick: seconds, smaller sets.
 #ifndef AGENTMEM_BENCHMARKS_SUITES_H_
 #define AGENTMEM_BENCHMARKS_SUITES_H_
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
@@ -31,6 +32,9 @@ absl::StatusOr<SuiteResult> RunStoreSuite(const SuiteOptions& options);
 absl::StatusOr<SuiteResult> RunRegionSuite(const SuiteOptions& options);
 // Other nodes' memory: gets and puts beside the bare fabric.
 absl::StatusOr<SuiteResult> RunPoolSuite(const SuiteOptions& options);
+// The part of RunPoolSuite that is of agents: adds cases and notes.
+absl::Status AddAttachCases(const SuiteOptions& options, std::uint64_t seed,
+                            SuiteResult* result);
 // The parts of RunTiersSuite: they add cases and notes.
 absl::Status AddDramCases(const SuiteOptions& options, SuiteResult* result);
 absl::Status AddPoolCases(const SuiteOptions& options, SuiteResult* result);
