@@ -82,6 +82,7 @@ absl::Status EtcdChild::Launch(const std::string& peers_url) {
       "--logger=zap",
       "--log-level=error"};
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (std::string& argument : command) arguments.push_back(argument.data());
   arguments.push_back(nullptr);
   const std::string log = directory_->path() + "/log";
