@@ -32,6 +32,7 @@ void LoadReport::Add(const LoadReport& other) {
   reads.Add(other.reads);
   reads_all += other.reads_all;
   from_pool += other.from_pool;
+  from_store += other.from_store;
   wrong += other.wrong;
   failed += other.failed;
   puts_failed += other.puts_failed;
@@ -176,6 +177,7 @@ void FailoverLoad::ReadOne(std::size_t writer, std::size_t number,
     return;
   }
   if (span.tier == AGENTMEM_TIER_POOL) ++report->from_pool;
+  if (span.tier == AGENTMEM_TIER_STORE) ++report->from_store;
   if (span.length != kBlockBytes ||
       !ByteStream(SeedOf(writer), number)
            .Matches(static_cast<const char*>(span.data), kBlockBytes)) {

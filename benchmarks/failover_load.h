@@ -35,6 +35,9 @@ struct LoadReport {
   Samples reads;  // that ended while they were counted
   std::size_t reads_all = 0;
   std::size_t from_pool = 0;  // of all
+  // Of all: `state` is written to its node's disk, too, where it is found when
+  // no other node's memory has it.
+  std::size_t from_store = 0;
   std::size_t wrong = 0;
   std::size_t failed = 0;  // reads
   std::size_t puts_failed = 0;

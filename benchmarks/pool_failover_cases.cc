@@ -146,10 +146,12 @@ void PoolBench::ReportFailover(LoadReport* load, const LoadReport& last,
       "writes fail or wait for at most 1 s, the longest is " +
           DurationText(load->put_ns_max) + ", with " +
           std::to_string(load->puts_failed) + " failures on the way");
-  Bar("failover", last.failed == 0,
+  Bar("failover", last.failed + last.from_store == 0,
       std::to_string(last.failed) + " of " + std::to_string(last.reads_all) +
           " acknowledged state blocks lost after " +
-          std::to_string(whole->size()) + " deaths" +
+          std::to_string(whole->size()) + " deaths, and " +
+          std::to_string(last.from_store) +
+          " found on their node's disk alone" +
           (last.failed == 0 ? "" : ": " + last.first_failure));
   Bar("failover", load->wrong + last.wrong == 0,
       std::to_string(load->wrong + last.wrong) + " wrong of " +
@@ -162,6 +164,7 @@ void PoolBench::ReportFailover(LoadReport* load, const LoadReport& last,
   result_->notes.push_back(
       "failover: " + std::to_string(load->from_pool) + " of " +
       std::to_string(load->reads_all) + " reads from the pool, " +
+      std::to_string(load->from_store) + " from disk, " +
       std::to_string(load->failed) + " failed; two places for each block " +
       DurationText(again->Percentile(0.5)) +
       " after a node is started again, at most " +
