@@ -49,7 +49,7 @@ bool IsOpen(int fd) {
   return ::recv(fd, &byte, 1, MSG_DONTWAIT) == -1;
 }
 
-TEST(FabricWireTest, CutsWhatIsWatchedThroughOthersAndNothingElse) {
+TEST(FabricCutTest, CutsWhatIsWatchedThroughOthersAndNothingElse) {
   const auto watched = TcpPair();
   const auto other = TcpPair();
   int local[2];
@@ -65,7 +65,7 @@ TEST(FabricWireTest, CutsWhatIsWatchedThroughOthersAndNothingElse) {
   EXPECT_TRUE(IsOpen(local[1]));
 }
 
-TEST(FabricWireTest, ANumberThatIsAnotherFilesByNowIsNotCut) {
+TEST(FabricCutTest, ANumberThatIsAnotherFilesByNowIsNotCut) {
   auto watched = TcpPair();
   const auto other = TcpPair();
   const UniqueFd epoll = Epoll({watched[0].get()});
@@ -76,7 +76,7 @@ TEST(FabricWireTest, ANumberThatIsAnotherFilesByNowIsNotCut) {
   EXPECT_TRUE(IsOpen(other[1].get()));
 }
 
-TEST(FabricWireTest, ASocketThatIsNotConnectedIsLeftAlone) {
+TEST(FabricCutTest, ASocketThatIsNotConnectedIsLeftAlone) {
   const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const UniqueFd epoll = Epoll({socket.get()});
   EXPECT_EQ(CutConnections(epoll.get()), 0u);
