@@ -195,6 +195,7 @@ class PoolNode final : public Pool {
     LinkId link;
     bool linked = false;
     bool gone = false;  // no member any more; the place is kept
+    bool met = false;   // it was up, once
     TimeNs connected_at = 0;
     // An answer of its: not only that it reaches us, but that we reach it.
     TimeNs heard_at = 0;

@@ -33,12 +33,11 @@ void PoolNode::AddPlaces(Op* op) {
 bool PoolNode::HasMissingMembers() const {
   if (!options_.expects_members) return false;
   if (!told_of_members_) return true;
-  return std::any_of(members_.begin(), members_.end(),
-                     [this](const std::string& node) {
-                       const auto known = by_node_.find(node);
-                       return known == by_node_.end() ||
-                              peers_[known->second]->connected_at == 0;
-                     });
+  return std::any_of(
+      members_.begin(), members_.end(), [this](const std::string& node) {
+        const auto known = by_node_.find(node);
+        return known == by_node_.end() || !peers_[known->second]->met;
+      });
 }
 
 void PoolNode::StartGet(std::uint32_t index) {

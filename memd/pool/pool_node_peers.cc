@@ -331,6 +331,7 @@ void PoolNode::TakePong(std::uint32_t index, const PoolHeader& header,
   peer->round_trip_ns = now_ - asked_at;
   if (peer->state != PoolPeerState::kConnecting) return;
   peer->state = PoolPeerState::kUp;
+  peer->met = true;
   peer->backoff = 0;
   Rebuild();
 }

@@ -245,10 +245,20 @@ TEST_F(PoolNodeLinkTest, NothingIsMissingBeforeAllMembersWereMet) {
   EXPECT_EQ(find(BlockClass::kCache), Code::kUnavailable) << "who is there?";
   young.ExpectMembers({"young", "other"});
   EXPECT_EQ(find(BlockClass::kCache), Code::kUnavailable);
+  PoolPeer card;
+  card.node = "other";
+  card.instance = 9;
+  card.token = 1;
+  card.token_given = 2;
+  card.export_bytes = 64 << 20;
+  young.AddPeer(card, now_);
+  EXPECT_EQ(find(BlockClass::kCache), Code::kUnavailable)
+      << "its link is not up yet";
   now_ += kMeetNs;
   EXPECT_EQ(find(BlockClass::kCache), Code::kNotFound);
   EXPECT_EQ(find(BlockClass::kState), Code::kUnavailable);
   young.ExpectMembers({"young"});
+  young.RemovePeer("other", now_);
   EXPECT_EQ(find(BlockClass::kState), Code::kNotFound);
 }
 
