@@ -75,10 +75,10 @@ MemoryPhase::MemoryPhase(const DemoOptions& options, const Parts& parts,
 }
 
 absl::Status MemoryPhase::Run() {
-  std::printf("\nworking memory: %u agents of %llu MiB, %u rounds, %zu nodes\n",
+  std::printf("\nworking memory: %u agents of %llu MiB, %u rounds, %zu %s\n",
               options_.memory_agents,
               static_cast<unsigned long long>(region_bytes_ >> 20), kRounds,
-              nodes_->count());
+              nodes_->count(), nodes_->count() == 1 ? "node" : "nodes");
   std::fflush(stdout);
   const TimeNs start = MonotonicNowNs();
   absl::Status status;
