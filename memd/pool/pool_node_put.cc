@@ -13,22 +13,25 @@ namespace agentmem {
 // The bytes as they will lie elsewhere. False: there is no room to seal now.
 bool PoolNode::SealPut(std::uint32_t index) {
   Op& op = ops_[index];
-  op.wire = op.op.bytes;
-  op.wire_memory = op.op.memory;
-  if (sealing_ == nullptr) return true;
+  if (sealing_ == nullptr) {
+    op.wire = op.op.bytes;
+    op.wire_memory = op.op.memory;
+    return true;
+  }
+  // Until it is sealed there is nothing of it that may leave.
   op.buffer = sealing_->Take();
   if (op.buffer == nullptr) return false;
-  op.wire = op.buffer;
-  op.wire_memory = sealing_->memory();
   const absl::Status sealed =
       sealing_->Seal(op.op.tenant, op.op.key, {op.op.bytes, op.op.length},
                      op.buffer, &op.seal);
   // Only OpenSSL's own failure, or a length that Start refuses.
   if (!sealed.ok()) {
-    op.wire = nullptr;
     LogError("sealing a block: " + StatusMessage(sealed));
     Finish(index, Code::kInternal);
+    return true;
   }
+  op.wire = op.buffer;
+  op.wire_memory = sealing_->memory();
   return true;
 }
 
