@@ -53,7 +53,7 @@ class Sealing {
                     std::span<const char> plain, char* buffer,
                     SealedHeader* header) {
     char* const begin = buffer - kSealedHeaderBytes;
-    const absl::Status sealed =
+    absl::Status sealed =
         cipher_->Seal(tenant, key, plain, {begin, SealedBytes(plain.size())});
     std::memcpy(header, begin, sizeof(*header));
     return sealed;

@@ -63,6 +63,13 @@ class PoolNodeSealedTest : public ::testing::Test {
     return SaltOf(cluster_.at(name).memory.get(), kLength, kKey);
   }
 
+  // Of what "a" has put.
+  void ExpectCiphertextAtLender() {
+    const std::string lent(cluster_.at("c").lent.get(), kLent);
+    const std::string plain(cluster_.at("a").memory.get(), 64);
+    EXPECT_EQ(lent.find(plain), std::string::npos);
+  }
+
   static constexpr Key kKey = {3, {1, 4, 1}};
   // In this order: nodes use them to their end.
   std::vector<std::unique_ptr<char[]>> buffers_;
@@ -75,9 +82,7 @@ TEST_F(PoolNodeSealedTest, WhatLiesElsewhereIsCiphertextAndComesBackWhole) {
   SealAt("b", 1);
   Lender();
   Put();
-  const char* const lent = cluster_.at("c").lent.get();
-  const std::string plain(cluster_.at("a").memory.get(), 64);
-  EXPECT_EQ(std::string(lent, kLent).find(plain), std::string::npos);
+  ExpectCiphertextAtLender();
   ASSERT_EQ(Do("b", PoolOp::Kind::kGet).code, Code::kOk);
   EXPECT_EQ(Salt("b"), 5u);
 }
@@ -130,6 +135,7 @@ TEST_F(PoolNodeSealedTest, MorePutsThanBuffersWaitForThem) {
   for (const PoolCompletion& done : cluster_.at("a").done) {
     EXPECT_EQ(done.code, Code::kOk);
   }
+  ExpectCiphertextAtLender();
 }
 
 }  // namespace
