@@ -245,7 +245,7 @@ void FabricLink::DropMessage(std::uint32_t index) {
   if (result == -FI_EAGAIN) operation.state = Operation::State::kFree;
 }
 
-bool FabricLink::ExpireWaiting(TimeNs now, TransportEvent* event) {
+bool FabricLink::ExpireWaiting(TimeNs now, TransportEvent* event, bool* write) {
   std::uint32_t before = kNone;
   std::uint32_t index = waiting_first_;
   while (index != kNone) {
@@ -258,6 +258,7 @@ bool FabricLink::ExpireWaiting(TimeNs now, TransportEvent* event) {
   const std::uint32_t next = operations_[index].next;
   (before == kNone ? waiting_first_ : operations_[before].next) = next;
   if (waiting_last_ == index) waiting_last_ = before;
+  *write = operations_[index].context.kind == FabricKind::kWrite;
   Release(index, Code::kDeadlineExceeded, event);
   return true;
 }

@@ -63,8 +63,8 @@ class FabricLink {
   void DropMessage(std::uint32_t index);
 
   // The next waiting operation beyond its deadline is over, with
-  // DEADLINE_EXCEEDED. False: there is none.
-  bool ExpireWaiting(TimeNs now, TransportEvent* event);
+  // DEADLINE_EXCEEDED; `write`: it is one. False: there is none.
+  bool ExpireWaiting(TimeNs now, TransportEvent* event, bool* write);
   // A posted operation is beyond its deadline.
   bool PostedExpired(TimeNs now) const;
   TimeNs NextDeadline() const;

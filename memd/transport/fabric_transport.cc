@@ -78,8 +78,13 @@ absl::Status FabricTransport::OpenObjects(const FabricOptions& options) {
   if (options.piece_bytes_max != 0) {
     piece_bytes_max_ = std::min(piece_bytes_max_, options.piece_bytes_max);
   }
+  // In pieces a write is posted one after another, and a message in between.
+  const bool in_order =
+      (choice_.info->tx_attr->msg_order & FI_ORDER_SAW) != 0 &&
+      (choice_.info->rx_attr->msg_order & FI_ORDER_SAW) != 0 &&
+      piece_bytes_max_ >= kMaxBlockBytes;
   limits_ = {choice_.provider, FabricLink::kMessageBytesMax,
-             FabricLink::kTransfersMax};
+             FabricLink::kTransfersMax, in_order};
   return absl::OkStatus();
 }
 
@@ -276,10 +281,13 @@ void FabricTransport::ExpireOperations(TimeNs now) {
       continue;
     }
     TransportEvent event;
-    while (link->ExpireWaiting(now, &event)) {
+    bool write = false;
+    while (link->ExpireWaiting(now, &event, &write)) {
       events_.push_back(event);
-      if (!link->answered()) {
+      // (Messages that follow what is not written now must not arrive.)
+      if (!link->answered() || write) {
         MarkLost(link.get(), "no answer by an operation's deadline");
+        break;
       }
     }
     next_deadline_ = std::min(next_deadline_, link->NextDeadline());

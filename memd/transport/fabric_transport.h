@@ -14,7 +14,8 @@
 // A provider tells of a dead peer only who posts something to it, and of one
 // that stands still never: hence the deadlines. An operation that could not
 // even be posted by its deadline ends with DEADLINE_EXCEEDED; its link is lost
-// too, unless the peer has answered before (then the provider is full).
+// too, unless it is a read or a message and the peer has answered before (then
+// the provider is full).
 //
 // Ownership: owns everything of libfabric's. Threads: one at a time; libfabric
 // must not be used before a fork. Errors: Open: INVALID_ARGUMENT,

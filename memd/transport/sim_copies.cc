@@ -77,6 +77,9 @@ bool SimTransport::CopyPiece(std::uint64_t number, std::uint64_t offset,
 
 void SimTransport::Answer(std::uint64_t number) {
   const Operation& operation = operations_.at(number);
+  if (operation.landed != nullptr && operation.copied) {
+    *operation.landed = operation.fate != Fate::kFails;
+  }
   SimNetwork::Packet answer = {.from = operation.peer, .to = run_};
   answer.bytes = operation.verb == Verb::kRead ? operation.transfer.length : 0;
   answer.arrived = Call(&SimTransport::Complete, number);

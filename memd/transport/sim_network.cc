@@ -38,6 +38,7 @@ SimOptions SimOptions::Rough(std::uint64_t seed) {
   options.completion_lost_rate = rate(0.005);
   options.torn_rate = rate(0.5);
   options.late_write_rate = rate(1);
+  options.messages_follow_writes = random() % 4 != 0;
   return options;
 }
 

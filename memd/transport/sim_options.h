@@ -35,6 +35,10 @@ struct SimOptions {
   // does not promise it. Not to be changed while the network runs.
   bool messages_in_order = false;
 
+  // What was written before a message on its link is there when it arrives. Not
+  // to be changed while the network runs.
+  bool messages_follow_writes = true;
+
   // The operation fails, done not at all or in part, and its link is lost.
   double completion_error_rate = 0;
   // The operation is done, and says that it failed: its link is lost. Whoever

@@ -1,5 +1,6 @@
 #include "memd/transport/sim_transport.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -13,6 +14,7 @@ SimTransport::SimTransport(SimNetwork* network, std::uint64_t run,
   limits_.provider = "sim";
   limits_.message_bytes_max = network->options_.message_bytes_max;
   limits_.transfers_in_flight = network->options_.transfers_in_flight;
+  limits_.messages_follow_writes = network->options_.messages_follow_writes;
 }
 
 SimTransport::~SimTransport() { network_->End(run_, /*answers=*/true); }
@@ -91,6 +93,7 @@ bool SimTransport::Post(Verb verb, const Transfer& transfer,
   const std::uint64_t number = next_operation_++;
   Operation& operation = operations_[number];
   operation.verb = verb;
+  if (verb == Verb::kWrite) operation.landed = std::make_shared<bool>(false);
   operation.peer = link.peer;
   operation.transfer = transfer;
   if (network_->Chance(network_->options_.completion_error_rate)) {
@@ -138,8 +141,8 @@ void SimTransport::StartMessage(std::uint64_t number, Link* link,
     packet.bytes = message.size();
     packet.not_before = link->ready_at;
     packet.arrived = [network, from = run_, to = link->peer, id, sequence,
-                      message] {
-      network->Find(to)->Arrive(from, id, sequence, message);
+                      message, writes = WritesBefore(*link)] {
+      network->Find(to)->ArriveAfter(writes, from, id, sequence, message);
     };
     packet.failed = Call(&SimTransport::LoseLink, id);
     network->Travel(std::move(packet));
@@ -245,6 +248,40 @@ void SimTransport::Close(LinkId id) {
     return;
   }
   links_.erase(found);
+}
+
+std::vector<SimTransport::Landed> SimTransport::WritesBefore(
+    const Link& link) const {
+  std::vector<Landed> writes;
+  if (!limits_.messages_follow_writes) return writes;
+  for (const std::uint64_t number : link.operations) {
+    const Operation& operation = operations_.at(number);
+    if (operation.verb == Verb::kWrite && !*operation.landed) {
+      writes.push_back(operation.landed);
+    }
+  }
+  return writes;
+}
+
+// What it overtook never comes, if its sender or the link has ended.
+void SimTransport::ArriveAfter(const std::vector<Landed>& writes,
+                               std::uint64_t from, LinkId link,
+                               std::uint64_t sequence,
+                               const std::vector<char>& message) {
+  const bool there = std::all_of(writes.begin(), writes.end(),
+                                 [](const Landed& write) { return *write; });
+  if (there) return Arrive(from, link, sequence, message);
+  const SimTransport* const sender = network_->Find(from);
+  if (sender == nullptr) return;
+  const auto sent_on = sender->links_.find(link.value());
+  if (sent_on == sender->links_.end() || !sent_on->second.up) return;
+  network_->Schedule(
+      network_->now() + network_->options_.latency_min + 1,
+      [network = network_, run = run_, writes, from, link, sequence, message] {
+        SimTransport* const self = network->Find(run);
+        if (self == nullptr) return;
+        self->ArriveAfter(writes, from, link, sequence, message);
+      });
 }
 
 void SimTransport::Arrive(std::uint64_t from, LinkId link,

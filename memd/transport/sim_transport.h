@@ -19,6 +19,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <span>
 #include <string>
@@ -56,8 +57,11 @@ class SimTransport final : public Transport {
 
   enum class Verb : std::uint8_t { kRead, kWrite, kSend };
   enum class Fate : std::uint8_t { kGood, kFails, kDoneButFails };
+  // Are a write's bytes in the peer's memory, all of them?
+  using Landed = std::shared_ptr<bool>;
   struct Operation {
     Verb verb = Verb::kRead;
+    Landed landed;  // of a write
     Fate fate = Fate::kGood;
     std::uint64_t peer = 0;
     bool copied = false;
@@ -102,6 +106,8 @@ class SimTransport final : public Transport {
   void StartMessage(std::uint64_t number, Link* link,
                     std::vector<char> message);
   void StartTransfer(std::uint64_t number, const Link& link);
+  // What was written before on the link, as far as it is still on its way.
+  std::vector<Landed> WritesBefore(const Link& link) const;
   // The request is at the peer.
   void CopyAtPeer(std::uint64_t number);
   void CopyPartAndFail(std::uint64_t number);
@@ -115,6 +121,9 @@ class SimTransport final : public Transport {
   void LoseLinkOf(std::uint64_t number);
   void LosePeer(std::uint64_t peer);
   void Flush(LinkId id);
+  void ArriveAfter(const std::vector<Landed>& writes, std::uint64_t from,
+                   LinkId link, std::uint64_t sequence,
+                   const std::vector<char>& message);
   void Arrive(std::uint64_t from, LinkId link, std::uint64_t sequence,
               const std::vector<char>& message);
   void Deliver(std::uint64_t from, const std::vector<char>& message);

@@ -13,8 +13,9 @@
 // What is posted on a link completes exactly once, in no order: OK, or
 // UNAVAILABLE when the link was lost (kLost comes after the last of them) or
 // closed. Bytes of a Write are in the peer's memory when it completes OK.
-// A message arrives once, or not at all if a link is lost; not in order with
-// reads and writes. Who sent it, it must say itself.
+// A message arrives once, or not at all if a link is lost; where the limits say
+// so, after the bytes of all writes that were posted on its link before it,
+// else in no order with them. Who sent it, it must say itself.
 //
 // An operation that is posted cannot be called back: the peer, or the NIC, may
 // touch its memory until it completes. So one that is late takes its link with
@@ -92,6 +93,9 @@ struct TransportLimits {
   std::string provider;                   // libfabric's name, or "sim"
   std::uint64_t message_bytes_max = 0;    // of Send
   std::uint64_t transfers_in_flight = 0;  // posted and not completed, a link
+  // A message does not arrive before what was written before it on its link,
+  // nor without it.
+  bool messages_follow_writes = false;
 };
 
 class Transport {

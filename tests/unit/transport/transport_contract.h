@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -36,6 +37,7 @@ struct ContractNode {
   std::vector<std::string> messages;
   std::vector<LinkId> lost;
   std::uint64_t done_after_lost = 0;
+  std::function<void()> on_message;
 
   void Start(std::unique_ptr<Transport> made) {
     transport = std::move(made);
@@ -64,6 +66,7 @@ struct ContractNode {
           break;
         case TransportEvent::Kind::kMessage:
           messages.emplace_back(event.message.begin(), event.message.end());
+          if (on_message) on_message();
           break;
         case TransportEvent::Kind::kLost:
           lost.push_back(event.link);
@@ -153,6 +156,39 @@ TYPED_TEST_P(TransportContract, AMessageArrivesOnceAndItsBytesWereCopied) {
       [&] { return a.done.contains(3) && !this->b_.messages.empty(); }));
   EXPECT_EQ(a.done[3], std::vector<Code>{Code::kOk});
   EXPECT_EQ(this->b_.messages, std::vector<std::string>{sent});
+}
+
+TYPED_TEST_P(TransportContract, AMessageArrivesAfterWhatWasWrittenBeforeIt) {
+  constexpr int kRounds = 40;
+  auto& a = this->a_;
+  auto& b = this->b_;
+  if (!a.transport->limits().messages_follow_writes) {
+    GTEST_SKIP() << "this transport does not promise it";
+  }
+  int wrong = 0;
+  b.on_message = [&] {
+    const char now = b.messages.back()[0];
+    wrong += std::count(b.shared.begin(), b.shared.end(), now) !=
+             std::ptrdiff_t{ContractNode::kBytes};
+  };
+  for (int i = 0; i < kRounds; ++i) {
+    std::fill(a.own.begin(), a.own.end(), static_cast<char>(i));
+    const std::string message(1, static_cast<char>(i));
+    const auto ticket = static_cast<std::uint64_t>(3 * i);
+    constexpr std::size_t kHalf = ContractNode::kBytes / 2;
+    for (const std::uint64_t half : {0, 1}) {
+      const Transfer write =
+          a.Between(this->link_, b, ticket + half, half * kHalf, kHalf);
+      ASSERT_TRUE(this->Posted([&] { return a.transport->Write(write); }));
+    }
+    ASSERT_TRUE(this->Posted([&] {
+      return a.transport->Send(this->link_, message, ticket + 2, kNoDeadline);
+    }));
+    ASSERT_TRUE(
+        this->Until([&] { return b.messages.size() > std::size_t(i); }));
+    ASSERT_TRUE(this->UntilDone(ticket + 3));
+  }
+  EXPECT_EQ(wrong, 0);
 }
 
 TYPED_TEST_P(TransportContract, AllThatIsPostedCompletesOnce) {
@@ -281,7 +317,8 @@ TYPED_TEST_P(TransportContract, AnUnknownLinkTakesNothing) {
 REGISTER_TYPED_TEST_SUITE_P(
     TransportContract, AReadBringsThePeersBytesAndOnlyThose,
     AWritesBytesAreThereWhenItCompletes,
-    AMessageArrivesOnceAndItsBytesWereCopied, AllThatIsPostedCompletesOnce,
+    AMessageArrivesOnceAndItsBytesWereCopied,
+    AMessageArrivesAfterWhatWasWrittenBeforeIt, AllThatIsPostedCompletesOnce,
     NoMoreThanTheLimitIsInFlight, AWrongKeyLosesThatLinkAndNoOther,
     OutOfBoundsTouchesNothingAndLosesTheLink, ALostLinkIsReplacedByANewOne,
     WhatIsInFlightOnAClosedLinkCompletesOnce,
