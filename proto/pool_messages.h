@@ -1,4 +1,4 @@
-// What daemons say to each other over the fabric (Transport::Send). Version 1.
+// What daemons say to each other over the fabric (Transport::Send). Version 2.
 //
 //   PoolHeader, then `count` entries of the type's own kind
 //
@@ -9,6 +9,11 @@
 //
 // Two-phase put: reserve, write the bytes, commit with their checksum. A
 // reservation that is not committed within kReservationNs comes back by itself.
+// It may be made ahead, for a length alone: then its commit says which block
+// was written there, of that length's size class (proto/size_class.h).
+//
+// Where messages follow writes (TransportLimits), the commit is sent behind the
+// bytes, at once.
 //
 // `checksum` is XXH3-64 of the bytes in the export extent, seeded with tenant
 // and key, and mixed with the generation (PoolChecksum): so it fits no other
@@ -31,7 +36,7 @@
 namespace agentmem {
 
 inline constexpr std::uint32_t kPoolMagic = 0x4c4f4f50;  // POOL
-inline constexpr std::uint16_t kPoolVersion = 1;
+inline constexpr std::uint16_t kPoolVersion = 2;
 inline constexpr std::uint32_t kPoolMessageBytesMax = 8192;
 inline constexpr std::uint32_t kPoolEntriesMax = 128;
 
@@ -86,7 +91,7 @@ struct PoolReserve {
   BlockClass block_class;
   std::uint8_t repair;  // 1: a copy of one that the asker has
   std::uint8_t copies;  // on so many nodes in all: 1 or 2
-  std::uint8_t reserved;
+  std::uint8_t ahead;  // 1: for a block of that size class; all but length is 0
 };
 static_assert(sizeof(PoolReserve) == 32);
 
@@ -104,11 +109,18 @@ struct PoolCommit {
   PoolName name;
   std::uint64_t generation;
   std::uint64_t checksum;
+  // Of a reservation made ahead; else as it was reserved.
+  std::uint32_t length;
+  BlockClass block_class;
+  std::uint8_t copies;
+  std::uint8_t ahead;
+  std::uint8_t reserved;
   std::uint8_t seal[kPoolSealBytes];
 };
-static_assert(sizeof(PoolCommit) == 88);
+static_assert(sizeof(PoolCommit) == 96);
 
 // Committed, ALREADY_EXISTS: another writer was first, which is as good.
+// NOT_FOUND: no such reservation any more.
 struct PoolDone {  // kCommitted, kDropped
   Code code;
   std::uint16_t reserved[3];

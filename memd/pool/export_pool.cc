@@ -62,8 +62,7 @@ void ExportPool::Keep(std::uint32_t index, const Block& put) {
 }
 
 Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
-  const std::size_t size_class = SizeClassOf(block->length);
-  if (size_class == kSizeClasses) return Code::kInvalidArgument;
+  if (SizeClassOf(block->length) == kSizeClasses) return Code::kInvalidArgument;
   if (repair && dropped_.contains(block->name)) return Code::kAborted;
   if (const auto found = by_name_.find(block->name); found != by_name_.end()) {
     const Block& there = records_[found->second].block;
@@ -75,13 +74,48 @@ Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
     }
     if (there.block_class == BlockClass::kState) return Code::kAborted;
   }
-  if (!pool_.HasRoom(static_cast<std::uint8_t>(size_class)) &&
-      !MakeRoom(static_cast<std::uint8_t>(size_class))) {
+  return Place(block, now, /*ahead=*/false);
+}
+
+Code ExportPool::ReserveAhead(Block* block, TimeNs now) {
+  const std::size_t size_class = SizeClassOf(block->length);
+  if (size_class == kSizeClasses) return Code::kInvalidArgument;
+  if (ahead_bytes_ + SizeClassBytes(size_class) >
+      capacity_bytes() / kAheadPart) {
+    return Code::kResourceExhausted;
+  }
+  return Place(block, now, /*ahead=*/true);
+}
+
+Code ExportPool::NameReserved(const Block& block) {
+  const auto reserved = reserved_.find(block.generation);
+  if (reserved == reserved_.end()) return Code::kNotFound;
+  Record& record = records_[reserved->second];
+  if (!record.ahead || record.block.owner != block.owner) {
+    return Code::kNotFound;
+  }
+  const std::size_t size_class = SizeClassOf(record.block.length);
+  if (block.length == 0 || SizeClassOf(block.length) != size_class) {
+    return Code::kInvalidArgument;
+  }
+  record.ahead = false;
+  --ahead_;
+  ahead_bytes_ -= SizeClassBytes(size_class);
+  record.block.name = block.name;
+  record.block.block_class = block.block_class;
+  record.block.length = block.length;
+  record.block.copies = block.copies;
+  return Code::kOk;
+}
+
+// Takes room for it, if there is or can be made.
+Code ExportPool::Place(Block* block, TimeNs now, bool ahead) {
+  const auto size_class = static_cast<std::uint8_t>(SizeClassOf(block->length));
+  if (!pool_.HasRoom(size_class) && !MakeRoom(size_class)) {
     return Code::kResourceExhausted;
   }
   const std::uint32_t index = NewRecord();
-  const auto offset =
-      pool_.Allocate(static_cast<std::uint8_t>(size_class), SlotIndex(index));
+  const auto offset = pool_.Allocate(size_class, SlotIndex(index));
   AGENTMEM_CHECK(offset.has_value());
   block->offset = *offset;
   block->generation = next_generation_++;
@@ -90,6 +124,11 @@ Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
   record = Record();
   record.block = *block;
   record.used = true;
+  record.ahead = ahead;
+  if (ahead) {
+    ++ahead_;
+    ahead_bytes_ += SizeClassBytes(size_class);
+  }
   reserved_[block->generation] = index;
   reservations_.push_back({block->generation, now});
   return Code::kOk;
@@ -101,7 +140,7 @@ Code ExportPool::Commit(const Name& name, std::uint64_t generation,
   if (reserved == reserved_.end()) return Code::kNotFound;
   const std::uint32_t index = reserved->second;
   Block& block = records_[index].block;
-  if (block.name != name) return Code::kNotFound;
+  if (block.name != name || records_[index].ahead) return Code::kNotFound;
   // Its writer has ended, so its place may be used again when it is not needed.
   if (WasDropped(name, generation)) {
     Free(index);
@@ -248,6 +287,10 @@ void ExportPool::Free(std::uint32_t index) {
       --state_;
     }
   }
+  if (record.ahead) {
+    --ahead_;
+    ahead_bytes_ -= SizeClassBytes(SizeClassOf(record.block.length));
+  }
   if (record.committed) {
     by_name_.erase(record.block.name);
   } else {
@@ -284,6 +327,7 @@ std::string ExportPool::CheckInvariants() const {
   std::uint64_t committed = 0;
   std::uint64_t state = 0;
   std::uint64_t cache = 0;
+  std::uint64_t ahead = 0;
   std::size_t free = 0;
   for (std::uint32_t i = 0; i < records_.size(); ++i) {
     const Record& record = records_[i];
@@ -294,6 +338,7 @@ std::string ExportPool::CheckInvariants() const {
     const std::uint64_t bytes =
         SizeClassBytes(SizeClassOf(record.block.length));
     used += bytes;
+    if (record.ahead) ahead += bytes;
     if (!record.committed) {
       const auto found = reserved_.find(record.block.generation);
       if (found == reserved_.end() || found->second != i) {
@@ -320,6 +365,7 @@ std::string ExportPool::CheckInvariants() const {
   if (dropped_.size() > drops_.size()) return "drops by age";
   if (used != pool_.used_bytes()) return "the pool's bytes and the records'";
   if (committed != committed_ || state != state_) return "counts of blocks";
+  if (ahead != ahead_bytes_) return "bytes reserved ahead";
   if (cache != cache_bytes_) return "bytes of cache blocks";
   std::uint64_t linked = 0;
   for (std::uint32_t i = oldest_; i != kNone; i = records_[i].newer) ++linked;

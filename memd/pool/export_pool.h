@@ -5,9 +5,11 @@
 // The life of a record:
 //
 //   none --Reserve--> reserved --Commit--> committed --Drop, evicted--> none
-//                        \--- not committed within kReservationNs ---/
+//      \               ^    \--- not committed within kReservationNs ---/
+//       ReserveAhead--Name
 //
-// Of one name any number may be reserved, and one is committed: the first.
+// Of one name any number may be reserved, and one is committed: the first. Room
+// that is reserved ahead has no name yet; kAheadPart of all is the most.
 //
 // Each life of a place has a generation of its own, which never repeats. The
 // checksum is the writer's word and covers tenant, key and generation: who
@@ -81,6 +83,13 @@ class ExportPool {
   // state). ABORTED: a state block of that name has another length, or, of a
   // repair, it was dropped. RESOURCE_EXHAUSTED; INVALID_ARGUMENT: the length.
   Code Reserve(Block* block, TimeNs now, bool repair = false);
+  // `block`: length, owner; offset and generation are filled in. For any block
+  // of that size class. RESOURCE_EXHAUSTED; INVALID_ARGUMENT: the length.
+  Code ReserveAhead(Block* block, TimeNs now);
+  // The block that lies in the room reserved ahead under its generation; from
+  // here on it is as if Reserve had been asked for it. NOT_FOUND: no such room
+  // of that owner; INVALID_ARGUMENT: it does not fit.
+  Code NameReserved(const Block& block);
   // After the last byte was written. ALREADY_EXISTS: another writer was first,
   // and its bytes stay. NOT_FOUND: no such reservation, or dropped meanwhile.
   // ABORTED: a state block of that name has another length.
@@ -114,7 +123,9 @@ class ExportPool {
   std::uint32_t extents_touched() const { return pool_.extents_touched(); }
   std::uint64_t blocks() const { return committed_; }
   std::uint64_t state_blocks() const { return state_; }
-  std::uint64_t reservations() const { return reserved_.size(); }
+  // Of blocks; without what is reserved ahead.
+  std::uint64_t reservations() const { return reserved_.size() - ahead_; }
+  std::uint64_t ahead_bytes() const { return ahead_bytes_; }
   std::uint64_t evictions() const { return evictions_; }
   std::uint64_t reservations_expired() const { return expired_; }
   // For tests: empty, or what is wrong.
@@ -124,11 +135,14 @@ class ExportPool {
   static constexpr std::uint32_t kNone = 0xffffffff;
   // Drops remembered; beyond, the oldest are forgotten.
   static constexpr std::size_t kDropsMax = 1 << 17;
+  // One in so many bytes may be reserved ahead.
+  static constexpr std::uint64_t kAheadPart = 8;
 
   struct Record {
     Block block;
     bool used = false;
     bool committed = false;
+    bool ahead = false;  // reserved, and has no name yet
     // In the order of use, if it is committed and may leave.
     std::uint32_t older = kNone;
     std::uint32_t newer = kNone;
@@ -140,6 +154,7 @@ class ExportPool {
   void Keep(std::uint32_t index, const Block& put);
   bool MayGo(std::uint32_t index) const;
   bool MakeRoom(std::uint8_t size_class);
+  Code Place(Block* block, TimeNs now, bool ahead);
   void Evict(std::uint32_t index);
   void ForgetDrop();
   void Free(std::uint32_t index);
@@ -171,6 +186,8 @@ class ExportPool {
   std::vector<Evicted> evicted_;
   std::vector<SlotIndex> window_;  // scratch
   std::uint64_t cache_bytes_ = 0;  // of slots of committed ones that may leave
+  std::uint64_t ahead_ = 0;        // records
+  std::uint64_t ahead_bytes_ = 0;  // of their slots
   std::uint64_t committed_ = 0;
   std::uint64_t state_ = 0;  // that may not
   std::uint64_t evictions_ = 0;

@@ -16,6 +16,12 @@ std::uint64_t TicketOf(std::uint32_t op, std::uint8_t leg, std::uint8_t piece) {
   return std::uint64_t{op} << 16 | std::uint64_t{leg} << 8 | piece;
 }
 
+std::uint32_t PieceBytes(const PoolOp& op, std::uint8_t piece) {
+  return op.kind == PoolOp::Kind::kPut
+             ? op.length
+             : PieceDigest::LengthOf(op.length, piece);
+}
+
 }  // namespace
 
 std::uint64_t PoolNode::NodeIdOf(const std::string& name) {
@@ -49,8 +55,19 @@ absl::StatusOr<MemoryId> PoolNode::Register(std::span<char> memory) {
 
 bool PoolNode::Submit(const PoolOp& op) {
   if (ops_used_ + done_.size() >= kOpsMax) return false;
-  Start(NewOp(op));
+  submitted_.push_back(NewOp(op));
   return true;
+}
+
+// Not by Submit: what time it is there nobody knows, and room that was reserved
+// ahead is used by its age.
+void PoolNode::StartSubmitted() {
+  for (const std::uint32_t index : submitted_) {
+    Op& op = ops_[index];
+    op.deadline = std::min(op.op.deadline, now_ + kPoolOpNs);
+    Start(index);
+  }
+  submitted_.clear();
 }
 
 std::uint32_t PoolNode::NewOp(const PoolOp& op) {
@@ -149,7 +166,12 @@ void PoolNode::QueueMove(std::uint32_t index, std::uint8_t leg) {
   }
   moving.step = Step::kQueued;
   moving.code = Code::kOk;
-  moving.pieces = PieceDigest::PiecesOf(op.op.length);
+  moving.early = false;
+  moving.answered = false;
+  // (What is written goes in one: nothing is done with its pieces.)
+  moving.pieces = op.op.kind == PoolOp::Kind::kPut
+                      ? 1
+                      : PieceDigest::PiecesOf(op.op.length);
   moving.posted = 0;
   moving.moved = 0;
   if (op.op.kind == PoolOp::Kind::kGet) {
@@ -189,7 +211,7 @@ bool PoolNode::PostMove(const LegRef& ref) {
   const TimeNs deadline =
       std::clamp(op.deadline, now_ + kMoveNsMin, now_ + kMoveNs);
   while (leg.posted < leg.pieces) {
-    const std::uint32_t bytes = PieceDigest::LengthOf(op.op.length, leg.posted);
+    const std::uint32_t bytes = PieceBytes(op.op, leg.posted);
     if (peer->moving >= in_flight_max ||
         (peer->moving != 0 && peer->moving_bytes + bytes > kMovingBytesMax)) {
       return false;
@@ -215,10 +237,9 @@ bool PoolNode::PostMove(const LegRef& ref) {
     peer->moving_bytes += bytes;
     (read ? peer->bytes_read : peer->bytes_written) += bytes;
   }
-  // While the bytes are on their way.
-  if (!read) {
-    leg.at.checksum = PoolChecksum(HashOf(&op), leg.at.generation);
-    leg.at.seal = op.seal;
+  if (!read && !op.repair && transport_->limits().messages_follow_writes) {
+    leg.early = true;
+    peer->outbox[OutboxOf(PoolMessage::kCommit)].push_back(ref);
   }
   return true;
 }
@@ -233,7 +254,7 @@ void PoolNode::OnMoved(std::uint64_t ticket, Code code) {
   AGENTMEM_CHECK(op.sequence != 0 && leg.step == Step::kMoving);
   Peer* const peer = FindPeer(leg.peer);
   --peer->moving;
-  peer->moving_bytes -= PieceDigest::LengthOf(op.op.length, piece);
+  peer->moving_bytes -= PieceBytes(op.op, piece);
   ++leg.moved;
   const bool read = op.op.kind == PoolOp::Kind::kGet;
   if (code != Code::kOk) {
@@ -329,6 +350,7 @@ void PoolNode::Advance(TimeNs now) {
 
 std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
   Advance(now);
+  StartSubmitted();
   for (int round = 0; round < kRoundsPerPoll; ++round) {
     const std::size_t count = transport_->Poll(now, events_);
     for (std::size_t i = 0; i < count; ++i) {

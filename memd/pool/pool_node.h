@@ -9,6 +9,11 @@
 //   leg:  asking (a message waits for its answer) --> moving (a one-sided
 //         operation runs) --> asking (commit) --> done
 //
+// A put whose room was reserved ahead (room_ahead.h) begins with moving; where
+// messages follow writes its commit is sent as soon as the bytes are posted,
+// and its answer may come before the write completes. So a put of a size that
+// is put often takes one round trip.
+//
 // A node that is not heard of is passed over (placement is over those that are
 // up); what was under way to it fails over to the next.
 //
@@ -46,12 +51,15 @@
 #include "memd/pool/piece_digest.h"
 #include "memd/pool/pool.h"
 #include "memd/pool/pool_peer.h"
+#include "memd/pool/room_ahead.h"
 #include "memd/pool/sealing.h"
 #include "memd/pool/stored_blocks.h"
 #include "proto/pool_messages.h"
 #include "tiering/placement.h"
 
 namespace agentmem {
+
+class MessageBuilder;
 
 struct PoolNodeOptions {
   std::string node;  // this one's name
@@ -144,11 +152,20 @@ class PoolNode final : public Pool {
     std::uint8_t pieces = 0;
     std::uint8_t posted = 0;
     std::uint8_t moved = 0;
-    bool hinted = false;  // `at` is what was remembered, not just looked up
-    bool again = false;   // what was just looked up did not fit either, once
+    bool hinted = false;    // `at` is what was remembered, not just looked up
+    bool again = false;     // what was just looked up did not fit either, once
+    bool ahead = false;     // a put: into room that was reserved ahead
+    bool early = false;     // its commit is asked for while it moves
+    bool answered = false;  // and `answer` came
+    Code answer = Code::kUnavailable;
 
     // Nothing of it is on the network.
     bool still() const { return step != Step::kMoving || posted == moved; }
+    // Of what was asked of the peer an answer is waited for.
+    bool Awaits(PoolMessage type) const {
+      return (step == Step::kAsking && asking == type) ||
+             (type == PoolMessage::kCommit && step == Step::kMoving && early);
+    }
   };
 
   struct Op {
@@ -209,8 +226,9 @@ class PoolNode final : public Pool {
     std::uint64_t moving_bytes = 0;
     std::uint64_t asked = 0;  // requests without an answer yet
     std::array<std::vector<LegRef>, 4> outbox;  // by request type
-    std::deque<LegRef> waiting;                 // for credit to move
-    std::deque<std::string> unsent;             // answers, revocations
+    RoomAhead ahead;
+    std::deque<LegRef> waiting;      // for credit to move
+    std::deque<std::string> unsent;  // answers, revocations
     std::uint64_t bytes_read = 0;
     std::uint64_t bytes_written = 0;
     std::uint64_t losses = 0;
@@ -221,6 +239,9 @@ class PoolNode final : public Pool {
     PoolMessage type = PoolMessage::kFind;
     TimeNs deadline = 0;
     std::vector<LegRef> legs;
+    // Instead of legs: room for blocks to come.
+    RoomAhead::Wanted ahead;
+    TimeNs asked_at = 0;
   };
 
   // An answer to finds, some of which this node's store is asked for.
@@ -252,6 +273,7 @@ class PoolNode final : public Pool {
 
   // pool_node.cc: operations.
   std::uint32_t NewOp(const PoolOp& op);
+  void StartSubmitted();
   void Start(std::uint32_t index);
   void Finish(std::uint32_t index, Code code);
   bool IsCurrent(const LegRef& ref) const;
@@ -283,9 +305,11 @@ class PoolNode final : public Pool {
   std::uint64_t HashOf(Op* op);
   void HashAhead();
   void PutHere(std::uint32_t index, std::uint8_t leg);
+  void PutThere(std::uint32_t index, std::uint8_t leg);
   void OnReserved(std::uint32_t index, std::uint8_t leg,
                   const PoolReserved& reserved);
   void FinishWrite(std::uint32_t index, std::uint8_t leg);
+  void OnCommitted(std::uint32_t index, std::uint8_t leg, Code code);
   void FinishLeg(std::uint32_t index, std::uint8_t leg, Code code);
   bool PutAgain(std::uint32_t index);
   void RetryPuts();
@@ -299,7 +323,10 @@ class PoolNode final : public Pool {
   void SendPing(std::uint32_t index);
   void FlushOutboxes();
   bool FlushType(std::uint32_t index, PoolMessage type);
-  static PoolCommit CommitOf(const PoolName& name, const Leg& leg);
+  // What the leg asks for; computes the checksum of a commit, if need be.
+  void AddEntry(MessageBuilder* message, PoolMessage type, const LegRef& ref);
+  void FlushAhead(std::uint32_t index);
+  void TakeRoom(const Request& request, std::span<const char> body);
   void OnMessage(std::span<const char> message);
   void Answer(std::uint32_t index, const PoolHeader& header,
               std::span<const char> body);
@@ -316,7 +343,8 @@ class PoolNode final : public Pool {
 
   // pool_node_serve.cc
   PoolReserved ServeReserve(const Peer& peer, const PoolReserve& asked);
-  PoolDone ServeCommit(const PoolCommit& asked);
+  PoolReserved ServeReserveAhead(const Peer& peer, const PoolReserve& asked);
+  PoolDone ServeCommit(const Peer& peer, const PoolCommit& asked);
   void NoteStray(const ExportPool::Name& name);
   PoolDone ServeDrop(const PoolDrop& asked);
   void Revoke();
@@ -378,6 +406,7 @@ class PoolNode final : public Pool {
 
   std::vector<Op> ops_;
   std::vector<std::uint32_t> free_ops_;
+  std::vector<std::uint32_t> submitted_;  // for the next Poll
   std::size_t ops_used_ = 0;
   std::uint32_t next_sequence_ = 1;
   absl::btree_map<std::uint64_t, Request> requests_;  // by id: they expire

@@ -95,6 +95,7 @@ void PoolNode::Lose(std::uint32_t index) {
   ++peer->losses;
   peer->asked = 0;
   peer->unsent.clear();
+  peer->ahead.Clear();
 
   std::vector<LegRef> legs;
   for (auto& outbox : peer->outbox) {
@@ -188,7 +189,33 @@ void PoolNode::FlushOutboxes() {
       while (!peer->outbox[OutboxOf(type)].empty() && FlushType(i, type)) {
       }
     }
+    FlushAhead(i);
     if (!peer->waiting.empty()) Pump(i);
+  }
+}
+
+// Behind all that has somebody who waits for it.
+void PoolNode::FlushAhead(std::uint32_t index) {
+  Peer* const peer = FindPeer(index);
+  while (const auto wanted = peer->ahead.Ask()) {
+    MessageBuilder message(PoolMessage::kReserve, peer->card.token,
+                           next_request_);
+    PoolReserve reserve = {};
+    reserve.length = SizeClassBytes(wanted->size_class);
+    reserve.ahead = 1;
+    for (std::uint32_t i = 0; i < wanted->count; ++i) message.Add(reserve);
+    Request request;
+    request.peer = index;
+    request.type = PoolMessage::kReserve;
+    request.deadline = now_ + kAskNs;
+    request.ahead = *wanted;
+    request.asked_at = now_;
+    if (!transport_->Send(peer->link, message.Finish(), kNoTicket,
+                          request.deadline)) {
+      return peer->ahead.Refused(*wanted, now_);
+    }
+    ++peer->asked;
+    requests_[next_request_++] = std::move(request);
   }
 }
 
@@ -201,11 +228,35 @@ std::uint32_t PoolNode::EntriesMax(PoolMessage type) const {
                            (message_bytes_max_ - sizeof(PoolHeader)) / bytes));
 }
 
-PoolCommit PoolNode::CommitOf(const PoolName& name, const Leg& leg) {
-  PoolCommit commit = {name, leg.at.generation, leg.at.checksum, {}};
+void PoolNode::AddEntry(MessageBuilder* message, PoolMessage type,
+                        const LegRef& ref) {
+  Op& op = ops_[ref.op];
+  Leg& leg = op.leg[ref.leg];
+  const PoolName name = {op.op.tenant, op.op.key};
+  switch (type) {
+    case PoolMessage::kReserve:
+      return message->Add(PoolReserve{name, op.op.length, op.op.block_class,
+                                      op.repair, op.op.copies, 0});
+    case PoolMessage::kFind:
+      return message->Add(name);
+    case PoolMessage::kDrop:
+      return message->Add(PoolDrop{name, 0});
+    default:
+      break;
+  }
+  leg.at.checksum = PoolChecksum(HashOf(&op), leg.at.generation);
+  PoolCommit commit = {name,
+                       leg.at.generation,
+                       leg.at.checksum,
+                       op.op.length,
+                       op.op.block_class,
+                       op.op.copies,
+                       leg.ahead,
+                       0,
+                       {}};
   static_assert(sizeof(commit.seal) == sizeof(leg.at.seal));
   std::memcpy(commit.seal, &leg.at.seal, sizeof(commit.seal));
-  return commit;
+  message->Add(commit);
 }
 
 bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
@@ -222,27 +273,12 @@ bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
   for (; taken < outbox.size() && request.legs.size() < entries_max; ++taken) {
     const LegRef& ref = outbox[taken];
     if (!IsCurrent(ref)) continue;
-    const PoolOp& op = ops_[ref.op].op;
     const Leg& leg = ops_[ref.op].leg[ref.leg];
-    if (leg.peer != index || leg.step != Step::kAsking || leg.asking != type) {
-      continue;  // it has given up on this one
-    }
-    const PoolName name = {op.tenant, op.key};
-    switch (type) {
-      case PoolMessage::kReserve:
-        message.Add(PoolReserve{name, op.length, op.block_class,
-                                ops_[ref.op].repair, op.copies, 0});
-        break;
-      case PoolMessage::kCommit:
-        message.Add(CommitOf(name, leg));
-        break;
-      case PoolMessage::kFind:
-        message.Add(name);
-        break;
-      default:
-        message.Add(PoolDrop{name, 0});
-        break;
-    }
+    // (Of others: it has given up on this one.)
+    if (leg.peer != index || !leg.Awaits(type)) continue;
+    AddEntry(&message, type, ref);
+    // Behind bytes that are on their way.
+    if (leg.early) request.deadline = now_ + kMoveNs + kAskNs;
     request.legs.push_back(ref);
   }
   if (!request.legs.empty()) {
@@ -340,9 +376,11 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
                         std::span<const char> body) {
   const auto found = requests_.find(header.request);
   if (found == requests_.end()) return;  // too late
+  const std::size_t entries = found->second.ahead.count != 0
+                                  ? found->second.ahead.count
+                                  : found->second.legs.size();
   if (found->second.peer != index ||
-      header.type != AnswerOf(found->second.type) ||
-      header.count != found->second.legs.size()) {
+      header.type != AnswerOf(found->second.type) || header.count != entries) {
     ++counters_.bad_messages;
     return;
   }
@@ -352,14 +390,12 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
   peer->heard_at = now_;
   peer->progress_at = now_;
   if (peer->asked != 0) --peer->asked;
+  if (request.ahead.count != 0) return TakeRoom(request, body);
   for (std::size_t i = 0; i < request.legs.size(); ++i) {
     const LegRef& ref = request.legs[i];
     if (!IsCurrent(ref)) continue;
     const Leg& leg = ops_[ref.op].leg[ref.leg];
-    if (leg.peer != index || leg.step != Step::kAsking ||
-        leg.asking != request.type) {
-      continue;
-    }
+    if (leg.peer != index || !leg.Awaits(request.type)) continue;
     switch (request.type) {
       case PoolMessage::kReserve:
         OnReserved(ref.op, ref.leg, EntryAt<PoolReserved>(body, i));
@@ -367,24 +403,34 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
       case PoolMessage::kFind:
         OnFound(ref.op, ref.leg, EntryAt<PoolFound>(body, i));
         break;
-      case PoolMessage::kCommit: {
-        const Code code = EntryAt<PoolDone>(body, i).code;
-        if (code == Code::kOk && !ops_[ref.op].repair) {
-          Remember(ops_[ref.op].op, leg);
-        }
-        if (code == Code::kOk || code == Code::kAlreadyExists) {
-          FinishLeg(ref.op, ref.leg, Code::kOk);
-        } else {
-          FailLeg(ref.op, ref.leg, Code::kUnavailable);
-        }
+      case PoolMessage::kCommit:
+        OnCommitted(ref.op, ref.leg, EntryAt<PoolDone>(body, i).code);
         break;
-      }
       default: {
         // Not there is what was wanted.
         const Code code = EntryAt<PoolDone>(body, i).code;
         FailLeg(ref.op, ref.leg, code == Code::kOk ? Code::kNotFound : code);
         break;
       }
+    }
+  }
+}
+
+void PoolNode::TakeRoom(const Request& request, std::span<const char> body) {
+  Peer* const peer = FindPeer(request.peer);
+  const auto [size_class, count] = request.ahead;
+  const std::uint64_t bytes = SizeClassBytes(size_class);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const auto reserved = EntryAt<PoolReserved>(body, i);
+    const bool lies = reserved.code == Code::kOk &&
+                      (bytes > peer->card.export_bytes ||
+                       reserved.offset > peer->card.export_bytes - bytes);
+    counters_.bad_messages += lies;
+    if (reserved.code == Code::kOk && !lies) {
+      peer->ahead.Came(size_class, {reserved.offset, reserved.generation},
+                       request.asked_at);
+    } else {
+      peer->ahead.Refused({size_class, 1}, now_);
     }
   }
 }
@@ -398,12 +444,18 @@ void PoolNode::ExpireRequests() {
     }
     Peer* const peer = FindPeer(request->second.peer);
     if (peer->asked != 0) --peer->asked;
+    if (request->second.ahead.count != 0) {
+      peer->ahead.Refused(request->second.ahead, now_);
+    }
     legs.insert(legs.end(), request->second.legs.begin(),
                 request->second.legs.end());
     request = requests_.erase(request);
   }
   for (const LegRef& ref : legs) {
-    if (IsCurrent(ref) && ops_[ref.op].leg[ref.leg].step == Step::kAsking) {
+    if (!IsCurrent(ref)) continue;
+    Leg& leg = ops_[ref.op].leg[ref.leg];
+    if (leg.step == Step::kMoving) leg.answered = true;  // with UNAVAILABLE
+    if (leg.step == Step::kAsking) {
       FailLeg(ref.op, ref.leg, Code::kUnavailable);
     }
   }

@@ -77,7 +77,7 @@ void PoolNode::StartPut(std::uint32_t index) {
   // The last leg to end finishes the operation, so nothing of it is used after.
   const std::uint32_t sequence = op.sequence;
   for (std::uint8_t i = 0; i < count; ++i) {
-    if (places[i] != kSelf) Ask(index, i, PoolMessage::kReserve);
+    if (places[i] != kSelf) PutThere(index, i);
   }
   to_hash_.push_back({index, sequence});
   for (std::uint8_t i = 0; i < count; ++i) {
@@ -85,6 +85,21 @@ void PoolNode::StartPut(std::uint32_t index) {
       PutHere(index, i);
     }
   }
+}
+
+void PoolNode::PutThere(std::uint32_t index, std::uint8_t leg_index) {
+  Op& op = ops_[index];
+  Leg& leg = op.leg[leg_index];
+  // Of what repair puts most is there: it asks, and is told so.
+  if (op.repair || !FindPeer(leg.peer)->linked) {
+    return Ask(index, leg_index, PoolMessage::kReserve);
+  }
+  const auto place =
+      FindPeer(leg.peer)->ahead.Take(SizeClassOf(op.op.length), now_);
+  if (!place.has_value()) return Ask(index, leg_index, PoolMessage::kReserve);
+  leg.ahead = true;
+  leg.at = {place->offset, place->generation, 0, op.seal};
+  QueueMove(index, leg_index);
 }
 
 void PoolNode::PutHere(std::uint32_t index, std::uint8_t leg_index) {
@@ -145,7 +160,32 @@ void PoolNode::FinishWrite(std::uint32_t index, std::uint8_t leg_index) {
       return FailLeg(index, leg_index, Code::kAborted);
     }
   }
-  Ask(index, leg_index, PoolMessage::kCommit);
+  Leg& leg = ops_[index].leg[leg_index];
+  if (!leg.early) return Ask(index, leg_index, PoolMessage::kCommit);
+  leg.step = Step::kAsking;
+  leg.asking = PoolMessage::kCommit;
+  if (leg.answered) OnCommitted(index, leg_index, leg.answer);
+}
+
+void PoolNode::OnCommitted(std::uint32_t index, std::uint8_t leg_index,
+                           Code code) {
+  Op& op = ops_[index];
+  Leg& leg = op.leg[leg_index];
+  if (leg.step == Step::kMoving) {
+    leg.answered = true;
+    leg.answer = code;
+    return;
+  }
+  if (code == Code::kNotFound && leg.ahead) {
+    // A drop of this block came after the room was reserved.
+    leg.ahead = false;
+    return Ask(index, leg_index, PoolMessage::kReserve);
+  }
+  if (code == Code::kOk && !op.repair) Remember(op.op, leg);
+  if (code == Code::kOk || code == Code::kAlreadyExists) {
+    return FinishLeg(index, leg_index, Code::kOk);
+  }
+  FailLeg(index, leg_index, Code::kUnavailable);
 }
 
 // A node went away under a put: it is begun again where placement names other

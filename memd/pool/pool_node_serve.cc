@@ -25,7 +25,7 @@ void PoolNode::Answer(std::uint32_t index, const PoolHeader& header,
         answer.Add(ServeReserve(peer, EntryAt<PoolReserve>(body, i)));
         break;
       case PoolMessage::kCommit:
-        answer.Add(ServeCommit(EntryAt<PoolCommit>(body, i)));
+        answer.Add(ServeCommit(peer, EntryAt<PoolCommit>(body, i)));
         break;
       default:
         answer.Add(ServeDrop(EntryAt<PoolDrop>(body, i)));
@@ -42,6 +42,7 @@ PoolReserved PoolNode::ServeReserve(const Peer& peer,
     reserved.code = Code::kResourceExhausted;
     return reserved;
   }
+  if (asked.ahead != 0) return ServeReserveAhead(peer, asked);
   if (!IsValid(asked.block_class)) {
     ++counters_.bad_messages;
     reserved.code = Code::kInvalidArgument;
@@ -61,11 +62,38 @@ PoolReserved PoolNode::ServeReserve(const Peer& peer,
   return reserved;
 }
 
-PoolDone PoolNode::ServeCommit(const PoolCommit& asked) {
+PoolReserved PoolNode::ServeReserveAhead(const Peer& peer,
+                                         const PoolReserve& asked) {
+  PoolReserved reserved = {};
+  ExportPool::Block block;
+  block.length = asked.length;
+  block.owner = peer.id;
+  reserved.code = exports_->ReserveAhead(&block, now_);
+  if (reserved.code == Code::kOk) {
+    reserved.offset = block.offset;
+    reserved.generation = block.generation;
+  }
+  return reserved;
+}
+
+PoolDone PoolNode::ServeCommit(const Peer& peer, const PoolCommit& asked) {
   PoolDone done = {};
   done.code = Code::kNotFound;
   if (exports_ == nullptr) return done;
   const ExportPool::Name name = {asked.name.tenant, asked.name.key};
+  if (asked.ahead != 0) {
+    ExportPool::Block block;
+    block.name = name;
+    block.block_class = asked.block_class;
+    block.length = asked.length;
+    block.generation = asked.generation;
+    block.owner = peer.id;
+    block.copies = std::max<std::uint8_t>(1, asked.copies);
+    done.code = IsValid(asked.block_class) ? exports_->NameReserved(block)
+                                           : Code::kInvalidArgument;
+    counters_.bad_messages += done.code == Code::kInvalidArgument;
+    if (done.code != Code::kOk) return done;
+  }
   SealedHeader seal;
   static_assert(sizeof(seal) == sizeof(asked.seal));
   std::memcpy(&seal, asked.seal, sizeof(seal));

@@ -21,6 +21,15 @@ static_assert(2 * kMoveNs < kReservationNs);
 // It may take so long, however near its operation's deadline is: the link that
 // it would cost carries what others want, too.
 inline constexpr DurationNs kMoveNsMin = 100 * kMillisecondNs;
+// Room that was reserved ahead at a peer is used for so long after it was asked
+// for: whoever takes it last has ended before it comes back there.
+inline constexpr DurationNs kAheadNs = kSecondNs;
+static_assert(kAheadNs + kPoolOpNs + kMoveNs < kReservationNs);
+// So much of it at each peer for each size of block: as much as may be under
+// way; and of small ones not more than so many.
+inline constexpr std::uint64_t kAheadBytesMax = 8 << 20;
+inline constexpr std::uint32_t kAheadCountMax = 32;
+inline constexpr std::uint32_t kAheadCountMin = 4;
 // A put that a node did not take because it went away is tried where placement
 // names others, for so long in all: until silence has told of the last of them.
 inline constexpr DurationNs kPutAgainNs = 20 * kMillisecondNs;

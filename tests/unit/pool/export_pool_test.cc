@@ -44,6 +44,65 @@ class ExportPoolTest : public ::testing::Test {
   TimeNs now_ = kSecondNs;
 };
 
+TEST_F(ExportPoolTest, RoomReservedAheadTakesTheBlockThatIsNamed) {
+  ExportPool::Block room;
+  room.length = 64 << 10;
+  room.owner = 42;
+  ASSERT_EQ(pool_.ReserveAhead(&room, now_), Code::kOk);
+  EXPECT_EQ(pool_.ahead_bytes(), std::uint64_t{64 << 10});
+  ExportPool::Block block = Wanted(1, 60'000, BlockClass::kState);
+  block.generation = room.generation;
+  block.copies = 2;
+  EXPECT_EQ(pool_.Commit(block.name, block.generation, 99), Code::kNotFound)
+      << "it has no name yet";
+  block.owner = 43;
+  EXPECT_EQ(pool_.NameReserved(block), Code::kNotFound) << "another's";
+  block.owner = 42;
+  for (const std::uint32_t length : {0, 1000, (64 << 10) + 1, 8 << 20}) {
+    block.length = length;
+    EXPECT_EQ(pool_.NameReserved(block), Code::kInvalidArgument) << length;
+  }
+  block.length = 60'000;
+  ASSERT_EQ(pool_.NameReserved(block), Code::kOk);
+  EXPECT_EQ(pool_.NameReserved(block), Code::kNotFound) << "once";
+  EXPECT_EQ(pool_.ahead_bytes(), 0u);
+  ASSERT_EQ(pool_.Commit(block.name, block.generation, 99), Code::kOk);
+  const ExportPool::Block* const found = pool_.Find(NameOf(1));
+  ASSERT_NE(found, nullptr);
+  EXPECT_EQ(found->length, 60'000u);
+  EXPECT_EQ(found->offset, room.offset);
+  EXPECT_EQ(found->copies, 2);
+  EXPECT_EQ(pool_.state_blocks(), 1u);
+  ExpectSound();
+}
+
+TEST_F(ExportPoolTest, RoomReservedAheadIsAPartOfAllAndComesBack) {
+  ExportPool::Block room;
+  room.length = 64 << 10;
+  std::uint64_t taken = 0;
+  while (pool_.ReserveAhead(&room, now_) == Code::kOk) taken += room.length;
+  EXPECT_EQ(taken, pool_.capacity_bytes() / 8);
+  ExpectSound();
+  pool_.ExpireReservations(now_ + kReservationNs);
+  EXPECT_EQ(pool_.ahead_bytes(), 0u);
+  EXPECT_EQ(pool_.used_bytes(), 0u);
+  ExpectSound();
+}
+
+TEST_F(ExportPoolTest, ADropAfterTheRoomWasReservedMeansItsBlockToo) {
+  ExportPool::Block room;
+  room.length = 5000;
+  room.owner = 42;
+  ASSERT_EQ(pool_.ReserveAhead(&room, now_), Code::kOk);
+  ExportPool::Block block = Wanted(1, 5000);
+  block.generation = room.generation;
+  EXPECT_EQ(pool_.Drop(block.name, now_), Code::kNotFound);
+  ASSERT_EQ(pool_.NameReserved(block), Code::kOk);
+  EXPECT_EQ(pool_.Commit(block.name, block.generation, 99), Code::kNotFound);
+  EXPECT_EQ(pool_.used_bytes(), 0u);
+  ExpectSound();
+}
+
 TEST_F(ExportPoolTest, ABlockIsFoundOnlyOnceItIsCommitted) {
   ExportPool::Block block = Wanted(1, 5000);
   ASSERT_EQ(pool_.Reserve(&block, now_), Code::kOk);

@@ -148,7 +148,7 @@ TEST_F(PoolHostileTest, EachWrongFieldOfAHeaderIsCountedAndAnswersNothing) {
   };
   const std::vector<std::string> wrong = {
       message([](PoolHeader* h) { h->magic ^= 1; }),
-      message([](PoolHeader* h) { h->version = 2; }),
+      message([](PoolHeader* h) { h->version = kPoolVersion + 1; }),
       message([](PoolHeader* h) { h->type = PoolMessage{0}; }),
       message([](PoolHeader* h) { h->type = PoolMessage{12}; }),
       message([](PoolHeader* h) { h->type = PoolMessage{65535}; }),
@@ -353,6 +353,48 @@ TEST_F(PoolHostileTest, AFloodOfReservationsComesBackByItself) {
   EXPECT_EQ(exports.used_bytes(), exports.capacity_bytes());
   Run(kReservationNs + 100 * kMillisecondNs);
   EXPECT_EQ(exports.used_bytes(), 0u);
+}
+
+TEST_F(PoolHostileTest, RoomReservedAheadIsOfWhoeverAskedAndForItsSize) {
+  Make(1, /*alone=*/false);
+  const auto ask = [&](PoolMessage type, const auto& entry) {
+    MessageBuilder message(type, kTokenOfEvil, 77);
+    message.Add(entry);
+    answers_.clear();
+    Send(message.Finish());
+    Run(kMillisecondNs);
+    EXPECT_EQ(answers_.size(), 1u);
+    return std::span<const char>(answers_.front().second)
+        .subspan(sizeof(PoolHeader));
+  };
+  PoolReserve reserve = {};
+  reserve.ahead = 1;
+  for (const std::uint64_t length : {0UL, kMaxBlockBytes + 1, 0xffffffffUL}) {
+    reserve.length = static_cast<std::uint32_t>(length);
+    EXPECT_EQ(
+        EntryAt<PoolReserved>(ask(PoolMessage::kReserve, reserve), 0).code,
+        Code::kInvalidArgument);
+  }
+  reserve.length = kLength;
+  const auto room =
+      EntryAt<PoolReserved>(ask(PoolMessage::kReserve, reserve), 0);
+  ASSERT_EQ(room.code, Code::kOk);
+  PoolCommit commit = {};
+  commit.name = {3, Key{1, {2, 3, 4}}};
+  commit.generation = room.generation;
+  commit.ahead = 1;
+  const auto committed = [&](std::uint32_t length, int block_class) {
+    commit.length = length;
+    commit.block_class = static_cast<BlockClass>(block_class);
+    return EntryAt<PoolDone>(ask(PoolMessage::kCommit, commit), 0).code;
+  };
+  const std::uint64_t bad = Bad();
+  EXPECT_EQ(committed(kLength, 9), Code::kInvalidArgument);
+  EXPECT_EQ(committed(1 << 20, 1), Code::kInvalidArgument);
+  EXPECT_EQ(Bad(), bad + 2);
+  EXPECT_EQ(cluster_->at("a").exports->blocks(), 0u);
+  EXPECT_EQ(committed(kLength, 1), Code::kOk);
+  EXPECT_EQ(cluster_->at("a").exports->blocks(), 1u);
 }
 
 // Noise, half-right messages and answers to what is really asked.

@@ -65,6 +65,8 @@ class HandTransport final : public Transport {
     events.push_back(event);
   }
 
+  void FollowWrites() { limits_.messages_follow_writes = true; }
+
   std::size_t takes = 1000;  // so many transfers more
   std::uint64_t links = 0;
   std::vector<Transfer> posted;
@@ -141,6 +143,86 @@ class PoolNodeLinkTest : public ::testing::Test {
     Poll();
   }
 
+  // A get of 4 MiB that knows where the block lies.
+  void StartGet(std::uint64_t ticket) {
+    PoolOp op;
+    op.kind = PoolOp::Kind::kGet;
+    op.key = {static_cast<std::uint32_t>(ticket), {1, 1, 1}};
+    op.bytes = bytes_.data();
+    op.length = static_cast<std::uint32_t>(bytes_.size());
+    op.ticket = ticket;
+    ASSERT_TRUE(node_.Submit(op));
+    Poll();
+    ASSERT_EQ(LastSent().type, PoolMessage::kFind);
+    MessageBuilder answer(PoolMessage::kFound, 2, LastSent().request);
+    PoolFound found = {};
+    found.block_class = BlockClass::kCache;
+    found.length = op.length;
+    found.generation = ticket;
+    answer.Add(found);
+    transport_.Message(answer.Finish());
+    Poll();
+  }
+  void AnswerLast(Code code) {
+    MessageBuilder answer(AnswerOf(LastSent().type), 2, LastSent().request);
+    answer.Add(PoolDone{code, {}});
+    transport_.Message(answer.Finish());
+    Poll();
+  }
+  // A put of 64 KiB; of its size many are put.
+  void SubmitSmall(std::uint64_t ticket) {
+    PoolOp op;
+    op.kind = PoolOp::Kind::kPut;
+    op.key = {static_cast<std::uint32_t>(ticket), {1, 1, 1}};
+    op.bytes = bytes_.data();
+    op.length = kSmall;
+    op.ticket = ticket;
+    ASSERT_TRUE(node_.Submit(op));
+    Poll();
+  }
+  template <typename Entry>
+  Entry LastEntry() {
+    return EntryAt<Entry>(
+        std::span(transport_.sent.back()).subspan(sizeof(PoolHeader)), 0);
+  }
+  // Answers what was asked for ahead, at places of generations from `first` on.
+  void GiveRoom(std::uint64_t first) {
+    ASSERT_EQ(LastSent().type, PoolMessage::kReserve);
+    ASSERT_EQ(LastEntry<PoolReserve>().ahead, 1);
+    MessageBuilder answer(PoolMessage::kReserved, 2, LastSent().request);
+    for (std::uint64_t i = 0; i < LastSent().count; ++i) {
+      answer.Add(PoolReserved{Code::kOk, {}, (first + i) << 16, first + i});
+    }
+    transport_.Message(answer.Finish());
+    Poll();
+  }
+  // Two puts that ask for themselves; the second asks for more, and gets it.
+  void PutTwoAndGetRoom() {
+    for (const std::uint64_t ticket : {1, 2}) {
+      SubmitSmall(ticket);
+      std::size_t asked = transport_.sent.size() - 1;
+      if (ticket == 2) {
+        GiveRoom(100);
+        --asked;
+      }
+      PoolHeader header;
+      std::memcpy(&header, transport_.sent[asked].data(), sizeof(header));
+      ASSERT_EQ(header.type, PoolMessage::kReserve);
+      MessageBuilder answer(PoolMessage::kReserved, 2, header.request);
+      answer.Add(PoolReserved{Code::kOk, {}, ticket << 16, ticket});
+      transport_.Message(answer.Finish());
+      Poll();
+      transport_.Done(transport_.posted.back(), Code::kOk);
+      Poll();
+      ASSERT_EQ(LastSent().type, PoolMessage::kCommit);
+      AnswerLast(Code::kOk);
+      ASSERT_EQ(done_.size(), ticket);
+    }
+    done_.clear();
+  }
+
+  static constexpr std::uint32_t kSmall = 64 << 10;
+
   std::vector<char> bytes_ = std::vector<char>(4 << 20);
   HandTransport transport_;
   PoolNode node_{{.node = "a"}, &transport_, nullptr};
@@ -148,23 +230,22 @@ class PoolNodeLinkTest : public ::testing::Test {
   std::vector<PoolCompletion> done_;
 };
 
-TEST_F(PoolNodeLinkTest, APutWhosePiecesAllArrivedSoFarEndsWithItsLink) {
+TEST_F(PoolNodeLinkTest, AGetWhosePiecesAllArrivedSoFarEndsWithItsLink) {
   transport_.takes = 3;
-  StartPut(1);
+  StartGet(1);
   ASSERT_EQ(transport_.posted.size(), 3u);
   for (const Transfer& piece : transport_.posted) {
     transport_.Done(piece, Code::kOk);
   }
   transport_.Lost(LinkId(transport_.links));
   Poll();
-  GiveUp();
   ASSERT_EQ(done_.size(), 1u) << "nothing of it is under way any more";
   EXPECT_EQ(done_[0].code, Code::kUnavailable);
 }
 
-TEST_F(PoolNodeLinkTest, APutEndsOnlyWhenNothingOfItIsUnderWay) {
+TEST_F(PoolNodeLinkTest, AGetEndsOnlyWhenNothingOfItIsUnderWay) {
   transport_.takes = 3;
-  StartPut(1);
+  StartGet(1);
   transport_.Lost(LinkId(transport_.links));
   Poll();
   EXPECT_TRUE(done_.empty());
@@ -174,9 +255,135 @@ TEST_F(PoolNodeLinkTest, APutEndsOnlyWhenNothingOfItIsUnderWay) {
   EXPECT_TRUE(done_.empty());
   transport_.Done(transport_.posted[2], Code::kUnavailable);
   Poll();
+  ASSERT_EQ(done_.size(), 1u);
+  EXPECT_EQ(done_[0].code, Code::kUnavailable);
+}
+
+TEST_F(PoolNodeLinkTest, APutEndsOnlyWhenNothingOfItIsUnderWay) {
+  StartPut(1);
+  ASSERT_EQ(transport_.posted.size(), 1u);
+  transport_.Lost(LinkId(transport_.links));
+  Poll();
+  GiveUp();
+  EXPECT_TRUE(done_.empty());
+  transport_.Done(transport_.posted[0], Code::kUnavailable);
+  Poll();
   GiveUp();
   ASSERT_EQ(done_.size(), 1u);
   EXPECT_EQ(done_[0].code, Code::kUnavailable);
+}
+
+TEST_F(PoolNodeLinkTest, WithoutOrderACommitWaitsForItsBytes) {
+  StartPut(1);
+  ASSERT_EQ(transport_.posted.size(), 1u);
+  EXPECT_EQ(LastSent().type, PoolMessage::kReserve);
+  transport_.Done(transport_.posted[0], Code::kOk);
+  Poll();
+  EXPECT_EQ(LastSent().type, PoolMessage::kCommit);
+}
+
+TEST_F(PoolNodeLinkTest, ACommitGoesRightBehindItsBytes) {
+  transport_.FollowWrites();
+  StartPut(1);
+  ASSERT_EQ(transport_.posted.size(), 1u);
+  ASSERT_EQ(LastSent().type, PoolMessage::kCommit);
+  const std::size_t sent = transport_.sent.size();
+  AnswerLast(Code::kOk);
+  EXPECT_TRUE(done_.empty()) << "its bytes are still in use";
+  transport_.Done(transport_.posted[0], Code::kOk);
+  Poll();
+  ASSERT_EQ(done_.size(), 1u);
+  EXPECT_EQ(done_[0].code, Code::kOk);
+  EXPECT_EQ(transport_.sent.size(), sent) << "it was committed once";
+}
+
+TEST_F(PoolNodeLinkTest, APutIsNotDoneBeforeItsCommitIsAnswered) {
+  transport_.FollowWrites();
+  StartPut(1);
+  transport_.Done(transport_.posted[0], Code::kOk);
+  Poll();
+  EXPECT_TRUE(done_.empty());
+  AnswerLast(Code::kOk);
+  ASSERT_EQ(done_.size(), 1u);
+  EXPECT_EQ(done_[0].code, Code::kOk);
+}
+
+TEST_F(PoolNodeLinkTest, AWriteThatFailsIsNoPutWhateverItsCommitSays) {
+  transport_.FollowWrites();
+  StartPut(1);
+  AnswerLast(Code::kOk);
+  transport_.Done(transport_.posted[0], Code::kUnavailable);
+  Poll();
+  GiveUp();
+  ASSERT_EQ(done_.size(), 1u);
+  EXPECT_EQ(done_[0].code, Code::kUnavailable);
+}
+
+TEST_F(PoolNodeLinkTest, ACommitWithoutAnAnswerEndsThePut) {
+  transport_.FollowWrites();
+  StartPut(1);
+  transport_.Done(transport_.posted[0], Code::kOk);
+  Poll();
+  const TimeNs end = now_ + kMoveNs + kAskNs;
+  while (now_ < end) {
+    EXPECT_TRUE(done_.empty());
+    now_ += kPingNs;
+    node_.Tick(now_);
+    Pong();
+  }
+  ASSERT_EQ(done_.size(), 1u);
+  EXPECT_EQ(done_[0].code, Code::kUnavailable);
+}
+
+TEST_F(PoolNodeLinkTest, APutOfASizeThatIsPutOftenAsksNobody) {
+  PutTwoAndGetRoom();
+  transport_.posted.clear();
+  const std::size_t sent = transport_.sent.size();
+  SubmitSmall(3);
+  ASSERT_EQ(transport_.posted.size(), 1u);
+  EXPECT_EQ(transport_.sent.size(), sent);
+  EXPECT_EQ(transport_.posted[0].remote_address, 100u << 16);
+  transport_.Done(transport_.posted[0], Code::kOk);
+  Poll();
+  ASSERT_EQ(LastSent().type, PoolMessage::kCommit);
+  const auto commit = LastEntry<PoolCommit>();
+  EXPECT_EQ(commit.generation, 100u);
+  EXPECT_EQ(commit.ahead, 1);
+  EXPECT_EQ(commit.length, kSmall);
+  EXPECT_EQ(commit.copies, 1);
+  AnswerLast(Code::kOk);
+  ASSERT_EQ(done_.size(), 1u);
+  EXPECT_EQ(done_[0].code, Code::kOk);
+}
+
+TEST_F(PoolNodeLinkTest, WhatWasDroppedAfterItsRoomWasReservedIsPutAnew) {
+  PutTwoAndGetRoom();
+  SubmitSmall(3);
+  transport_.Done(transport_.posted.back(), Code::kOk);
+  Poll();
+  AnswerLast(Code::kNotFound);
+  ASSERT_EQ(LastSent().type, PoolMessage::kReserve);
+  EXPECT_EQ(LastEntry<PoolReserve>().ahead, 0);
+  EXPECT_EQ(LastEntry<PoolReserve>().length, kSmall);
+  EXPECT_TRUE(done_.empty());
+}
+
+TEST_F(PoolNodeLinkTest, RoomOfAnotherLinkOrOfLongAgoIsNotUsed) {
+  PutTwoAndGetRoom();
+  transport_.Lost(LinkId(transport_.links));
+  Poll();
+  now_ += kBackoffNsMin;
+  node_.Tick(now_);
+  Pong();
+  ASSERT_EQ(node_.places(), 1u);
+  const std::size_t posted = transport_.posted.size();
+  SubmitSmall(3);
+  SubmitSmall(4);
+  EXPECT_EQ(transport_.posted.size(), posted) << "they ask first";
+  GiveRoom(200);
+  now_ += kAheadNs;
+  SubmitSmall(5);
+  EXPECT_EQ(transport_.posted.size(), posted) << "it is too old";
 }
 
 TEST_F(PoolNodeLinkTest, APutThatWaitsForCreditEndsByItsDeadline) {

@@ -254,7 +254,7 @@ TEST_F(PoolNodeTest, WhatIsUnderWayToAPeerIsBounded) {
     most = std::max(most, Snapshot("a").peers[0].in_flight);
     return cluster_->at("a").done.size() == 12;
   });
-  EXPECT_EQ(most, kMovingBytesMax / PieceDigest::kPieceBytes);
+  EXPECT_EQ(most, kMovingBytesMax / (4 << 20));
   ASSERT_EQ(cluster_->at("a").done.size(), 12u);
   for (const auto& one : cluster_->at("a").done) {
     EXPECT_EQ(one.code, Code::kOk);
