@@ -62,7 +62,8 @@ absl::Status PoolBench::SetUp(std::size_t nodes) {
   setup_.client.reset();
   setup_.cluster.reset();
   AGENTMEM_ASSIGN_OR_RETURN(setup_, StartNodes(nodes, false));
-  return absl::OkStatus();
+  // The bare operation's memory was touched before, too.
+  return AwaitQuiet(*setup_.cluster);
 }
 
 absl::StatusOr<RawFabric*> PoolBench::Raw() {
@@ -99,9 +100,11 @@ Side PoolBench::GetSide(PoolBlocks* blocks, const PoolRun& run) const {
           }};
 }
 
-Side PoolBench::PutSide(PoolBlocks* blocks, const PoolRun& run) const {
-  return {"agentmem", [blocks, run](int, Samples* samples) {
-            return blocks->TimePuts(run, samples);
+Side PoolBench::PutSide(PoolBlocks* blocks, const PoolRun& run,
+                        bool copied) const {
+  return {"agentmem", [blocks, run, copied](int, Samples* samples) {
+            return copied ? blocks->TimeCopiedPuts(run, samples)
+                          : blocks->TimePuts(run, samples);
           }};
 }
 

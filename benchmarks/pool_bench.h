@@ -87,7 +87,7 @@ class PoolBench {
   // How a run of bursts of `size` is spread.
   PoolRun RunOf(std::size_t size, std::size_t group) const;
   Side GetSide(PoolBlocks* blocks, const PoolRun& run) const;
-  Side PutSide(PoolBlocks* blocks, const PoolRun& run) const;
+  Side PutSide(PoolBlocks* blocks, const PoolRun& run, bool copied) const;
   Side RawSide(RawEndpoint::Kind kind, std::size_t size, const PoolRun& run,
                std::uint32_t depth);
   // Adds the row of ours beside the raw operation, whatever else took part.
@@ -98,7 +98,7 @@ class PoolBench {
                                 const PoolSetup& sealed, std::size_t size,
                                 std::size_t group, double least);
   absl::StatusOr<double> MeasurePuts(const std::string& name,
-                                     PoolBlocks* blocks);
+                                     PoolBlocks* blocks, bool copied = false);
   absl::Status CheckPuts(const std::string& name, PoolBlocks* blocks,
                          bool lose_a_node);
   // `last`: of all that was acknowledged, once all is over.

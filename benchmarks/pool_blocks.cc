@@ -112,6 +112,38 @@ absl::StatusOr<double> PoolBlocks::TimeGets(const PoolRun& run,
 
 absl::StatusOr<double> PoolBlocks::TimePuts(const PoolRun& run,
                                             Samples* samples) {
+  agentmem_client* const client = connection_->get();
+  // As many as the quota of reservations allows.
+  std::vector<agentmem_reservation> rooms(std::min(run.samples, kFillInFlight));
+  const std::size_t rounds = run.bursts * run.samples / rooms.size();
+  agentmem_error error = {};
+  double sum = 0;
+  for (std::size_t round = 0; round < rounds; ++round) {
+    for (std::size_t i = 0; i < rooms.size(); ++i) {
+      AGENTMEM_RETURN_IF_ERROR(ToStatus(
+          agentmem_reserve(client, size_, kTimeoutNs, &rooms[i], &error),
+          error));
+      ByteStream(seed_, count_ + i)
+          .Fill(static_cast<char*>(rooms[i].data), size_);
+    }
+    agentmem_code code = AGENTMEM_OK;
+    sum += stopwatch_.TimeSingles(rooms.size(), samples, [&](std::size_t i) {
+      if (code != AGENTMEM_OK) return agentmem_abandon(client, &rooms[i]);
+      const agentmem_key key = Key(count_ + i);
+      agentmem_put_id put = 0;
+      code = agentmem_publish(client, &rooms[i], &key, size_, AGENTMEM_CACHE,
+                              AGENTMEM_REPLICATED, kTimeoutNs, &put, &error);
+      if (code != AGENTMEM_OK) return;
+      code = agentmem_put_wait(client, put, kTimeoutNs, &error);
+    });
+    AGENTMEM_RETURN_IF_ERROR(ToStatus(code, error));
+    count_ += rooms.size();
+  }
+  return sum / static_cast<double>(rounds);
+}
+
+absl::StatusOr<double> PoolBlocks::TimeCopiedPuts(const PoolRun& run,
+                                                  Samples* samples) {
   source_.resize(std::max(source_.size(), size_ * run.samples));
   agentmem_client* const client = connection_->get();
   agentmem_error error = {};

@@ -53,8 +53,11 @@ class PoolBlocks {
   absl::Status Fill(std::size_t count);
   // Nanoseconds a get, their mean: of blocks that are in the pool alone.
   absl::StatusOr<double> TimeGets(const PoolRun& run, Samples* samples);
-  // Nanoseconds a put (AGENTMEM_REPLICATED), their mean; run.group is 1.
+  // Nanoseconds a put (AGENTMEM_REPLICATED), their mean; run.group is 1. The
+  // bytes were made where they are put from (agentmem_reserve, which is not in
+  // it); or they are elsewhere, and copying them is in it.
   absl::StatusOr<double> TimePuts(const PoolRun& run, Samples* samples);
+  absl::StatusOr<double> TimeCopiedPuts(const PoolRun& run, Samples* samples);
   // How many of all that was put only other nodes' memory has.
   absl::StatusOr<std::size_t> CountInPool() const;
   // Gets all that was put and compares it.

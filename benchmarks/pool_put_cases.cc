@@ -10,16 +10,18 @@ constexpr int kFillersMax = 3;  // times all of DRAM
 
 }  // namespace
 
-// Ours over the raw operation.
+// Ours over the raw operation, which sends from memory that was registered and
+// filled before: as a put does whose bytes were made in a reservation, and one
+// that copies them does not.
 absl::StatusOr<double> PoolBench::MeasurePuts(const std::string& name,
-                                              PoolBlocks* blocks) {
+                                              PoolBlocks* blocks, bool copied) {
   const PoolRun run = RunOf(kLarge, 1);
   Tracked ours;
   Tracked raw;
   AGENTMEM_ASSIGN_OR_RETURN(
       const CaseResult* const row,
       AddRow(name, Unit::MegabytesPerSecond(kLarge), &ours, &raw,
-             {ours.Track(PutSide(blocks, run)),
+             {ours.Track(PutSide(blocks, run, copied)),
               raw.Track(RawSide(RawEndpoint::Kind::kWrite, kLarge, run, 1))}));
   return row->Ratio();
 }
@@ -58,6 +60,9 @@ absl::Status PoolBench::AddPuts() {
       "at least 0.75 of fi_write with FI_DELIVERY_COMPLETE, committed in one "
       "copy, it is " +
           Decimal(ratio));
+  AGENTMEM_RETURN_IF_ERROR(
+      MeasurePuts("remote_put_copied/1048576", &blocks, /*copied=*/true)
+          .status());
   return CheckPuts(name, &blocks, false);
 }
 

@@ -25,7 +25,7 @@ absl::Status PoolBench::AddTier(std::size_t size) {
   Tracked ours;
   Tracked raw;
   return AddRow("pool_put/" + SizeText(size), unit, &ours, &raw,
-                {ours.Track(PutSide(&blocks, run)),
+                {ours.Track(PutSide(&blocks, run, /*copied=*/true)),
                  raw.Track(RawSide(RawEndpoint::Kind::kWrite, size, run, 1))})
       .status();
 }

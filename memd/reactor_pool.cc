@@ -14,6 +14,8 @@ namespace {
 
 constexpr DurationNs kPoolTickBusyNs = 10 * kMillisecondNs;
 constexpr DurationNs kPoolTickIdleNs = 100 * kMillisecondNs;
+// A Turn with nothing to do takes less.
+constexpr DurationNs kMovedNs = 10 * kMicrosecondNs;
 
 }  // namespace
 
@@ -21,6 +23,11 @@ std::size_t Reactor::PoolTurn(TimeNs now) {
   PoolNode* const pool = options_.pool->node.get();
   std::array<PoolCompletion, 64> completions;
   const std::size_t count = pool->Poll(now, completions);
+  // Bytes that peers write here make no event; that Poll took its time tells of
+  // them, and that more is coming.
+  if (options_.pool->spin_ns != 0 && clock_->Now() - now > kMovedNs) {
+    last_work_ = last_pool_work_ = now;
+  }
   node_->TakePoolCompletions(std::span(completions).first(count), now);
   if (now >= next_pool_tick_) {
     pool->Tick(now);
