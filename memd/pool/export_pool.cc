@@ -32,6 +32,26 @@ bool ExportPool::WasDropped(const Name& name, std::uint64_t generation) const {
   return found != dropped_.end() && generation < found->second;
 }
 
+void ExportPool::Share(std::uint32_t index) {
+  Record& record = records_[index];
+  const bool shared = record.used && !record.ahead && !record.block.MayLeave();
+  if (shared == record.shared) return;
+  record.shared = shared;
+  const std::uint64_t bytes = SizeClassBytes(SizeClassOf(record.block.length));
+  if (shared) {
+    shares_.Take(record.block.name.tenant, bytes);
+  } else {
+    shares_.Give(record.block.name.tenant, bytes);
+  }
+}
+
+bool ExportPool::IsShareUsed(const Block& block) const {
+  return !block.MayLeave() &&
+         !shares_.MayTake(block.name.tenant,
+                          SizeClassBytes(SizeClassOf(block.length)),
+                          room_bytes());
+}
+
 void ExportPool::Use(std::uint32_t index, BlockClass block_class) {
   Record& record = records_[index];
   if (!record.block.MayLeave()) return;
@@ -44,6 +64,7 @@ void ExportPool::Use(std::uint32_t index, BlockClass block_class) {
   } else {
     ++state_;
   }
+  Share(index);
 }
 
 // Somebody counts on the copy that is there as if he had put it.
@@ -59,6 +80,7 @@ void ExportPool::Keep(std::uint32_t index, const Block& put) {
   } else {
     ++state_;
   }
+  Share(index);
 }
 
 Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
@@ -67,6 +89,14 @@ Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
   if (const auto found = by_name_.find(block->name); found != by_name_.end()) {
     const Block& there = records_[found->second].block;
     if (there.length == block->length) {
+      Block wanted = there;
+      wanted.below = there.below && block->below;
+      if (block->block_class == BlockClass::kState) {
+        wanted.block_class = BlockClass::kState;
+      }
+      if (there.MayLeave() && IsShareUsed(wanted)) {
+        return Code::kResourceExhausted;
+      }
       Use(found->second, block->block_class);
       Keep(found->second, *block);
       *block = there;
@@ -74,6 +104,7 @@ Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
     }
     if (there.block_class == BlockClass::kState) return Code::kAborted;
   }
+  if (IsShareUsed(*block)) return Code::kResourceExhausted;
   return Place(block, now, /*ahead=*/false);
 }
 
@@ -98,6 +129,7 @@ Code ExportPool::NameReserved(const Block& block) {
   if (block.length == 0 || SizeClassOf(block.length) != size_class) {
     return Code::kInvalidArgument;
   }
+  if (IsShareUsed(block)) return Code::kResourceExhausted;
   record.ahead = false;
   --ahead_;
   ahead_bytes_ -= SizeClassBytes(size_class);
@@ -105,6 +137,7 @@ Code ExportPool::NameReserved(const Block& block) {
   record.block.block_class = block.block_class;
   record.block.length = block.length;
   record.block.copies = block.copies;
+  Share(reserved->second);
   return Code::kOk;
 }
 
@@ -131,6 +164,7 @@ Code ExportPool::Place(Block* block, TimeNs now, bool ahead) {
   }
   reserved_[block->generation] = index;
   reservations_.push_back({block->generation, now});
+  Share(index);
   return Code::kOk;
 }
 
@@ -296,6 +330,8 @@ void ExportPool::Free(std::uint32_t index) {
   } else {
     reserved_.erase(record.block.generation);
   }
+  record.used = false;
+  Share(index);
   pool_.Free(record.block.offset);
   record = Record();
   free_records_.push_back(index);
@@ -320,56 +356,6 @@ void ExportPool::Unlink(std::uint32_t index) {
   record.older = kNone;
   record.newer = kNone;
   cache_bytes_ -= SizeClassBytes(SizeClassOf(record.block.length));
-}
-
-std::string ExportPool::CheckInvariants() const {
-  std::uint64_t used = 0;
-  std::uint64_t committed = 0;
-  std::uint64_t state = 0;
-  std::uint64_t cache = 0;
-  std::uint64_t ahead = 0;
-  std::size_t free = 0;
-  for (std::uint32_t i = 0; i < records_.size(); ++i) {
-    const Record& record = records_[i];
-    if (!record.used) {
-      ++free;
-      continue;
-    }
-    const std::uint64_t bytes =
-        SizeClassBytes(SizeClassOf(record.block.length));
-    used += bytes;
-    if (record.ahead) ahead += bytes;
-    if (!record.committed) {
-      const auto found = reserved_.find(record.block.generation);
-      if (found == reserved_.end() || found->second != i) {
-        return "a reservation that its generation does not lead to";
-      }
-      continue;
-    }
-    const auto found = by_name_.find(record.block.name);
-    if (found == by_name_.end() || found->second != i) {
-      return "a block that its name does not lead to";
-    }
-    ++committed;
-    if (record.block.MayLeave()) {
-      cache += bytes;
-    } else {
-      ++state;
-    }
-  }
-  if (free != free_records_.size()) return "free records are not in the list";
-  if (by_name_.size() + reserved_.size() + free != records_.size()) {
-    return "names, reservations and records";
-  }
-  if (reserved_.size() > reservations_.size()) return "reservations by age";
-  if (dropped_.size() > drops_.size()) return "drops by age";
-  if (used != pool_.used_bytes()) return "the pool's bytes and the records'";
-  if (committed != committed_ || state != state_) return "counts of blocks";
-  if (ahead != ahead_bytes_) return "bytes reserved ahead";
-  if (cache != cache_bytes_) return "bytes of cache blocks";
-  std::uint64_t linked = 0;
-  for (std::uint32_t i = oldest_; i != kNone; i = records_[i].newer) ++linked;
-  return linked == committed - state ? "" : "the order of use";
 }
 
 }  // namespace agentmem

@@ -17,9 +17,10 @@
 //
 // `cache` blocks leave when room is needed, the least recently found first;
 // `state` blocks never, until they are dropped, but for those that this node's
-// own store has. A drop is remembered for
-// kReservationNs: what was reserved before it is not committed after it, and
-// repair, which copies what another node had not dropped yet, is refused.
+// own store has; of these a tenant gets its share (tenant_shares.h). A drop is
+// remembered for kReservationNs: what was reserved before it is not committed
+// after it, and repair, which copies what another node had not dropped yet, is
+// refused.
 //
 // Ownership: borrows the memory. Threads: reactor-only. Errors: codes, as the
 // messages carry them. Cost: O(1); Reserve when full: as DataPool::FindWindow.
@@ -36,6 +37,7 @@
 #include "base/clock.h"
 #include "memd/dram/data_pool.h"
 #include "memd/pool/block_cipher.h"
+#include "memd/pool/tenant_shares.h"
 #include "proto/pool_messages.h"
 #include "proto/types.h"
 
@@ -142,13 +144,19 @@ class ExportPool {
     Block block;
     bool used = false;
     bool committed = false;
-    bool ahead = false;  // reserved, and has no name yet
+    bool ahead = false;   // reserved, and has no name yet
+    bool shared = false;  // counted in shares_
     // In the order of use, if it is committed and may leave.
     std::uint32_t older = kNone;
     std::uint32_t newer = kNone;
   };
 
   bool WasDropped(const Name& name, std::uint64_t generation) const;
+  // After a change of what makes a record's bytes its tenant's: a name, its
+  // class, that it is below, that it is used.
+  void Share(std::uint32_t index);
+  // Its tenant has as much as it may have of what does not leave.
+  bool IsShareUsed(const Block& block) const;
   // It is the last one used; its class may rise to `state`.
   void Use(std::uint32_t index, BlockClass block_class);
   void Keep(std::uint32_t index, const Block& put);
@@ -185,6 +193,7 @@ class ExportPool {
   absl::flat_hash_map<Name, std::uint64_t> dropped_;  // name, generation
   std::vector<Evicted> evicted_;
   std::vector<SlotIndex> window_;  // scratch
+  TenantShares shares_;
   std::uint64_t cache_bytes_ = 0;  // of slots of committed ones that may leave
   std::uint64_t ahead_ = 0;        // records
   std::uint64_t ahead_bytes_ = 0;  // of their slots

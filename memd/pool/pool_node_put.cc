@@ -185,7 +185,9 @@ void PoolNode::OnCommitted(std::uint32_t index, std::uint8_t leg_index,
   if (code == Code::kOk || code == Code::kAlreadyExists) {
     return FinishLeg(index, leg_index, Code::kOk);
   }
-  FailLeg(index, leg_index, Code::kUnavailable);
+  const bool known =
+      code == Code::kResourceExhausted || code == Code::kAborted;
+  FailLeg(index, leg_index, known ? code : Code::kUnavailable);
 }
 
 // A node went away under a put: it is begun again where placement names other

@@ -258,11 +258,61 @@ TEST_F(ExportPoolTest, ALargeBlockDrivesOutSmallOnesBesideEachOther) {
 
 TEST_F(ExportPoolTest, StateBlocksNeverLeaveByThemselves) {
   ASSERT_EQ(Put(1, 4 << 20, BlockClass::kState), Code::kOk);
-  ASSERT_EQ(Put(2, 4 << 20, BlockClass::kState), Code::kOk);
-  EXPECT_EQ(Put(3, 512), Code::kResourceExhausted);
-  EXPECT_EQ(pool_.room_bytes(), 0u);
-  EXPECT_EQ(pool_.Drop(NameOf(1), now_), Code::kOk);
-  EXPECT_EQ(Put(3, 512), Code::kOk);
+  ASSERT_EQ(Put(2, 2 << 20, BlockClass::kState), Code::kOk);
+  ASSERT_EQ(Put(3, 1 << 20, BlockClass::kState), Code::kOk);
+  for (std::uint32_t i = 10; i < 14; ++i) {
+    EXPECT_EQ(Put(i, 1 << 20), Code::kOk);
+    EXPECT_EQ(pool_.room_bytes(), std::uint64_t{1 << 20});
+  }
+  EXPECT_EQ(Put(20, 2 << 20), Code::kResourceExhausted);
+  for (const std::uint32_t i : {1, 2, 3}) {
+    EXPECT_NE(pool_.Find(NameOf(i)), nullptr);
+  }
+  EXPECT_EQ(pool_.Drop(NameOf(2), now_), Code::kOk);
+  EXPECT_EQ(Put(20, 2 << 20), Code::kOk);
+  ExpectSound();
+}
+
+// What one tenant fills with state, the next one finds room beside.
+TEST_F(ExportPoolTest, NoTenantTakesAllThatDoesNotLeave) {
+  constexpr std::uint32_t kLength = 64 << 10;
+  const auto put = [&](std::uint64_t tenant, std::uint32_t number) {
+    ExportPool::Block block = Wanted(number, kLength, BlockClass::kState);
+    block.name.tenant = tenant;
+    const Code code = pool_.Reserve(&block, now_);
+    if (code != Code::kOk) return code;
+    return pool_.Commit(block.name, block.generation, 99);
+  };
+  std::vector<std::uint64_t> taken;
+  std::uint32_t number = 0;
+  for (const std::uint64_t tenant : {1, 2, 3}) {
+    taken.push_back(0);
+    while (put(tenant, number++) == Code::kOk) taken.back() += kLength;
+    ExpectSound();
+  }
+  const std::uint64_t all = pool_.capacity_bytes();
+  EXPECT_GE(taken[0], all * 8 / 9 - kLength);
+  EXPECT_GE(taken[1], (all - taken[0]) * 8 / 9 - kLength);
+  EXPECT_LE(taken[0], all * 8 / 9);
+  // What may leave is no way around it.
+  ExportPool::Block cache = Wanted(9000, kLength);
+  cache.name.tenant = 1;
+  ASSERT_EQ(pool_.Reserve(&cache, now_), Code::kOk);
+  ASSERT_EQ(pool_.Commit(cache.name, cache.generation, 99), Code::kOk);
+  EXPECT_EQ(put(1, 9000), Code::kResourceExhausted);
+  EXPECT_EQ(pool_.Find(cache.name)->block_class, BlockClass::kCache);
+  ExportPool::Block room;
+  room.length = kLength;
+  ASSERT_EQ(pool_.ReserveAhead(&room, now_), Code::kOk);
+  ExportPool::Block state = Wanted(9001, kLength, BlockClass::kState);
+  state.name.tenant = 1;
+  state.owner = room.owner;
+  state.generation = room.generation;
+  EXPECT_EQ(pool_.NameReserved(state), Code::kResourceExhausted);
+  // One that goes makes room for the next.
+  ExportPool::Name first = NameOf(0);
+  first.tenant = 1;
+  EXPECT_EQ(pool_.Drop(first, now_), Code::kOk);
   ExpectSound();
 }
 
