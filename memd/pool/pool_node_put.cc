@@ -185,8 +185,7 @@ void PoolNode::OnCommitted(std::uint32_t index, std::uint8_t leg_index,
   if (code == Code::kOk || code == Code::kAlreadyExists) {
     return FinishLeg(index, leg_index, Code::kOk);
   }
-  const bool known =
-      code == Code::kResourceExhausted || code == Code::kAborted;
+  const bool known = code == Code::kResourceExhausted || code == Code::kAborted;
   FailLeg(index, leg_index, known ? code : Code::kUnavailable);
 }
 

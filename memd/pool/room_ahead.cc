@@ -30,7 +30,7 @@ std::optional<RoomAhead::Place> RoomAhead::Take(std::size_t size_class,
   if (!size.kept.empty()) {
     place = size.kept.front().place;
     size.kept.pop_front();
-  } else if (often && size.asked == 0) {
+  } else if (often && size.asked == 0 && now >= size.not_before) {
     size.target = std::clamp(2 * size.target, kAheadCountMin, kAheadCountMax);
   }
   size.target = std::min(size.target, TargetMax(size_class));
