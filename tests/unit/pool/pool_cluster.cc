@@ -1,10 +1,6 @@
 #include "tests/unit/pool/pool_cluster.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
-
-#include "base/check.h"
 
 namespace agentmem {
 namespace {
@@ -12,89 +8,21 @@ namespace {
 // While something is on the network, nodes look at it this often.
 constexpr DurationNs kQuantum = 20 * kMicrosecondNs;
 
-std::uint64_t Mix(std::uint64_t bits) {
-  bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebULL;
-  return bits ^ (bits >> 31);
-}
-
 }  // namespace
 
 PoolCluster::PoolCluster(const SimOptions& options)
     : network_(options, &clock_) {}
 
-PoolCluster::~PoolCluster() {
-  for (auto& [name, run] : runs_) run->node = nullptr;
-  runs_.clear();
+PoolCluster::~PoolCluster() { EndAll(); }
+
+void PoolCluster::Kill(const std::string& name) {
+  network_.Kill(name);
+  End(name);
 }
 
-PoolRun& PoolCluster::Start(const std::string& name, std::uint64_t export_bytes,
-                            const std::string& rack) {
-  auto run = std::make_unique<PoolRun>();
-  run->name = name;
-  run->rack = rack;
-  run->instance = next_instance_++;
-  run->export_bytes = export_bytes;
-  run->transport = network_.Add(name);
-  PoolNodeOptions options;
-  options.node = name;
-  options.rack = rack;
-  options.instance = run->instance;
-  options.repair_bytes_per_second = repair_bytes_per_second;
-  if (export_bytes != 0) {
-    run->lent.reset(new char[export_bytes]);
-    const std::span<char> lent(run->lent.get(), export_bytes);
-    const auto registered =
-        run->transport->Register(lent, RemoteAccess::kReadWrite);
-    AGENTMEM_CHECK(registered.ok());
-    run->remote = registered->remote;
-    options.export_memory = registered->id;
-    run->exports = std::make_unique<ExportPool>(lent, run->instance << 40 | 1);
-  }
-  run->node = std::make_unique<PoolNode>(options, run->transport.get(),
-                                         run->exports.get());
-  run->memory.reset(new char[kMemoryBytes]);
-  const auto memory =
-      run->node->Register(std::span(run->memory.get(), kMemoryBytes));
-  AGENTMEM_CHECK(memory.ok());
-  run->memory_id = *memory;
-  return *(runs_[name] = std::move(run));
-}
-
-void PoolCluster::End(const std::string& name, bool power_off) {
-  power_off ? network_.PowerOff(name) : network_.Kill(name);
-  runs_.at(name)->node = nullptr;
-  runs_.erase(name);
-}
-
-PoolPeer PoolCluster::CardFor(const std::string& of,
-                              const std::string& reader) {
-  const PoolRun& run = at(of);
-  const std::uint64_t other = at(reader).instance;
-  PoolPeer card;
-  card.node = run.name;
-  card.instance = run.instance;
-  card.rack = run.rack;
-  card.fabric_address = run.transport->address();
-  card.token = Mix(run.instance << 32 | other);
-  card.token_given = Mix(other << 32 | run.instance);
-  card.export_address = run.remote.address;
-  card.export_key = run.remote.key;
-  card.export_bytes = run.export_bytes;
-  return card;
-}
-
-void PoolCluster::Introduce(const std::string& a, const std::string& b) {
-  at(a).node->AddPeer(CardFor(b, a), now());
-  at(b).node->AddPeer(CardFor(a, b), now());
-}
-
-void PoolCluster::IntroduceAll() {
-  for (const auto& [a, run] : runs_) {
-    for (const auto& [b, other] : runs_) {
-      if (a < b) Introduce(a, b);
-    }
-  }
+void PoolCluster::PowerOff(const std::string& name) {
+  network_.PowerOff(name);
+  End(name);
 }
 
 void PoolCluster::StartAll(const std::vector<std::string>& names,
@@ -102,18 +30,6 @@ void PoolCluster::StartAll(const std::vector<std::string>& names,
   for (const std::string& name : names) Start(name, export_bytes);
   IntroduceAll();
   RunFor(5 * kMillisecondNs);
-}
-
-void PoolCluster::PollAll() {
-  std::array<PoolCompletion, 64> out;
-  const bool tick = now() >= next_tick_;
-  if (tick) next_tick_ = now() + kTick;
-  for (auto& [name, run] : runs_) {
-    const std::size_t count = run->node->Poll(now(), out);
-    run->done.insert(run->done.end(), out.begin(),
-                     out.begin() + static_cast<std::ptrdiff_t>(count));
-    if (tick) run->node->Tick(now());
-  }
 }
 
 bool PoolCluster::RunFor(DurationNs duration,
@@ -124,64 +40,12 @@ bool PoolCluster::RunFor(DurationNs duration,
     if (each && each()) return true;
     if (now() >= end) return false;
     const auto event = network_.next_event_at();
-    TimeNs next = std::min(next_tick_, end);
+    TimeNs next = std::min(next_tick(), end);
     if (event.has_value()) {
       next = std::min(next, std::max(*event, now() + kQuantum));
     }
     network_.RunFor(next - now());
   }
-}
-
-PoolCompletion PoolCluster::Do(const std::string& name, PoolOp op) {
-  op.ticket = next_ticket_++;
-  op.memory = at(name).memory_id;
-  if (op.bytes == nullptr) op.bytes = at(name).memory.get();
-  AGENTMEM_CHECK(at(name).node->Submit(op));
-  PoolCompletion completion;
-  const auto ended = [&] {
-    auto& done = at(name).done;
-    for (auto i = done.begin(); i != done.end(); ++i) {
-      if (i->ticket != op.ticket) continue;
-      completion = *i;
-      done.erase(i);
-      return true;
-    }
-    return false;
-  };
-  AGENTMEM_CHECK(RunFor(60 * kSecondNs, ended));
-  return completion;
-}
-
-std::string PoolCluster::CheckInvariants() const {
-  for (const auto& [name, run] : runs_) {
-    const std::string wrong = run->node->CheckInvariants();
-    if (!wrong.empty()) return name + ": " + wrong;
-  }
-  return "";
-}
-
-void FillBlock(char* bytes, std::uint32_t length, const Key& key,
-               std::uint64_t salt) {
-  std::uint64_t word = salt;
-  for (std::uint32_t at = 0; at < length; at += 8) {
-    std::memcpy(bytes + at, &word, std::min<std::uint32_t>(8, length - at));
-    word = Mix(HashKey(key) + salt * 31 + at) + at;
-  }
-}
-
-std::uint64_t SaltOf(const char* bytes, std::uint32_t length, const Key& key) {
-  std::uint64_t salt = 0;
-  AGENTMEM_CHECK(length >= 8);
-  std::memcpy(&salt, bytes, 8);
-  std::uint64_t word = salt;
-  for (std::uint32_t at = 0; at < length; at += 8) {
-    if (std::memcmp(bytes + at, &word,
-                    std::min<std::uint32_t>(8, length - at)) != 0) {
-      return 0;
-    }
-    word = Mix(HashKey(key) + salt * 31 + at) + at;
-  }
-  return salt;
 }
 
 }  // namespace agentmem

@@ -11,10 +11,11 @@
 
 #include "memd/pool/pool_node.h"
 #include "tests/unit/pool/pool_cluster.h"
+#include "tests/unit/pool/pool_test.h"
 
 namespace agentmem {
 
-class PoolNodeTest : public ::testing::Test {
+class PoolNodeTest : public PoolTest {
  protected:
   void TearDown() override {
     if (cluster_ == nullptr) return;
@@ -36,25 +37,6 @@ class PoolNodeTest : public ::testing::Test {
     SimOptions options;
     options.message_bytes_max = kPoolMessageBytesMax;
     return options;
-  }
-  PoolNode& Node(const std::string& name) { return *cluster_->at(name).node; }
-  ExportPool& Exports(const std::string& name) {
-    return *cluster_->at(name).exports;
-  }
-  PoolSnapshot Snapshot(const std::string& name) {
-    return Node(name).Snapshot(cluster_->now());
-  }
-  static Key KeyOf(std::uint32_t number) { return {number, {number, 5, 6}}; }
-  PoolOp OpOf(PoolOp::Kind kind, std::uint32_t number, std::uint32_t length,
-              BlockClass block_class = BlockClass::kCache) {
-    PoolOp op;
-    op.kind = kind;
-    op.tenant = 3;
-    op.key = KeyOf(number);
-    op.length = length;
-    op.block_class = block_class;
-    op.copies = block_class == BlockClass::kState ? 2 : 1;
-    return op;
   }
   Code Put(const std::string& name, std::uint32_t number, std::uint32_t length,
            BlockClass block_class = BlockClass::kCache,
@@ -80,18 +62,6 @@ class PoolNodeTest : public ::testing::Test {
   Code Drop(const std::string& name, std::uint32_t number) {
     return cluster_->Do(name, OpOf(PoolOp::Kind::kDrop, number, 0)).code;
   }
-  // On how many nodes does it lie?
-  std::size_t CopiesOf(std::uint32_t number) {
-    std::size_t copies = 0;
-    for (const auto& [name, run] : cluster_->runs()) {
-      copies += Holds(name, number);
-    }
-    return copies;
-  }
-  bool Holds(const std::string& name, std::uint32_t number) {
-    return cluster_->at(name).exports != nullptr &&
-           Exports(name).Find({3, KeyOf(number)}) != nullptr;
-  }
   // The first one from `number` on that lies on these nodes alone.
   std::uint32_t PutStateOn(const std::string& writer, const std::string& x,
                            const std::string& y, std::uint32_t number = 0) {
@@ -100,6 +70,8 @@ class PoolNodeTest : public ::testing::Test {
       if (Holds(x, number) && Holds(y, number)) return number;
     }
   }
+
+  PoolRuns& pool() override { return *cluster_; }
 
   std::unique_ptr<PoolCluster> cluster_;
 };

@@ -3,7 +3,6 @@
 
 #include <cstring>
 
-#include "memd/pool/cipher_keys.h"
 #include "memd/pool/sealing.h"
 #include "tests/unit/pool/pool_cluster.h"
 
@@ -18,25 +17,6 @@ class PoolNodeSealedTest : public ::testing::Test {
  protected:
   void SetUp() override { cluster_.StartAll({"a", "b"}, 0); }
   void TearDown() override { EXPECT_EQ(cluster_.CheckInvariants(), ""); }
-  // Before anything is put.
-  void SealAt(const std::string& name, unsigned char secret) {
-    CipherKeys keys;
-    CipherKeys::Secret bytes;
-    bytes.fill(secret);
-    ASSERT_TRUE(keys.Add(KeyId(1), bytes).ok());
-    auto cipher =
-        BlockCipher::Make(std::make_shared<const CipherKeys>(std::move(keys)));
-    ASSERT_TRUE(cipher.ok());
-    PoolRun& run = cluster_.at(name);
-    buffers_.push_back(std::make_unique<char[]>(Sealing::kMemoryBytes));
-    const std::span<char> memory(buffers_.back().get(), Sealing::kMemoryBytes);
-    const auto registered =
-        run.transport->Register(memory, RemoteAccess::kNone);
-    ASSERT_TRUE(registered.ok());
-    sealings_.push_back(
-        std::make_unique<Sealing>(std::move(*cipher), memory, registered->id));
-    run.node->UseSealing(sealings_.back().get());
-  }
   // A node that lends.
   void Lender() {
     cluster_.Start("c", kLent);
@@ -71,15 +51,12 @@ class PoolNodeSealedTest : public ::testing::Test {
   }
 
   static constexpr Key kKey = {3, {1, 4, 1}};
-  // In this order: nodes use them to their end.
-  std::vector<std::unique_ptr<char[]>> buffers_;
-  std::vector<std::unique_ptr<Sealing>> sealings_;
   PoolCluster cluster_;
 };
 
 TEST_F(PoolNodeSealedTest, WhatLiesElsewhereIsCiphertextAndComesBackWhole) {
-  SealAt("a", 1);
-  SealAt("b", 1);
+  cluster_.Seal("a", 1);
+  cluster_.Seal("b", 1);
   Lender();
   Put();
   ExpectCiphertextAtLender();
@@ -88,7 +65,7 @@ TEST_F(PoolNodeSealedTest, WhatLiesElsewhereIsCiphertextAndComesBackWhole) {
 }
 
 TEST_F(PoolNodeSealedTest, AFlippedBitIsDataLossAndNeverBytes) {
-  SealAt("a", 1);
+  cluster_.Seal("a", 1);
   Lender();
   Put();
   const ExportPool::Block* const block =
@@ -100,8 +77,8 @@ TEST_F(PoolNodeSealedTest, AFlippedBitIsDataLossAndNeverBytes) {
 }
 
 TEST_F(PoolNodeSealedTest, WithoutTheKeyNothingIsRead) {
-  SealAt("a", 1);
-  SealAt("b", 2);  // of the same id
+  cluster_.Seal("a", 1);
+  cluster_.Seal("b", 2);  // of the same id
   Lender();
   Put();
   EXPECT_EQ(Do("b", PoolOp::Kind::kGet).code, Code::kDataLoss);
@@ -111,12 +88,12 @@ TEST_F(PoolNodeSealedTest, WhoSealsTakesNothingInTheClear) {
   Lender();
   Put();
   EXPECT_EQ(Do("b", PoolOp::Kind::kGet).code, Code::kOk);
-  SealAt("b", 1);
+  cluster_.Seal("b", 1);
   EXPECT_EQ(Do("b", PoolOp::Kind::kGet).code, Code::kDataLoss);
 }
 
 TEST_F(PoolNodeSealedTest, MorePutsThanBuffersWaitForThem) {
-  SealAt("a", 1);
+  cluster_.Seal("a", 1);
   Lender();
   FillBlock(cluster_.at("a").memory.get(), kLength, kKey, 5);
   for (std::uint32_t n = 0; n < 3 * Sealing::kBuffers; ++n) {
