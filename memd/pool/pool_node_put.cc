@@ -196,8 +196,10 @@ bool PoolNode::PutAgain(std::uint32_t index) {
   bool away = op.failed_at != 0;
   for (std::uint8_t i = 0; i < op.legs; ++i) {
     const Leg& leg = op.leg[i];
-    away |= leg.code != Code::kOk && leg.peer != kSelf &&
-            FindPeer(leg.peer)->state != PoolPeerState::kUp;
+    if (leg.code == Code::kOk || leg.peer == kSelf) continue;
+    // An answer that does not come is given up before silence tells why.
+    const Peer& peer = *FindPeer(leg.peer);
+    away |= peer.state != PoolPeerState::kUp || now_ - peer.heard_at > kDoubtNs;
   }
   if (op.repair || !away) return false;
   if (op.failed_at == 0) op.failed_at = now_;

@@ -41,6 +41,9 @@ inline constexpr DurationNs kPingNs = 200 * kMillisecondNs;
 inline constexpr DurationNs kConnectPingNs = 20 * kMillisecondNs;
 // Not heard for so long: down. With the next line, "bypassed within a second".
 inline constexpr DurationNs kSilentNs = 750 * kMillisecondNs;
+// Two pings without an answer: what it owes besides may never come.
+inline constexpr DurationNs kDoubtNs = 2 * kPingNs;
+static_assert(kDoubtNs < kAskNs && kSilentNs - kAskNs < kPutPatienceNs);
 // A node that has just started meets the others by then. Cache blocks are not
 // called missing before; state blocks not before it has met them all.
 inline constexpr DurationNs kMeetNs = 5 * kSecondNs;

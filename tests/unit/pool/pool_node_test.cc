@@ -323,6 +323,25 @@ TEST_F(PoolNodeTest, AnOperationEndsByItsDeadlineThoughNobodyAnswers) {
             20 * kMillisecondNs + kMoveNsMin + 2 * PoolCluster::kTick);
 }
 
+TEST_F(PoolNodeTest, APutUnderWhichANodeFallsSilentIsMadeOnTheOthers) {
+  Make({"a", "b", "c"});
+  // Its requests have gone out, and no answer comes.
+  for (std::uint32_t i = 0; i < 20; ++i) {
+    PoolOp op = OpOf(PoolOp::Kind::kPut, i, 4096, BlockClass::kState);
+    op.deadline = cluster_->now() + 2 * kSecondNs;
+    FillBlock(cluster_->at("a").memory.get() + i * 4096, 4096, KeyOf(i), 77);
+    op.bytes = cluster_->at("a").memory.get() + i * 4096;
+    cluster_->Submit("a", op);
+  }
+  cluster_->network().CutOneWay("c", "a");
+  cluster_->RunFor(2 * kSecondNs);
+  ASSERT_EQ(cluster_->at("a").done.size(), 20u);
+  for (const PoolCompletion& put : cluster_->at("a").done) {
+    EXPECT_EQ(put.code, Code::kOk);
+    EXPECT_EQ(put.copies, 2u);
+  }
+}
+
 TEST_F(PoolNodeTest, StateOnNodesThatAreAwayIsUnavailableNotLost) {
   Make({"a", "b", "c"});
   const std::uint32_t number = PutStateOn("a", "b", "c");
