@@ -354,13 +354,13 @@ void PoolNode::TakePong(std::uint32_t index, const PoolHeader& header,
   Peer* const peer = FindPeer(index);
   const auto asked_at = static_cast<TimeNs>(header.request);
   const auto pong = EntryAt<PoolPing>(body, 0);
-  // Of another run, of an earlier link, or of no ping at all.
+  // Of another run, or of no ping at all.
   if (header.count != 1 || pong.instance != peer->card.instance ||
-      !peer->linked || asked_at > now_) {
+      asked_at > now_) {
     ++counters_.bad_messages;
     return;
   }
-  if (asked_at < peer->connected_at) return;
+  if (!peer->linked || asked_at < peer->connected_at) return;  // too late
   peer->heard_at = now_;
   peer->progress_at = now_;
   peer->room_bytes = pong.room_bytes;

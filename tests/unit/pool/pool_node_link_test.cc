@@ -417,19 +417,22 @@ TEST_F(PoolNodeLinkTest, ATransferOutlivesANearDeadlineByALittle) {
   EXPECT_EQ(done_.size(), 1u);
 }
 
-TEST_F(PoolNodeLinkTest, APongOfAnEarlierLinkDoesNotRaiseTheNewOne) {
-  const std::uint64_t old_ping = LastSent().request;
+TEST_F(PoolNodeLinkTest, APongOfAnEarlierLinkIsNotBadAndDoesNotRaiseTheNewOne) {
+  MessageBuilder pong(PoolMessage::kPong, 2, LastSent().request);
+  pong.Add(PoolPing{9, 0});
+  const std::string old_pong = pong.Finish();
   transport_.Lost(LinkId(transport_.links));
+  Poll();
+  transport_.Message(old_pong);
   Poll();
   ASSERT_EQ(node_.places(), 0u);
   now_ += kSecondNs;
   node_.Tick(now_);
   ASSERT_EQ(transport_.links, 2u);
-  MessageBuilder pong(PoolMessage::kPong, 2, old_ping);
-  pong.Add(PoolPing{9, 0});
-  transport_.Message(pong.Finish());
+  transport_.Message(old_pong);
   Poll();
   EXPECT_EQ(node_.places(), 0u);
+  EXPECT_EQ(node_.Snapshot(now_).bad_messages, 0u);
   Pong();
   EXPECT_EQ(node_.places(), 1u);
 }
