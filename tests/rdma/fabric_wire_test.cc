@@ -1,8 +1,7 @@
 // The wire is cut, and mended; packets are lost. In the virtual machine alone.
-#include <stdlib.h>
-
 #include <algorithm>
 
+#include "tests/rdma/lossy_wire.h"
 #include "tests/unit/transport/fabric_fixture.h"
 
 namespace agentmem {
@@ -16,19 +15,6 @@ class FabricWireTest : public FabricTest {
     b_->bytes.assign(kBytes, 'b');
     link_ = ConnectAndUse(a_, *b_);
   }
-  void TearDown() override {
-    if (lossy_) SetLoss("0%");
-  }
-  // Of what this node sends and what it is sent.
-  void SetLoss(const std::string& percent) {
-    lossy_ = true;
-    for (const char* const device : {"rdma0", "rdma1"}) {
-      const std::string command = "tc qdisc replace dev " +
-                                  std::string(device) + " root netem loss " +
-                                  percent;
-      ASSERT_EQ(::system(command.c_str()), 0) << command;
-    }
-  }
   // Until it is so, or `bound` has passed.
   template <typename Condition>
   bool Within(DurationNs bound, Condition is_so) {
@@ -36,7 +22,7 @@ class FabricWireTest : public FabricTest {
     return Until([&] { return is_so() || MonotonicNowNs() > end; }) && is_so();
   }
 
-  bool lossy_ = false;
+  LossyWire wire_;
   FabricTestNode* a_ = nullptr;
   FabricTestNode* b_ = nullptr;
   LinkId link_;
@@ -44,7 +30,7 @@ class FabricWireTest : public FabricTest {
 
 TEST_F(FabricWireTest, ACutWireLosesTheLinkByTheDeadlineAndMendedIsUsedAgain) {
   const RemoteMemory& remote = b_->memory.remote;
-  SetLoss("100%");
+  wire_.Cut();
   a_->deadline_in = 2 * kSecondNs;
   const TimeNs cut = MonotonicNowNs();
   for (std::uint64_t i = 0; i < 8; ++i) {
@@ -67,7 +53,7 @@ TEST_F(FabricWireTest, ACutWireLosesTheLinkByTheDeadlineAndMendedIsUsedAgain) {
   EXPECT_NE(a_->done[8], Code::kOk);
   a_->transport->Close(futile);
 
-  SetLoss("0%");
+  wire_.Mend();
   a_->deadline_in = 20 * kSecondNs;
   std::fill(a_->bytes.begin(), a_->bytes.end(), 'a');
   const LinkId again = ConnectAndUse(a_, *b_);
@@ -78,7 +64,7 @@ TEST_F(FabricWireTest, ACutWireLosesTheLinkByTheDeadlineAndMendedIsUsedAgain) {
 }
 
 TEST_F(FabricWireTest, LostPacketsCostTimeAndNoBytes) {
-  SetLoss("1%");
+  wire_.Lose("1%");
   a_->done.clear();
   a_->deadline_in = 90 * kSecondNs;
   constexpr std::uint64_t kLength = 64 << 10;

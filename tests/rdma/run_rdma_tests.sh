@@ -1,17 +1,31 @@
 #!/usr/bin/env bash
-# The transport's tests over verbs on Soft-RoCE, in a virtual machine.
+# Tests over verbs on Soft-RoCE, in a virtual machine.
 #
-# Usage: run_fabric_tests.sh short|full TEST_PROGRAM
-#   short  a clean wire, and a wire that is cut
-#   full   also all tests again with 1% of the packets lost
+# Usage: run_rdma_tests.sh short|full TEST_PROGRAM
+#   short  a clean wire, and one that is cut and mended
+#   full   also what short leaves out, and again with 1% of the packets lost
+# TEST_PROGRAM: fabric_rdma_test (the transport) or pool_rdma_test (the pool).
 # Exits 77, and says why, where there is no QEMU to run it.
 set -u
 here=$(cd -- "$(dirname -- "$0")" && pwd)
 mode=${1:-} program=${2:-}
 if [ ! -x "$program" ] || { [ "$mode" != short ] && [ "$mode" != full ]; }; then
-    sed -n '4,6s/^# *//p' "$0" >&2
+    sed -n '4,7s/^# *//p' "$0" >&2
     exit 2
 fi
+
+# What short leaves out, and what full runs while packets are lost: each costs
+# rxe 2 s and more.
+case ${program##*/} in
+    fabric_rdma_test)
+        left_out='FabricDeath*:*/FabricTransportTest*/2'
+        lossy='FabricErrors*'
+        ;;
+    *)
+        left_out=''
+        lossy='FabricPoolTest*'
+        ;;
+esac
 
 # One word a tool, and the package that it comes from.
 for tool in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static \
@@ -35,14 +49,13 @@ fi
 
 # shellcheck disable=SC2016  # they are the virtual machine's
 run='"$0" verbs "$RXE0_ADDR" "$RXE1_ADDR"'
-# Each lost packet costs rxe 2 s and more: what moves much is left out.
-lossy='--gtest_filter=FabricErrors*'
 script="$run"
 if [ "$mode" = short ]; then
-    script="$run --gtest_filter=-FabricDeath*:*/FabricTransportTest*/2"
+    [ -z "$left_out" ] || script="$run --gtest_filter=-$left_out"
 else
-    script="$script && tc qdisc replace dev rdma0 root netem loss 1% &&
-            tc qdisc replace dev rdma1 root netem loss 1% && $run $lossy"
+    script="$run && tc qdisc replace dev rdma0 root netem loss 1% &&
+            tc qdisc replace dev rdma1 root netem loss 1% &&
+            $run --gtest_filter='$lossy'"
 fi
 run_once() {
     "$here/run-in-rdma-vm" --timeout 280 --show "$(dirname -- "$program")" \

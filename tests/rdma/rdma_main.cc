@@ -1,6 +1,7 @@
-// The transport's tests, over the provider and the interfaces that are asked
-// for: fabric_rdma_test PROVIDER BIND_ADDRESS PEER_BIND_ADDRESS [gtest flags].
+// Tests of transport and pool, over the provider and the interfaces that are
+// asked for: PROGRAM PROVIDER BIND_ADDRESS PEER_BIND_ADDRESS [gtest flags].
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <cstdio>
 #include <cstring>
@@ -9,6 +10,8 @@
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
+  // What is freed is made useless at once: libfabric must not come back to it.
+  mallopt(M_PERTURB, 0xa5);
   if (argc == 4) {
     agentmem::FabricTestPlace& place = agentmem::TestPlace();
     place.provider = argv[1];
