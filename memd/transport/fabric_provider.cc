@@ -10,6 +10,7 @@
 
 #include "base/unique_fd.h"
 #include "memd/transport/fabric_handle.h"
+#include "memd/transport/rdma_system.h"
 
 namespace agentmem {
 namespace {
@@ -309,7 +310,7 @@ absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
 }
 
 std::vector<std::pair<std::string, std::string>> FabricEnvironment() {
-  return {
+  std::vector<std::pair<std::string, std::string>> environment = {
       // RxM asks for completion queues of 256 entries for each peer of the
       // universe; many devices have no more than 32767.
       {"FI_UNIVERSE_SIZE", "64"},
@@ -324,6 +325,15 @@ std::vector<std::pair<std::string, std::string>> FabricEnvironment() {
       {"FI_OFI_RXM_BUFFER_SIZE", "8192"},
       {"FI_OFI_RXM_MSG_RX_SIZE", "128"},
   };
+  // A message that nobody has read when its connection ends is read by RxM 1.17
+  // then, which posts its buffer again: to the endpoint that it has just freed.
+  // A receive queue that all connections share outlives them. (On TCP the end
+  // of a connection takes what is unread with it; and small messages are slower
+  // this way.)
+  if (DevicesShareReceives()) {
+    environment.push_back({"FI_OFI_RXM_USE_SRX", "1"});
+  }
+  return environment;
 }
 
 }  // namespace agentmem

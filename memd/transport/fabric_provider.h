@@ -83,7 +83,8 @@ absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
                                           const FabricCatalog& catalog);
 
 // What main() sets, where the user has not, before the first call to libfabric
-// (it reads these once): names and values.
+// (it reads these once): names and values. Opens each RDMA device, and closes
+// it.
 std::vector<std::pair<std::string, std::string>> FabricEnvironment();
 
 }  // namespace agentmem

@@ -175,4 +175,26 @@ RdmaSystem LinuxRdmaSystem() {
   return system;
 }
 
+bool DevicesShareReceives() {
+  int count = 0;
+  int sharing = 0;
+  ibv_device** const list = ibv_get_device_list(&count);
+  if (list == nullptr) return false;
+  for (int i = 0; i < count; ++i) {
+    ibv_context* const context = ibv_open_device(list[i]);
+    if (context == nullptr) continue;
+    ibv_device_attr attributes = {};
+    const bool shares =
+        ibv_query_device(context, &attributes) == 0 && attributes.max_srq > 0;
+    ibv_close_device(context);
+    if (!shares) {
+      sharing = 0;
+      break;
+    }
+    ++sharing;
+  }
+  ibv_free_device_list(list);
+  return sharing != 0;
+}
+
 }  // namespace agentmem

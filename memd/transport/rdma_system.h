@@ -37,6 +37,9 @@ struct RdmaSystem {
 // This machine, by ibverbs and libfabric.
 RdmaSystem LinuxRdmaSystem();
 
+// Is there a device, and have all that can be opened shared receive queues?
+bool DevicesShareReceives();
+
 }  // namespace agentmem
 
 #endif  // AGENTMEM_MEMD_TRANSPORT_RDMA_SYSTEM_H_

@@ -160,5 +160,21 @@ TEST_F(FabricErrorsTest, WhereNobodyListensTheLinkIsLostByTheDeadline) {
   EXPECT_EQ(ReadOne(a_, link_, b_->memory.remote), Code::kOk);
 }
 
+// Over verbs they are there without its Poll.
+TEST_F(FabricErrorsTest, ATransportMayEndWithMessagesThatItNeverRead) {
+  const std::string message(100, 'm');
+  for (std::uint64_t i = 0; i < 16; ++i) {
+    ASSERT_TRUE(
+        a_->transport->Send(link_, {message}, 2000 + i, a_->Deadline()));
+  }
+  const TimeNs end = MonotonicNowNs() + kSecondNs / 2;
+  while (MonotonicNowNs() < end) a_->Poll();
+  b_->transport.reset();
+  nodes_.pop_back();
+  // Its peer notices, or has nothing more to do with it.
+  a_->transport->Close(link_);
+  a_->Poll();
+}
+
 }  // namespace
 }  // namespace agentmem
