@@ -53,6 +53,12 @@ class FabricPoolTest : public PoolTest {
   }
   void TearDown() override {
     if (cluster_ == nullptr) return;
+    // Repair, where a link was lost.
+    cluster_->RunFor(TestPlace().patience, [&] {
+      return std::all_of(
+          cluster_->runs().begin(), cluster_->runs().end(),
+          [&](const auto& run) { return Snapshot(run.first).queued == 0; });
+    });
     EXPECT_EQ(cluster_->CheckInvariants(), "");
     for (const auto& [name, run] : cluster_->runs()) {
       EXPECT_EQ(Snapshot(name).queued, 0u) << name;
@@ -69,11 +75,12 @@ class FabricPoolTest : public PoolTest {
     });
   }
   bool AwaitWhole() {
-    return cluster_->RunFor(TestPlace().patience, [&] {
-      return std::all_of(
-          cluster_->runs().begin(), cluster_->runs().end(),
-          [&](const auto& run) { return run.second->node->whole(); });
-    });
+    return cluster_->RunFor(TestPlace().patience, [&] { return AllWhole(); });
+  }
+  bool AllWhole() {
+    return std::all_of(
+        cluster_->runs().begin(), cluster_->runs().end(),
+        [](const auto& run) { return run.second->node->whole(); });
   }
 
   static std::vector<char> BytesOf(const Block& block) {
@@ -148,11 +155,28 @@ class FabricPoolTest : public PoolTest {
                                  }))
         << flight->left << " operations have not ended";
   }
+  // What a link took with it is asked for again: the network's fault, and no
+  // wrong answer. On a quiet wire no link is lost.
+  void LandAs(Code code, Flight* flight, std::uint64_t losses_before) {
+    Land(flight);
+    std::vector<Block> again;
+    for (std::size_t i = 0; i < flight->blocks.size(); ++i) {
+      if (flight->done[i].code == code) continue;
+      EXPECT_EQ(flight->done[i].code, Code::kUnavailable)
+          << "block " << flight->blocks[i].number << " at " << flight->node;
+      EXPECT_TRUE(TestPlace().lossy || Losses() != losses_before)
+          << "block " << flight->blocks[i].number << " at " << flight->node;
+      again.push_back(flight->blocks[i]);
+    }
+    if (!again.empty() && !HasFailure()) {
+      ExpectAll(flight->kind, flight->node, again, code);
+    }
+  }
   void ExpectAll(PoolOp::Kind kind, const std::string& name,
                  const std::vector<Block>& blocks, Code code = Code::kOk) {
+    const std::uint64_t losses_before = Losses();
     Flight flight = Give(name, kind, blocks);
-    Land(&flight);
-    EXPECT_EQ(flight.Count(code), blocks.size()) << "at " << name;
+    LandAs(code, &flight, losses_before);
   }
   void ExpectPuts(const std::string& name, const std::vector<Block>& blocks) {
     ExpectAll(PoolOp::Kind::kPut, name, blocks);
@@ -163,7 +187,11 @@ class FabricPoolTest : public PoolTest {
   }
   // So many nodes have it, each in its lent memory as it was put.
   void ExpectCopies(const Block& block, std::size_t copies) {
-    EXPECT_EQ(CopiesOf(block.number), copies) << "of block " << block.number;
+    EXPECT_GE(CopiesOf(block.number), copies) << "of block " << block.number;
+    // One that was begun anew elsewhere may have been made after all.
+    if (Calm() || (AllWhole() && !TestPlace().lossy)) {
+      EXPECT_EQ(CopiesOf(block.number), copies) << "of block " << block.number;
+    }
     ExpectLentBytes(block);
   }
   void ExpectLentBytes(const Block& block) {
@@ -191,6 +219,17 @@ class FabricPoolTest : public PoolTest {
       traffic.losses += peer.losses;
     }
     return traffic;
+  }
+
+  // The network has not failed anybody.
+  bool Calm() { return !TestPlace().lossy && Losses() == 0; }
+  // Of links, anywhere.
+  std::uint64_t Losses() {
+    std::uint64_t losses = 0;
+    for (const auto& [name, run] : cluster_->runs()) {
+      losses += TrafficOf(name).losses;
+    }
+    return losses;
   }
 
   PoolRuns& pool() override { return *cluster_; }

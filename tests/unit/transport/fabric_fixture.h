@@ -24,6 +24,7 @@ struct FabricTestPlace {
   std::string peer_bind_address = "127.0.0.1";  // of its peers
   DurationNs patience = 20 * kSecondNs;
   std::uint64_t piece_bytes_max = 0;
+  bool lossy = false;  // packets are lost all the while
 };
 inline FabricTestPlace& TestPlace() {
   static FabricTestPlace place;
