@@ -20,7 +20,7 @@ std::uint64_t Mix(std::uint64_t bits) {
 }  // namespace
 
 PoolRun& PoolRuns::Start(const std::string& name, std::uint64_t export_bytes,
-                            const std::string& rack) {
+                         const std::string& rack) {
   auto run = std::make_unique<PoolRun>();
   run->name = name;
   run->rack = rack;
@@ -80,8 +80,7 @@ void PoolRuns::EndAll() {
   runs_.clear();
 }
 
-PoolPeer PoolRuns::CardFor(const std::string& of,
-                              const std::string& reader) {
+PoolPeer PoolRuns::CardFor(const std::string& of, const std::string& reader) {
   const PoolRun& run = at(of);
   const std::uint64_t other = at(reader).instance;
   PoolPeer card;

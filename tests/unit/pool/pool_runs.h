@@ -63,7 +63,7 @@ class PoolRuns {
   void Introduce(const std::string& a, const std::string& b);
   void IntroduceAll();
 
-  // It seals from here on, under a key made of `secret`. Before anything is put.
+  // It seals, under a key made of `secret`. Before anything is put.
   void Seal(const std::string& name, unsigned char secret);
 
   PoolRun& at(const std::string& name) { return *runs_.at(name); }
