@@ -31,8 +31,8 @@ case ${program##*/} in
         fi
         ;;
     *)
-        left_out=''
-        lossy='FabricPoolTest.ABlockOfAny*:*AFind*:*Batches*:*Sealed*'
+        left_out='*ANodeThatEnds*:*LostPackets*'
+        lossy='FabricPoolTest.ABlockOfAny*:*AFind*:*Batches*'
         ;;
 esac
 
