@@ -75,13 +75,22 @@ Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
     }
     if (there.block_class == BlockClass::kState) return Code::kAborted;
   }
-  if (!pool_.HasRoom(static_cast<std::uint8_t>(size_class)) &&
-      !MakeRoom(static_cast<std::uint8_t>(size_class))) {
+  return TakePlace(block, static_cast<std::uint8_t>(size_class), now);
+}
+
+Code ExportPool::Stage(Block* block, TimeNs now) {
+  const std::size_t size_class = SizeClassOf(block->length);
+  if (size_class == kSizeClasses) return Code::kInvalidArgument;
+  block->below = true;  // so that it does not run out
+  return TakePlace(block, static_cast<std::uint8_t>(size_class), now);
+}
+
+Code ExportPool::TakePlace(Block* block, std::uint8_t size_class, TimeNs now) {
+  if (!pool_.HasRoom(size_class) && !MakeRoom(size_class)) {
     return Code::kResourceExhausted;
   }
   const std::uint32_t index = NewRecord();
-  const auto offset =
-      pool_.Allocate(static_cast<std::uint8_t>(size_class), SlotIndex(index));
+  const auto offset = pool_.Allocate(size_class, SlotIndex(index));
   AGENTMEM_CHECK(offset.has_value());
   block->offset = *offset;
   block->generation = next_generation_++;
@@ -180,7 +189,7 @@ void ExportPool::ExpireReservations(TimeNs now) {
     if (reserved != reserved_.end()) {
       if (now - oldest.at < kReservationNs) break;
       if (records_[reserved->second].block.below) {
-        // This node's store writes there: it says when it has ended.
+        // This node's store reads or writes there: it says when it has ended.
         reservations_.push_back({oldest.generation, now});
       } else {
         ++expired_;

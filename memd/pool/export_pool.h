@@ -81,6 +81,10 @@ class ExportPool {
   // state). ABORTED: a state block of that name has another length, or, of a
   // repair, it was dropped. RESOURCE_EXHAUSTED; INVALID_ARGUMENT: the length.
   Code Reserve(Block* block, TimeNs now, bool repair = false);
+  // A place that this node itself keeps until Commit or Abandon, whatever has
+  // that name already; `block->below` is set. RESOURCE_EXHAUSTED;
+  // INVALID_ARGUMENT: the length.
+  Code Stage(Block* block, TimeNs now);
   // After the last byte was written. ALREADY_EXISTS: another writer was first,
   // and its bytes stay. NOT_FOUND: no such reservation, or dropped meanwhile.
   // ABORTED: a state block of that name has another length.
@@ -134,6 +138,7 @@ class ExportPool {
     std::uint32_t newer = kNone;
   };
 
+  Code TakePlace(Block* block, std::uint8_t size_class, TimeNs now);
   bool WasDropped(const Name& name, std::uint64_t generation) const;
   // It is the last one used; its class may rise to `state`.
   void Use(std::uint32_t index, BlockClass block_class);

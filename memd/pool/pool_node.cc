@@ -48,7 +48,7 @@ absl::StatusOr<MemoryId> PoolNode::Register(std::span<char> memory) {
 }
 
 bool PoolNode::Submit(const PoolOp& op) {
-  if (ops_used_ + done_.size() >= kOpsMax) return false;
+  if (ops_used_ + done_.size() + store_done_.size() >= kOpsMax) return false;
   Start(NewOp(op));
   return true;
 }
@@ -67,15 +67,18 @@ std::uint32_t PoolNode::NewOp(const PoolOp& op) {
   made.op = op;
   made.sequence = next_sequence_++;
   if (next_sequence_ == 0) next_sequence_ = 1;
-  made.deadline = std::min(op.deadline, now_ + kPoolOpNs);
+  made.deadline = std::min(
+      op.deadline,
+      now_ + (op.kind == PoolOp::Kind::kKeep ? kStoreOpNs : kPoolOpNs));
   ++ops_used_;
   return index;
 }
 
 void PoolNode::Start(std::uint32_t index) {
   const PoolOp& op = ops_[index].op;
-  const bool bytes =
-      op.kind == PoolOp::Kind::kPut || op.kind == PoolOp::Kind::kGet;
+  const bool bytes = op.kind == PoolOp::Kind::kPut ||
+                     op.kind == PoolOp::Kind::kGet ||
+                     op.kind == PoolOp::Kind::kKeep;
   if (bytes && (op.length == 0 || op.length > kMaxBlockBytes)) {
     return Finish(index, Code::kInvalidArgument);
   }
@@ -90,6 +93,10 @@ void PoolNode::Start(std::uint32_t index) {
       return StartGet(index);
     case PoolOp::Kind::kDrop:
       return StartDrop(index);
+    case PoolOp::Kind::kKeep:
+      return StartPut(index);  // which seals
+    case PoolOp::Kind::kErase:
+      return StartErase(index);
   }
 }
 
@@ -100,6 +107,8 @@ void PoolNode::Finish(std::uint32_t index, Code code) {
   }
   if (op.repair) {
     FinishRepair(op, code);
+  } else if (op.op.store) {
+    FinishStore(op, code);
   } else {
     PoolCompletion completion;
     completion.ticket = op.op.ticket;
@@ -266,6 +275,7 @@ void PoolNode::FailLeg(std::uint32_t index, std::uint8_t leg_index, Code code) {
     case PoolOp::Kind::kGet:
     case PoolOp::Kind::kFind:
     case PoolOp::Kind::kDrop:
+    case PoolOp::Kind::kErase:
       if (code == Code::kDataLoss) {
         op.corrupt = true;
       } else if (code != Code::kNotFound) {
@@ -273,6 +283,7 @@ void PoolNode::FailLeg(std::uint32_t index, std::uint8_t leg_index, Code code) {
       }
       return NextCandidate(index, leg_index);
     case PoolOp::Kind::kPut:
+    case PoolOp::Kind::kKeep:
       return FinishLeg(index, leg_index, code);
   }
 }
@@ -359,6 +370,7 @@ std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
       seal_waiters_.pop_front();
       if (ops_[op].sequence == use) StartPut(op);
     }
+    if (server_ != nullptr) SendKept();
     FlushOutboxes();
     HashAhead();
     if (count < events_.size()) break;
@@ -380,6 +392,10 @@ void PoolNode::Tick(TimeNs now) {
     exports_->ExpireReservations(now);
     Revoke();
     Repair();
+  }
+  if (server_ != nullptr) {
+    server_->Tick(now);
+    SendKept();
   }
   FlushOutboxes();
 }

@@ -155,6 +155,7 @@ void PoolNode::Rebuild() {
   places_elsewhere_ = static_cast<std::size_t>(
       std::count_if(placed_peers_.begin(), placed_peers_.end(),
                     [](std::uint32_t peer) { return peer != kSelf; }));
+  if (remote_store_) RebuildStores();
   changed_at_ = now_;
   repair_backoff_ = 0;
   if (exports_ != nullptr) WantRepair(kRepairSettleNs);
@@ -183,8 +184,10 @@ void PoolNode::FlushOutboxes() {
       }
       peer->unsent.pop_front();
     }
-    for (const PoolMessage type : {PoolMessage::kCommit, PoolMessage::kFind,
-                                   PoolMessage::kReserve, PoolMessage::kDrop}) {
+    for (const PoolMessage type :
+         {PoolMessage::kCommit, PoolMessage::kKeep, PoolMessage::kFind,
+          PoolMessage::kReserve, PoolMessage::kStage, PoolMessage::kDrop,
+          PoolMessage::kErase}) {
       while (!peer->outbox[OutboxOf(type)].empty() && FlushType(i, type)) {
       }
     }
@@ -208,6 +211,13 @@ PoolCommit PoolNode::CommitOf(const PoolName& name, const Leg& leg) {
   return commit;
 }
 
+StoreKeep PoolNode::KeepOf(const PoolName& name, const Leg& leg, bool durable) {
+  StoreKeep keep = {name, leg.at.generation, leg.at.checksum, {}, durable, {}};
+  static_assert(sizeof(keep.seal) == sizeof(leg.at.seal));
+  std::memcpy(&keep.seal, &leg.at.seal, sizeof(keep.seal));
+  return keep;
+}
+
 bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
   Peer* const peer = FindPeer(index);
   std::vector<LegRef>& outbox = peer->outbox[OutboxOf(type)];
@@ -216,7 +226,11 @@ bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
   Request request;
   request.peer = index;
   request.type = type;
-  request.deadline = now_ + kAskNs;
+  const bool disk_reads = type == PoolMessage::kFind && MayKeep(*peer);
+  request.prompt = type != PoolMessage::kKeep && !disk_reads;
+  request.deadline = now_ + (request.prompt ? kAskNs
+                             : disk_reads   ? kStoreFindNs
+                                            : kStoreOpNs);
   const std::size_t entries_max = EntriesMax(type);
   std::size_t taken = 0;
   for (; taken < outbox.size() && request.legs.size() < entries_max; ++taken) {
@@ -237,7 +251,14 @@ bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
         message.Add(CommitOf(name, leg));
         break;
       case PoolMessage::kFind:
+      case PoolMessage::kErase:
         message.Add(name);
+        break;
+      case PoolMessage::kStage:
+        message.Add(StoreStage{name, op.length, op.block_class, op.durable, 0});
+        break;
+      case PoolMessage::kKeep:
+        message.Add(KeepOf(name, leg, op.durable));
         break;
       default:
         message.Add(PoolDrop{name, 0});
@@ -253,7 +274,7 @@ bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
     if (peer->asked == 0 && peer->moving == 0) {
       peer->progress_at = kNoDeadline;
     }
-    ++peer->asked;
+    if (request.prompt) ++peer->asked;
     requests_[id] = std::move(request);
   }
   outbox.erase(outbox.begin(),
@@ -282,8 +303,9 @@ void PoolNode::OnMessage(std::span<const char> message) {
   std::memcpy(&header, message.data(), sizeof(header));
   const auto body = message.subspan(sizeof(header));
   const auto sender = by_token_.find(header.token);
-  // Of another version: its Hello was refused, which told both sides so.
-  if (header.magic != kPoolMagic || header.version != kPoolVersion ||
+  // Of another version: its Hello was refused, which told both sides so; or, of
+  // stores, the asker knows it from the card.
+  if (header.magic != kPoolMagic || header.version != VersionOf(header.type) ||
       header.bytes != message.size() || header.count > kPoolEntriesMax ||
       body.size() != header.count * EntryBytes(header.type) ||
       EntryBytes(header.type) == 0 || header.count == 0 ||
@@ -304,6 +326,14 @@ void PoolNode::OnMessage(std::span<const char> message) {
         return;
       }
       return Answer(index, header, body);
+    case PoolMessage::kStage:
+    case PoolMessage::kKeep:
+    case PoolMessage::kErase:
+      if (header.count > EntriesMax(header.type)) {
+        ++counters_.bad_messages;
+        return;
+      }
+      return AnswerStore(index, header, body);
     case PoolMessage::kRevoke:
       return OnRevoke(index, header, body);
     case PoolMessage::kPong:
@@ -351,7 +381,7 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
   Peer* const peer = FindPeer(index);
   peer->heard_at = now_;
   peer->progress_at = now_;
-  if (peer->asked != 0) --peer->asked;
+  if (request.prompt && peer->asked != 0) --peer->asked;
   for (std::size_t i = 0; i < request.legs.size(); ++i) {
     const LegRef& ref = request.legs[i];
     if (!IsCurrent(ref)) continue;
@@ -366,6 +396,12 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
         break;
       case PoolMessage::kFind:
         OnFound(ref.op, ref.leg, EntryAt<PoolFound>(body, i));
+        break;
+      case PoolMessage::kStage:
+        OnStaged(ref.op, ref.leg, EntryAt<StoreStaged>(body, i));
+        break;
+      case PoolMessage::kKeep:
+        OnKept(ref.op, ref.leg, EntryAt<StoreKept>(body, i));
         break;
       case PoolMessage::kCommit: {
         const Code code = EntryAt<PoolDone>(body, i).code;
@@ -397,7 +433,7 @@ void PoolNode::ExpireRequests() {
       continue;
     }
     Peer* const peer = FindPeer(request->second.peer);
-    if (peer->asked != 0) --peer->asked;
+    if (request->second.prompt && peer->asked != 0) --peer->asked;
     legs.insert(legs.end(), request->second.legs.begin(),
                 request->second.legs.end());
     request = requests_.erase(request);
@@ -437,10 +473,14 @@ void PoolNode::TickPeers() {
 bool PoolNode::HasOtherCopy(std::uint32_t index) const {
   for (const Op& op : ops_) {
     if (op.sequence == 0 || op.op.kind == PoolOp::Kind::kPut ||
-        op.op.kind == PoolOp::Kind::kDrop) {
+        op.op.kind == PoolOp::Kind::kDrop ||
+        op.op.kind == PoolOp::Kind::kKeep ||
+        op.op.kind == PoolOp::Kind::kErase) {
       continue;
     }
     const Leg& leg = op.leg[0];
+    // Its disk answers, perhaps, and all others wait for that link, too.
+    if (leg.step == Step::kAsking && MayKeep(*peers_[index])) continue;
     if (leg.peer == index && (leg.step == Step::kAsking || !leg.still()) &&
         op.candidate_next < op.candidate_count) {
       return true;

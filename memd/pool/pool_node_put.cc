@@ -59,6 +59,7 @@ void PoolNode::StartPut(std::uint32_t index) {
     if (!SealPut(index)) return seal_waiters_.push_back({index, use});
     if (ops_[index].sequence != use) return;
   }
+  if (ops_[index].op.kind == PoolOp::Kind::kKeep) return StartKeep(index);
   Op& op = ops_[index];
   op.leg = {};
   std::array<std::uint32_t, kLegs> places;
@@ -145,7 +146,9 @@ void PoolNode::FinishWrite(std::uint32_t index, std::uint8_t leg_index) {
       return FailLeg(index, leg_index, Code::kAborted);
     }
   }
-  Ask(index, leg_index, PoolMessage::kCommit);
+  Ask(index, leg_index,
+      op.op.kind == PoolOp::Kind::kKeep ? PoolMessage::kKeep
+                                        : PoolMessage::kCommit);
 }
 
 // A node went away under a put: it is begun again where placement names other
