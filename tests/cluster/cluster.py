@@ -82,13 +82,14 @@ class Node:
         self.cluster = {"node": name, "listen": f"{address}:{PEER_PORT}"}
         self.fabric = {}
         self.pool = {}
+        self.store = {}
         self.daemon = Daemon(
             name, [programs / "memd", "--config", self.config_path],
             directory / "log", namespace)
 
     def launch(self):
         text = _toml(self.top)
-        for table in ("cluster", "fabric", "pool"):
+        for table in ("cluster", "fabric", "pool", "store"):
             if getattr(self, table):
                 text += f"[{table}]\n{_toml(getattr(self, table))}"
         self.config_path.write_text(text)
