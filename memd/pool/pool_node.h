@@ -236,6 +236,7 @@ class PoolNode final : public Pool {
     StoreRefusal refusal = StoreRefusal::kNone;  // the last, until it takes one
     std::uint64_t refusal_limit = 0;
     std::uint64_t refusal_used = 0;
+    std::uint32_t refusals_told = 0;  // bits: the log has them
   };
 
   struct Request {

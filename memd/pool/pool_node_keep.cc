@@ -154,11 +154,16 @@ void PoolNode::RefusedBy(std::uint32_t index, std::uint8_t leg_index,
     return;
   }
   ++peer->keeps_refused;
-  // Once a reason: it stays until something is taken.
-  if (verdict.refusal != peer->refusal) {
-    peer->refusal = verdict.refusal;
-    peer->refusal_limit = verdict.limit_bytes;
-    peer->refusal_used = verdict.used_bytes;
+  // An error has a reason, known or not.
+  peer->refusal = verdict.refusal == StoreRefusal::kNone ? StoreRefusal{0xffff}
+                                                         : verdict.refusal;
+  peer->refusal_limit = verdict.limit_bytes;
+  peer->refusal_used = verdict.used_bytes;
+  // Once a reason and run of its memd.
+  const std::uint32_t bit = 1u << std::min<std::uint32_t>(
+                                static_cast<std::uint32_t>(peer->refusal), 31);
+  if ((peer->refusals_told & bit) == 0) {
+    peer->refusals_told |= bit;
     LogWarning("the store of node " + peer->card.node +
                " does not take a block: " + TextOfStore(*peer));
   }

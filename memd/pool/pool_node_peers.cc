@@ -35,6 +35,10 @@ void PoolNode::AddPeer(const PoolPeer& card, TimeNs now) {
     peer->gone = false;
   }
   Peer* const peer = FindPeer(index);
+  if (peer->card.instance != card.instance) {
+    peer->refusal = StoreRefusal::kNone;
+    peer->refusals_told = 0;
+  }
   peer->card = card;
   peer->id = NodeIdOf(card.node);
   by_token_[card.token_given] = index;
