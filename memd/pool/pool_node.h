@@ -357,6 +357,7 @@ class PoolNode final : public Pool {
 
   // pool_node_keep.cc: other nodes' stores, and what they ask of this one's.
   bool IsNamedStore(const std::string& node) const;
+  bool MayHaveKept(const Peer& peer) const;
   bool MayKeep(const Peer& peer) const;
   bool NoStoreIsAway() const;
   void RebuildStores();

@@ -26,11 +26,16 @@ bool PoolNode::IsNamedStore(const std::string& node) const {
              store_names_.end();
 }
 
-// Is its store one that has, or takes, this node's blocks?
-bool PoolNode::MayKeep(const Peer& peer) const {
-  return remote_store_ && !peer.gone && peer.card.store_bytes != 0 &&
+// Is its store one that may have this node's blocks? (A member that is gone had
+// them, and may come back.)
+bool PoolNode::MayHaveKept(const Peer& peer) const {
+  return remote_store_ && peer.card.store_bytes != 0 &&
          peer.card.store_version == kStoreVersion &&
          IsNamedStore(peer.card.node);
+}
+
+bool PoolNode::MayKeep(const Peer& peer) const {
+  return !peer.gone && MayHaveKept(peer);
 }
 
 void PoolNode::RebuildStores() {
@@ -77,7 +82,10 @@ bool PoolNode::NoStoreIsAway() const {
     }
   }
   for (const auto& peer : peers_) {
-    if (MayKeep(*peer) && peer->state != PoolPeerState::kUp) return false;
+    if (MayHaveKept(*peer) &&
+        (peer->gone || peer->state != PoolPeerState::kUp)) {
+      return false;
+    }
   }
   return !store_peers_.empty() && !HasMissingMembers();
 }
@@ -186,8 +194,11 @@ void PoolNode::FinishStore(const Op& op, Code code) {
   done.ticket = op.op.ticket;
   done.code = code;
   done.length = op.op.length;
-  const std::uint32_t peer =
+  std::uint32_t peer =
       op.kept_by != kNobody ? op.kept_by : StoreOf(op.op.key.group);
+  for (std::uint32_t i = 0; i < peers_.size() && peer == kNobody; ++i) {
+    if (MayHaveKept(*peers_[i])) peer = i;
+  }
   if (peer != kNobody) {
     done.node = peers_[peer]->card.node;
   } else {

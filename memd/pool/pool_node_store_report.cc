@@ -54,8 +54,7 @@ std::vector<RemoteStoreSnapshot> PoolNode::SnapshotStores() const {
   for (const auto& known : peers_) {
     const Peer& peer = *known;
     const bool named = !store_names_.empty() && IsNamedStore(peer.card.node);
-    if (!named &&
-        (peer.gone || peer.card.store_bytes == 0 || !store_names_.empty())) {
+    if (!named && (peer.card.store_bytes == 0 || !store_names_.empty())) {
       continue;
     }
     RemoteStoreSnapshot one;

@@ -455,6 +455,21 @@ TEST_F(PoolNodeKeepTest, OfSeveralStoresEachHasItsShareAndAllAreLookedThrough) {
   }
 }
 
+TEST_F(PoolNodeKeepTest, AStoreThatIsNoMemberNowMayStillHaveTheBlock) {
+  Keep("d", 1);
+  ASSERT_EQ(End("d"), Code::kOk);
+  cluster_.Kill("s");
+  StartServer("t");
+  cluster_.Introduce("d", "t");
+  Node("d").RemovePeer("s", cluster_.now());
+  cluster_.RunFor(2 * kSecondNs);
+  Ask("d", PoolOp::Kind::kGet, 1);
+  EXPECT_EQ(End("d"), Code::kUnavailable) << "it is not lost";
+  Keep("d", 2);
+  EXPECT_EQ(End("d"), Code::kOk);
+  EXPECT_EQ(Disk("t").blocks.size(), 1u);
+}
+
 class PoolNodeKeepSealedTest : public PoolNodeKeepTest {
  protected:
   PoolNodeKeepSealedTest() { sealed_ = true; }
