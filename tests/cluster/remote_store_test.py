@@ -33,12 +33,10 @@ S, D1, D2 = "n1", "n2", "n3"
 
 class RemoteStore(unittest.TestCase):
     def setUp(self):
-        self.cluster = clusters.Cluster(3, PROGRAMS)
+        self.cluster = clusters.Cluster(3, PROGRAMS, diskless=2, serve=SERVES)
         self.addCleanup(self.end)
-        node = self.cluster.member
-        node(S).store["serve"] = SERVES
-        for name in (D1, D2):
-            node(name).store.update(kind="remote", nodes=[S])
+        # One says whose store it means; the other takes what serves.
+        self.cluster.member(D1).store["nodes"] = [S]
         self.cluster.start()
         for name in (D1, D2):
             until(lambda n=name: self.store_of(n)["reachable"],
@@ -66,7 +64,8 @@ class RemoteStore(unittest.TestCase):
         return json.loads(done.stdout)
 
     def store_of(self, name):
-        return self.json_of(name, "fabric")["pool"]["stores"][0]
+        stores = self.json_of(name, "fabric")["pool"]["stores"]
+        return stores[0] if stores else {"reachable": False}
 
     def write_region(self, name, agent, data):
         """Durably: memctl says so when it ends well."""
