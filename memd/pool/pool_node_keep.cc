@@ -158,6 +158,11 @@ void PoolNode::RefusedBy(std::uint32_t index, std::uint8_t leg_index,
                      verdict.code == Code::kNotFound;
   if (again && now_ + kPutAgainNs < op.deadline) {
     op.legs = 0;
+    if (op.buffer != nullptr) {
+      sealing_->Give(std::exchange(op.buffer, nullptr));
+      op.wire = nullptr;
+      op.hashed = false;
+    }
     put_retries_.push_back({index, op.sequence, now_ + kPutAgainNs});
     return;
   }

@@ -49,7 +49,9 @@ void PoolNode::HashAhead() {
   while (!to_hash_.empty()) {
     const auto [op, use] = to_hash_.front();
     to_hash_.pop_front();
-    if (ops_[op].sequence == use) HashOf(&ops_[op]);
+    if (ops_[op].sequence == use && ops_[op].wire != nullptr) {
+      HashOf(&ops_[op]);
+    }
   }
 }
 
@@ -133,7 +135,7 @@ void PoolNode::OnReserved(std::uint32_t index, std::uint8_t leg_index,
 }
 
 void PoolNode::FinishWrite(std::uint32_t index, std::uint8_t leg_index) {
-  const Op& op = ops_[index];
+  Op& op = ops_[index];
   if (op.repair) {
     // What was copied may have made room for something else meanwhile.
     const PoolOp& put = op.op;
@@ -146,9 +148,16 @@ void PoolNode::FinishWrite(std::uint32_t index, std::uint8_t leg_index) {
       return FailLeg(index, leg_index, Code::kAborted);
     }
   }
-  Ask(index, leg_index,
-      op.op.kind == PoolOp::Kind::kKeep ? PoolMessage::kKeep
-                                        : PoolMessage::kCommit);
+  if (op.op.kind != PoolOp::Kind::kKeep) {
+    return Ask(index, leg_index, PoolMessage::kCommit);
+  }
+  // A disk takes its time, in which others may seal.
+  if (op.buffer != nullptr) {
+    sealing_->Give(std::exchange(op.buffer, nullptr));
+    op.wire = nullptr;
+    op.hashed = false;
+  }
+  Ask(index, leg_index, PoolMessage::kKeep);
 }
 
 // A node went away under a put: it is begun again where placement names other

@@ -503,6 +503,21 @@ TEST_F(PoolNodeKeepSealedTest, MoreBlocksThanBuffersWaitForThem) {
   EXPECT_EQ(Disk().blocks.size(), 3 * Sealing::kBuffers);
 }
 
+TEST_F(PoolNodeKeepSealedTest, WhatWaitsForADiskHoldsUpNoOtherPut) {
+  for (std::uint32_t n = 1; n <= 2 * Sealing::kBuffers; ++n) {
+    ASSERT_TRUE(Node("d").Submit(OpOf("d", PoolOp::Kind::kKeep, n)));
+  }
+  cluster_.RunFor(kSecondNs);
+  PoolOp put = OpOf("d", PoolOp::Kind::kPut, 99);
+  put.store = false;
+  EXPECT_EQ(cluster_.Do("d", put).code, Code::kOk);
+  EXPECT_TRUE(Done("d").empty());
+  for (std::uint32_t n = 1; n <= 2 * Sealing::kBuffers; ++n) {
+    EXPECT_EQ(End("d"), Code::kOk);
+  }
+  EXPECT_EQ(Disk().blocks.size(), 2 * Sealing::kBuffers);
+}
+
 TEST_F(PoolNodeKeepSealedTest, WhoDoesNotSealOrHasOtherKeysIsRefusedByName) {
   sealed_ = false;
   StartDiskless("e");
