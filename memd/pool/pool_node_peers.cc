@@ -483,8 +483,6 @@ bool PoolNode::HasOtherCopy(std::uint32_t index) const {
       continue;
     }
     const Leg& leg = op.leg[0];
-    // Its disk answers, perhaps, and all others wait for that link, too.
-    if (leg.step == Step::kAsking && MayKeep(*peers_[index])) continue;
     if (leg.peer == index && (leg.step == Step::kAsking || !leg.still()) &&
         op.candidate_next < op.candidate_count) {
       return true;
