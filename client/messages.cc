@@ -1,6 +1,7 @@
 #include "client/messages.h"
 
 #include <cstdio>
+#include <cstring>
 
 namespace agentmem::client {
 namespace {
@@ -15,6 +16,18 @@ std::string Quota(const char* what, const CompletionEntry& completion,
   return std::string(what) + " of " + HumanBytes(completion.detail[0]) +
          " is used up: " + HumanBytes(completion.detail[1]) + " " + used +
          " by " + Pid(completion.detail[2]) + "; " + remedy;
+}
+
+// NUL-padded; what is no name's byte is not shown.
+std::string Name(const std::uint64_t (&detail)[3]) {
+  char bytes[sizeof(detail)];
+  std::memcpy(bytes, detail, sizeof(detail));
+  std::string name;
+  for (const char byte : bytes) {
+    if (byte == 0) break;
+    name += byte > ' ' && byte < 0x7f ? byte : '?';
+  }
+  return name;
 }
 
 }  // namespace
@@ -79,6 +92,18 @@ std::string Explain(const CompletionEntry& completion) {
                    "by "
                    "itself (memd's log names the directory)"
                  : "memd's store failed; memd's log says where and why";
+    case Reason::kRemoteStore:
+      return "the store of node " + Name(detail) +
+             (completion.code == Code::kResourceExhausted
+                  ? ", where this node's blocks are kept, has no room: its "
+                    "disk, its budget or this tenant's quota there is full; "
+                    "`memctl fabric` says which"
+              : completion.code == Code::kUnavailable
+                  ? ", where this node's blocks are kept, does not answer; it "
+                    "goes on by itself when that node is back (`memctl "
+                    "fabric`)"
+                  : ", where this node's blocks are kept, refused the block; "
+                    "`memctl fabric` says why");
     case Reason::kCorrupt:
       return "the only copy of the block failed its checksum";
     case Reason::kNoReplica:

@@ -1,17 +1,5 @@
 #include "memd/config.h"
 
-#define TOML_EXCEPTIONS 0
-// toml++ 3.3 asserts that a table's name begins as one must, and answers input
-// that does not with an error right after (found by fuzzing). With NDEBUG and
-// clang the assertion becomes an assumption: so neither of them.
-#pragma push_macro("NDEBUG")
-#undef NDEBUG
-#define TOML_ASSERT(condition) static_cast<void>(0)
-#include <toml++/toml.h>
-#pragma pop_macro("NDEBUG")
-
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
@@ -20,6 +8,7 @@
 #include <sstream>
 
 #include "base/status.h"
+#include "memd/config_fields.h"
 #include "proto/handshake.h"
 #include "proto/size_class.h"
 #include "proto/types.h"
@@ -141,145 +130,6 @@ absl::Status CheckCharacters(const std::string& text, const std::string& name) {
   return absl::OkStatus();
 }
 
-// Reads fields of one table; the first error stays.
-class Fields {
- public:
-  Fields(const toml::table& table, std::string where)
-      : table_(table), where_(std::move(where)) {}
-
-  void String(const char* field, std::string* value) {
-    const toml::node* node = Take(field);
-    if (node == nullptr) return;
-    if (const auto text = node->value_exact<std::string>();
-        text.has_value() && !text->empty()) {
-      *value = *text;
-    } else {
-      Wrong(field, *node, "a string that is not empty");
-    }
-  }
-
-  void Integer(const char* field, std::uint64_t min, std::uint64_t max,
-               std::uint64_t* value) {
-    const toml::node* node = Take(field);
-    if (node == nullptr) return;
-    const auto number = node->value_exact<std::int64_t>();
-    if (!number.has_value() || *number < 0 ||
-        static_cast<std::uint64_t>(*number) < min ||
-        static_cast<std::uint64_t>(*number) > max) {
-      return Wrong(field, *node,
-                   "an integer from " + std::to_string(min) + " to " +
-                       std::to_string(max));
-    }
-    *value = static_cast<std::uint64_t>(*number);
-  }
-
-  void Bytes(const char* field, std::uint64_t min, std::uint64_t max,
-             std::uint64_t* value) {
-    const toml::node* node = Take(field);
-    if (node == nullptr) return;
-    absl::StatusOr<std::uint64_t> bytes = InvalidArgument("");
-    if (const auto text = node->value_exact<std::string>()) {
-      bytes = ParseBytes(*text);
-    } else if (const auto number = node->value_exact<std::int64_t>();
-               number.has_value() && *number >= 0) {
-      bytes = static_cast<std::uint64_t>(*number);
-    }
-    if (!bytes.ok() || *bytes < min || *bytes > max) {
-      return Wrong(field, *node,
-                   "bytes from " + std::to_string(min) + " to " +
-                       std::to_string(max) +
-                       ", as an integer or as \"512MiB\"");
-    }
-    *value = *bytes;
-  }
-
-  void Bool(const char* field, bool* value) {
-    const toml::node* node = Take(field);
-    if (node == nullptr) return;
-    if (const auto flag = node->value_exact<bool>()) {
-      *value = *flag;
-    } else {
-      Wrong(field, *node, "true or false");
-    }
-  }
-
-  void Strings(const char* field, const std::string& wanted,
-               std::vector<std::string>* values) {
-    const toml::node* node = Take(field);
-    if (node == nullptr) return;
-    const toml::array* array = node->as_array();
-    if (array == nullptr) return Wrong(field, *node, wanted);
-    for (const toml::node& element : *array) {
-      const auto text = element.value_exact<std::string>();
-      if (!text.has_value() || text->empty()) {
-        return Wrong(field, element, wanted);
-      }
-      values->push_back(*text);
-    }
-  }
-
-  // The table of that name; null: there is none.
-  const toml::table* Table(const char* field) {
-    const toml::node* node = Take(field);
-    if (node == nullptr) return nullptr;
-    if (node->as_table() == nullptr) {
-      Wrong(field, *node, std::string("a table: [") + field + "]");
-    }
-    return node->as_table();
-  }
-
-  void Users(const char* field, std::vector<std::uint32_t>* users) {
-    const toml::node* node = Take(field);
-    if (node == nullptr) return;
-    const toml::array* array = node->as_array();
-    const char* wanted = "an array of numeric user ids, such as [1000]";
-    if (array == nullptr) return Wrong(field, *node, wanted);
-    for (const toml::node& element : *array) {
-      const auto number = element.value_exact<std::int64_t>();
-      if (!number.has_value() || *number < 0 || *number > 0xfffffffeLL) {
-        return Wrong(field, element, wanted);
-      }
-      users->push_back(static_cast<std::uint32_t>(*number));
-    }
-  }
-
-  const toml::node* Take(const char* field) {
-    known_.insert(field);
-    return table_.get(field);
-  }
-
-  void Wrong(const std::string& field, const toml::node& node,
-             const std::string& wanted) {
-    if (!error_.ok()) return;
-    std::ostringstream value;
-    node.visit([&](const auto& concrete) { value << concrete; });
-    error_ = InvalidArgument(
-        where_ + ":" + std::to_string(node.source().begin.line) + ": field \"" +
-        field + "\" is " + value.str() + "; it must be " + wanted);
-  }
-
-  absl::Status Finish() {
-    for (const auto& [key, node] : table_) {
-      const std::string field(key.str());
-      if (known_.count(field) != 0 || !error_.ok()) continue;
-      std::string known;
-      for (const std::string& name : known_) {
-        known += (known.empty() ? "" : ", ") + name;
-      }
-      error_ = InvalidArgument(
-          where_ + ":" + std::to_string(node.source().begin.line) +
-          ": unknown field \"" + field + "\"; known here: " + known);
-    }
-    return error_;
-  }
-
- private:
-  const toml::table& table_;
-  const std::string where_;
-  std::set<std::string> known_;
-  absl::Status error_ = absl::OkStatus();
-};
-
 absl::Status ParseTenant(const toml::table& table, const std::string& name,
                          TenantConfig* tenant) {
   Fields fields(table, name);
@@ -300,168 +150,6 @@ absl::Status ParseTenant(const toml::table& table, const std::string& name,
   fields.Bytes("grant_quota", kMaxBlockBytes, kDramBytesMax,
                &tenant->grant_quota_bytes);
   return fields.Finish();
-}
-
-absl::Status ParseCluster(const toml::table& table, const std::string& name,
-                          ClusterConfig* cluster) {
-  Fields fields(table, name);
-  fields.String("name", &cluster->name);
-  fields.String("node", &cluster->node);
-  fields.String("listen", &cluster->listen);
-  fields.String("advertise", &cluster->advertise);
-  fields.String("rack", &cluster->rack);
-  std::vector<std::string> peers;
-  const char* wanted =
-      "an array of peers as \"node=host:port\", such as "
-      "[\"b=10.0.0.2:7474\"]";
-  fields.Strings("peers", wanted, &peers);
-  for (const std::string& peer : peers) {
-    const std::size_t equals = peer.find('=');
-    const bool whole = equals != std::string::npos && equals != 0 &&
-                       peer.find(':', equals) != std::string::npos;
-    if (!whole) {
-      fields.Wrong("peers", *table.get("peers"), wanted);
-      break;
-    }
-    cluster->peers.push_back({peer.substr(0, equals), peer.substr(equals + 1)});
-  }
-  fields.Strings("etcd",
-                 "an array of endpoints, such as "
-                 "[\"http://127.0.0.1:2379\"]",
-                 &cluster->etcd);
-  fields.String("etcd_authority", &cluster->etcd_authority);
-  fields.String("etcd_certificate", &cluster->etcd_certificate);
-  fields.String("etcd_key", &cluster->etcd_key);
-  fields.String("certificate", &cluster->certificate);
-  fields.String("key", &cluster->key);
-  fields.String("authority", &cluster->authority);
-  fields.Bool("insecure", &cluster->insecure);
-  return fields.Finish();
-}
-
-absl::Status CheckCluster(const std::string& name,
-                          const ClusterConfig& cluster) {
-  if (!cluster.enabled()) {
-    return InvalidArgument(name +
-                           ": [cluster] needs \"listen\", the host:port that "
-                           "peers call, such as \"10.0.0.1:7474\"");
-  }
-  for (const auto& [field, value] :
-       {std::pair<const char*, const std::string*>("listen", &cluster.listen),
-        {"advertise", &cluster.advertise}}) {
-    if (!value->empty() && value->rfind(':') == std::string::npos) {
-      return InvalidArgument(name + ": field \"" + field +
-                             "\" of [cluster] is " + *value +
-                             "; it must be host:port");
-    }
-  }
-  if (!cluster.peers.empty() && !cluster.etcd.empty()) {
-    return InvalidArgument(
-        name +
-        ": [cluster] has both \"peers\" and \"etcd\"; who is a member is "
-        "either a list or etcd's word: leave one out");
-  }
-  const bool files = !cluster.certificate.empty() || !cluster.key.empty() ||
-                     !cluster.authority.empty();
-  const bool all = !cluster.certificate.empty() && !cluster.key.empty() &&
-                   !cluster.authority.empty();
-  if (cluster.insecure ? files : !all) {
-    return InvalidArgument(
-        name +
-        ": [cluster] needs \"certificate\", \"key\" and \"authority\" "
-        "(PEM files) so that peers know each other, or, on a closed network, "
-        "\"insecure = true\" instead of them");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ParseFabric(const toml::table& table, const std::string& name,
-                         FabricConfig* fabric) {
-  Fields fields(table, name);
-  fields.String("provider", &fabric->provider);
-  fields.Bool("require_rdma", &fabric->require_rdma);
-  fields.String("address", &fabric->address);
-  fields.String("domain", &fabric->domain);
-  return fields.Finish();
-}
-
-absl::Status ParsePool(const toml::table& table, const std::string& name,
-                       PoolConfig* pool) {
-  Fields fields(table, name);
-  fields.Bytes("export", 0, kDramBytesMax, &pool->export_bytes);
-  fields.Bytes("repair_rate", 1 << 20, 1ULL << 40,
-               &pool->repair_bytes_per_second);
-  fields.Integer("spin_us", 0, 10'000, &pool->spin_us);
-  fields.Bool("durable", &pool->durable);
-  fields.String("keys", &pool->keys);
-  return fields.Finish();
-}
-
-// Of one interface: no name, and not all of them.
-bool IsOneAddress(const std::string& text) {
-  in_addr four = {};
-  in6_addr six = {};
-  if (inet_pton(AF_INET, text.c_str(), &four) == 1) return four.s_addr != 0;
-  return inet_pton(AF_INET6, text.c_str(), &six) == 1 &&
-         !IN6_IS_ADDR_UNSPECIFIED(&six);
-}
-
-absl::Status CheckPool(const std::string& name, Config* config) {
-  std::uint64_t& lent = config->pool.export_bytes;
-  if (lent != 0 && lent < kExtentBytes) {
-    return InvalidArgument(name + ": field \"export\" of [pool] is " +
-                           std::to_string(lent) + " bytes; 0, or at least " +
-                           std::to_string(kExtentBytes) + " can be lent");
-  }
-  lent -= lent % kExtentBytes;
-  if (!config->pool.durable && !config->cluster.etcd.empty()) {
-    return InvalidArgument(
-        name +
-        ": field \"durable\" of [pool] is false, but with etcd other nodes "
-        "open "
-        "what this one made durable: it must be in their memory");
-  }
-  return absl::OkStatus();
-}
-
-// [cluster], [fabric], [pool]: the last two say nothing without the first.
-absl::Status ParseCluster(Fields* fields, const std::string& name,
-                          Config* config) {
-  const toml::table* const cluster = fields->Table("cluster");
-  const toml::table* const fabric = fields->Table("fabric");
-  const toml::table* const pool = fields->Table("pool");
-  if (cluster == nullptr) {
-    if (fabric == nullptr && pool == nullptr) return absl::OkStatus();
-    return InvalidArgument(name + ": [" + (fabric ? "fabric" : "pool") +
-                           "] without [cluster]: who are the peers?");
-  }
-  AGENTMEM_RETURN_IF_ERROR(ParseCluster(*cluster, name, &config->cluster));
-  AGENTMEM_RETURN_IF_ERROR(CheckCluster(name, config->cluster));
-  if (fabric != nullptr) {
-    AGENTMEM_RETURN_IF_ERROR(ParseFabric(*fabric, name, &config->fabric));
-  }
-  if (pool != nullptr) {
-    AGENTMEM_RETURN_IF_ERROR(ParsePool(*pool, name, &config->pool));
-  }
-  const std::string& listen = config->cluster.listen;
-  if (config->cluster.advertise.empty()) config->cluster.advertise = listen;
-  if (config->fabric.address.empty()) {
-    std::string host = listen.substr(0, listen.rfind(':'));
-    if (host.size() > 2 && host.front() == '[') {
-      host = host.substr(1, host.size() - 2);
-    }
-    config->fabric.address = host;
-  }
-  if (!IsOneAddress(config->fabric.address)) {
-    return InvalidArgument(
-        name + ": blocks need the IP address of one interface of this node; " +
-        "\"" + config->fabric.address +
-        "\" (\"address\" of [fabric], else the "
-        "host of \"listen\") is none: set \"address\" in [fabric] to it, and "
-        "\"advertise\" in "
-        "[cluster] to what peers call");
-  }
-  return CheckPool(name, config);
 }
 
 }  // namespace
@@ -556,7 +244,7 @@ absl::StatusOr<Config> ParseConfig(const std::string& text,
       }
     }
   }
-  AGENTMEM_RETURN_IF_ERROR(ParseCluster(&fields, name, &config));
+  AGENTMEM_RETURN_IF_ERROR(ParseClusterTables(&fields, name, &config));
   AGENTMEM_RETURN_IF_ERROR(fields.Finish());
   if (config.tenants.empty()) config.tenants.push_back(lone);
   AGENTMEM_RETURN_IF_ERROR(Complete(name, &config));

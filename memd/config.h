@@ -67,8 +67,18 @@ struct PoolConfig {
   std::uint64_t export_bytes = 0;  // that this node lends
   std::uint64_t repair_bytes_per_second = 256ULL << 20;
   std::uint64_t spin_us = 50;  // looks for answers this long before it sleeps
-  bool durable = true;  // what is durable is in another node's memory too
-  std::string keys;     // file of keys that blocks are sealed with; empty: none
+  // What is durable is in another node's memory too. Default: true, but with a
+  // remote store, whose disk is another node's, false.
+  bool durable = true;
+  std::string keys;  // file of keys that blocks are sealed with; empty: none
+};
+
+// [store]: where this node's blocks are durable, and whose it takes.
+struct StoreConfig {
+  bool remote = false;  // kind: "disk", or "remote": other nodes' disks
+  std::vector<std::string> nodes;  // remote: whose; empty: any that serves
+  std::uint64_t serve_bytes = 0;  // disk: peers may keep blocks in it while all
+                                  // take less; 0: none may
 };
 
 struct Config {
@@ -84,6 +94,7 @@ struct Config {
   ClusterConfig cluster;
   FabricConfig fabric;
   PoolConfig pool;
+  StoreConfig store;
 };
 
 // What decides the defaults; main reads it from the system.

@@ -17,6 +17,7 @@
 #include "memd/agents/agent_server.h"
 #include "memd/cluster/etcd_ref_store.h"
 #include "memd/descriptor_budget.h"
+#include "memd/remote_store.h"
 #include "memd/state_lock.h"
 #include "memd/store/rocks_store.h"
 #include "memd/tenant_registry.h"
@@ -42,19 +43,22 @@ struct Daemon::Parts {
   // Doors to them, in the configuration's order.
   absl::StatusOr<std::vector<TenantDoor>> OpenTenants(
       const Config& config, std::uint64_t descriptors);
+  absl::Status OpenDisk(const Config& config, const StoreWrapper& wrap);
   void AddAgents(const Config& config, const Clock* clock);
 
   std::uint64_t instance = 0;
-  RefStore* refs = nullptr;  // the store's, or the cluster's
+  RefStore* refs = nullptr;      // the store's, or the cluster's
+  BlockStore* blocks = nullptr;  // the store's, or other nodes'
   std::optional<StateLock> lock;
   LiveNodes live;
   // Its memory outlives the store, which reads into it for peers.
   std::unique_ptr<PoolParts> pool;
   std::unique_ptr<EtcdClient> etcd;
   std::unique_ptr<EtcdRefStore> cluster_refs;
-  std::deque<DescriptorAccount> accounts;  // one for each tenant
-  std::unique_ptr<RocksStore> store;
-  std::deque<TenantMemory> memory;  // addresses stay
+  std::deque<DescriptorAccount> accounts;     // one for each tenant
+  std::unique_ptr<RocksStore> store;          // null: it is remote
+  std::unique_ptr<RemoteStore> remote_store;  // null: it is this node's
+  std::deque<TenantMemory> memory;            // addresses stay
   std::unique_ptr<Node> node;
   std::unique_ptr<Populator> populator;
   std::unique_ptr<Reactor> reactor;
@@ -103,9 +107,13 @@ absl::Status OpenEtcd(const ClusterConfig& config, RocksStore* store,
   AGENTMEM_ASSIGN_OR_RETURN(*client, EtcdClient::Make(options));
   EtcdRefStoreOptions ref_options;
   ref_options.cluster = config.name;
-  ref_options.write_blocks = [store](std::span<const RefBlock> blocks) {
-    return store->refs().Commit({}, blocks);
-  };
+  // (Nobody commits blocks with refs that are shared; without a disk nobody
+  // could.)
+  if (store != nullptr) {
+    ref_options.write_blocks = [store](std::span<const RefBlock> blocks) {
+      return store->refs().Commit({}, blocks);
+    };
+  }
   AGENTMEM_ASSIGN_OR_RETURN(*refs,
                             EtcdRefStore::Make(client->get(), ref_options));
   return absl::OkStatus();
@@ -113,8 +121,9 @@ absl::Status OpenEtcd(const ClusterConfig& config, RocksStore* store,
 
 absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
                                       std::uint64_t instance, RefStore* refs,
-                                      bool durable_in_pool, Node* node,
-                                      SharedMemory* index, SharedMemory* data) {
+                                      bool durable_in_pool, bool serves,
+                                      Node* node, SharedMemory* index,
+                                      SharedMemory* data) {
   AGENTMEM_ASSIGN_OR_RETURN(const TenantIdentity identity,
                             LoadOrMakeTenant(refs, config.name));
   const IndexWriter::Shape shape =
@@ -142,6 +151,7 @@ absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
   options.id = identity.id;
   options.cluster_id = ClusterIdOf(identity);
   options.durable_in_pool = durable_in_pool;
+  options.serves = serves;
   options.dram_bytes = config.dram_bytes;
   options.slots = config.slots;
   options.index_entries = config.index_entries;
@@ -169,9 +179,10 @@ absl::StatusOr<std::vector<TenantDoor>> Daemon::Parts::OpenTenants(
     AGENTMEM_ASSIGN_OR_RETURN(
         TenantDoor door,
         OpenTenant(tenant, instance, refs,
-                   config.cluster.enabled() && config.pool.durable, node.get(),
-                   &mine.index, &mine.data));
-    if (etcd != nullptr) {
+                   config.cluster.enabled() && config.pool.durable,
+                   config.store.serve_bytes != 0, node.get(), &mine.index,
+                   &mine.data));
+    if (etcd != nullptr && store != nullptr) {
       // What the disk has is of this tenant, and of no other with its number.
       AGENTMEM_RETURN_IF_ERROR(MirrorTenant(
           &store->refs(), tenant.name, {door.tenant->options().id, door.key}));
@@ -183,9 +194,23 @@ absl::StatusOr<std::vector<TenantDoor>> Daemon::Parts::OpenTenants(
   return doors;
 }
 
+absl::Status Daemon::Parts::OpenDisk(const Config& config,
+                                     const StoreWrapper& wrap) {
+  RocksStoreOptions options;
+  options.path = config.state_directory + "/store";
+  options.read_threads = static_cast<std::uint32_t>(config.store_read_threads);
+  options.write_threads =
+      static_cast<std::uint32_t>(config.store_write_threads);
+  AGENTMEM_ASSIGN_OR_RETURN(store, RocksStore::Open(options));
+  if (wrap) store = wrap(std::move(store));
+  refs = &store->refs();
+  blocks = &store->blocks();
+  return absl::OkStatus();
+}
+
 void Daemon::Parts::AddAgents(const Config& config, const Clock* clock) {
-  agents = std::make_unique<AgentServer>(reactor.get(), refs, &store->blocks(),
-                                         clock, instance);
+  agents = std::make_unique<AgentServer>(reactor.get(), refs, blocks, clock,
+                                         instance);
   for (std::size_t i = 0; i < config.tenants.size(); ++i) {
     const TenantOptions& tenant = node->tenants()[i]->options();
     TenantLimits limits;
@@ -221,20 +246,13 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
                             StateLock::Acquire(config.state_directory));
   parts->lock.emplace(std::move(lock));
 
-  RocksStoreOptions store_options;
-  store_options.path = config.state_directory + "/store";
-  store_options.read_threads =
-      static_cast<std::uint32_t>(config.store_read_threads);
-  store_options.write_threads =
-      static_cast<std::uint32_t>(config.store_write_threads);
-  AGENTMEM_ASSIGN_OR_RETURN(parts->store, RocksStore::Open(store_options));
-  if (wrap) parts->store = wrap(std::move(parts->store));
-
+  if (!config.store.remote) {
+    AGENTMEM_RETURN_IF_ERROR(parts->OpenDisk(config, wrap));
+  }
   std::uint64_t& instance = parts->instance;
   if (getrandom(&instance, sizeof(instance), 0) != sizeof(instance)) {
     return ErrnoStatus("getrandom");
   }
-  parts->refs = &parts->store->refs();
   if (!config.cluster.etcd.empty()) {
     AGENTMEM_RETURN_IF_ERROR(OpenEtcd(config.cluster, parts->store.get(),
                                       &parts->etcd, &parts->cluster_refs));
@@ -243,7 +261,14 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   if (config.cluster.enabled()) {
     AGENTMEM_ASSIGN_OR_RETURN(parts->pool, PoolParts::Open(config, instance));
   }
-  parts->node = std::make_unique<Node>(&parts->store->blocks());
+  if (config.store.remote) {
+    PoolNode* const pool_node = parts->pool->node.get();
+    pool_node->UseRemoteStore(config.store.nodes);
+    AGENTMEM_ASSIGN_OR_RETURN(parts->remote_store,
+                              RemoteStore::Make(pool_node));
+    parts->blocks = parts->remote_store.get();
+  }
+  parts->node = std::make_unique<Node>(parts->blocks);
   parts->populator = std::make_unique<Populator>();
   const std::uint64_t descriptors =
       DescriptorsOfEach(DescriptorLimit(), config.tenants.size());
@@ -263,6 +288,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   ReactorOptions options;
   options.pool = parts->pool.get();
   options.live = &parts->live;
+  options.remote_store = parts->remote_store.get();
+  options.serve_bytes = config.store.serve_bytes;
   options.socket_path = config.socket_path;
   options.state_directory = config.state_directory;
   if (const std::uint64_t fit =
@@ -278,10 +305,11 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   options.instance = instance;
   options.populator = parts->populator.get();
   RocksStore* store = parts->store.get();
-  options.disk_bytes = [store] { return store->disk_bytes(); };
-  parts->reactor =
-      std::make_unique<Reactor>(options, clock, parts->node.get(),
-                                &parts->store->blocks(), std::move(doors));
+  options.disk_bytes = [store]() -> std::uint64_t {
+    return store == nullptr ? 0 : store->disk_bytes();
+  };
+  parts->reactor = std::make_unique<Reactor>(options, clock, parts->node.get(),
+                                             parts->blocks, std::move(doors));
   parts->AddAgents(config, clock);
   parts->reactor->SetAgents(parts->agents.get());
   AGENTMEM_RETURN_IF_ERROR(parts->reactor->Start());
@@ -296,7 +324,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
 
 absl::Status Daemon::Run() {
   parts_->reactor->Run();
-  const absl::Status flushed = parts_->store->blocks().Flush();
+  const absl::Status flushed = parts_->blocks->Flush();
   if (const std::uint64_t left = parts_->node->dirty_bytes(); left != 0) {
     return DataLoss(std::to_string(left) +
                     " bytes of state blocks could not be written down; see the "

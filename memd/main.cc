@@ -80,6 +80,15 @@ void PrintConfig(const Config& config) {
             << config.cluster.node << ", listens on " << config.cluster.listen
             << ", " << (config.cluster.etcd.empty() ? "static peers" : "etcd")
             << ", lends " << config.pool.export_bytes << " bytes\n";
+  if (config.store.remote) {
+    std::cout << "store: remote, of ";
+    for (const std::string& node : config.store.nodes) std::cout << node << " ";
+    std::cout << (config.store.nodes.empty() ? "any node that serves its own\n"
+                                             : "\n");
+  } else if (config.store.serve_bytes != 0) {
+    std::cout << "store: this node's disk, serves peers up to "
+              << config.store.serve_bytes << " bytes\n";
+  }
 }
 
 // Budgets are promises: the pages are made when they are first used, so memd

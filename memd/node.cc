@@ -49,30 +49,107 @@ void Node::ServePeers(PoolNode* pool) {
   pool->UseStore(this);
 }
 
-bool Node::Lookup(std::uint64_t tenant, const Key& key, Found* found) {
-  for (const auto& one : tenants_) {
-    if (one->options().cluster_id == tenant) {
-      return one->FindStored(key, &found->block_class, &found->length);
-    }
+Tenant* Node::FindServed(std::uint64_t cluster_id) const {
+  for (const auto& tenant : tenants_) {
+    if (tenant->options().cluster_id == cluster_id) return tenant.get();
   }
-  return false;
+  return nullptr;
+}
+
+bool Node::Lookup(std::uint64_t tenant, const Key& key, Found* found) {
+  const Tenant* const known = FindServed(tenant);
+  return known != nullptr && known->FindStored(key, found);
 }
 
 bool Node::Load(std::uint64_t tenant, const Key& key, char* to,
                 std::uint32_t length, std::uint64_t generation) {
-  for (const auto& one : tenants_) {
-    if (one->options().cluster_id != tenant) continue;
-    StoreOp op;
-    op.kind = StoreOp::Kind::kGet;
-    op.tenant = one->options().id;
-    op.key = key;
-    op.bytes[0] = {to, length};
-    op.ticket = ++next_peer_load_ & ((1ULL << 40) - 1);
-    if (store_->Submit({&op, 1}) != 1) return false;
-    peer_loads_[op.ticket] = generation;
+  Tenant* const known = FindServed(tenant);
+  if (known == nullptr) return false;
+  StoreOp op;
+  op.kind = StoreOp::Kind::kGet;
+  op.tenant = known->options().id;
+  op.key = key;
+  op.bytes[0] = {to, length};
+  op.ticket = NextPeerTicket();
+  if (store_->Submit({&op, 1}) != 1) return false;
+  peer_loads_[op.ticket] = {generation, known, key};
+  return true;
+}
+
+void Node::ServeStore(std::uint64_t serve_bytes) {
+  serve_bytes_ = serve_bytes;
+  pool_->ServeStore(this);
+}
+
+StoreVerdict Node::Admit(const ServedBlock& block) {
+  Tenant* const tenant = FindServed(block.tenant);
+  if (tenant == nullptr) {
+    return {Code::kFailedPrecondition, StoreRefusal::kNoTenant, 0, 0};
+  }
+  const StoreVerdict verdict = tenant->Admit(block);
+  if (verdict.code != Code::kOk) return verdict;
+  // Cache gives way, this tenant's own first.
+  std::uint64_t used = used_bytes();
+  if (used + block.length > serve_bytes_) {
+    tenant->DropStoredCache(used + block.length - serve_bytes_);
+    used = used_bytes();
+  }
+  if (used + block.length > serve_bytes_) {
+    return {Code::kResourceExhausted, StoreRefusal::kBudget, serve_bytes_,
+            used};
+  }
+  return {};
+}
+
+bool Node::Write(const ServedBlock& block, const char* bytes,
+                 std::uint64_t generation) {
+  Tenant* const tenant = FindServed(block.tenant);
+  AGENTMEM_CHECK(tenant != nullptr);  // it was admitted
+  StoreOp op;
+  op.kind = StoreOp::Kind::kPut;
+  op.durable = block.durable;
+  op.block_class = block.block_class;
+  op.tenant = tenant->options().id;
+  op.key = block.key;
+  op.bytes[0] = {const_cast<char*>(bytes), block.length};
+  op.ticket = NextPeerTicket();
+  if (store_->Submit({&op, 1}) != 1) return false;
+  tenant->BeginServed(block);
+  peer_writes_[op.ticket] = {generation, tenant, block};
+  return true;
+}
+
+void Node::Erase(std::uint64_t cluster_id, const Key& key) {
+  if (Tenant* const tenant = FindServed(cluster_id)) tenant->EraseServed(key);
+}
+
+std::uint64_t Node::used_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& tenant : tenants_) bytes += tenant->stored_bytes();
+  return bytes;
+}
+
+bool Node::TakePeers(const StoreCompletion& completion, TimeNs now) {
+  if (const auto load = peer_loads_.extract(completion.ticket)) {
+    if (completion.code == Code::kDataLoss) {
+      load.mapped().tenant->OnCorrupt(load.mapped().key);
+    }
+    pool_->OnLoaded(load.mapped().generation, completion.code);
     return true;
   }
-  return false;
+  const auto write = peer_writes_.extract(completion.ticket);
+  if (!write) return false;
+  const PeerWrite& ended = write.mapped();
+  ended.tenant->EndServed(ended.block, completion.code, now);
+  StoreVerdict verdict;
+  verdict.code = completion.code;
+  if (completion.code != Code::kOk) {
+    verdict.refusal = completion.code == Code::kResourceExhausted
+                          ? StoreRefusal::kDiskFull
+                          : StoreRefusal::kDevice;
+  }
+  pool_->OnStored(ended.generation, verdict);
+  return true;
 }
 
 std::size_t Node::TakePoolCompletions(
@@ -100,10 +177,7 @@ std::size_t Node::PollStore(TimeNs now) {
   std::array<StoreCompletion, 64> completions;
   const std::size_t count = store_->Poll(completions);
   for (std::size_t i = 0; i < count; ++i) {
-    if (const auto load = peer_loads_.extract(completions[i].ticket)) {
-      pool_->OnLoaded(load.mapped(), completions[i].code);
-      continue;
-    }
+    if (TakePeers(completions[i], now)) continue;
     const auto tenant =
         by_id_.find(static_cast<std::uint32_t>(completions[i].ticket >> 40));
     AGENTMEM_CHECK(tenant != by_id_.end());
@@ -146,7 +220,7 @@ bool Node::restless() const {
 }
 
 bool Node::store_busy() const {
-  if (!peer_loads_.empty()) return true;
+  if (!peer_loads_.empty() || !peer_writes_.empty()) return true;
   for (const auto& tenant : tenants_) {
     if (tenant->store_busy()) return true;
   }

@@ -18,7 +18,7 @@
 
 namespace agentmem {
 
-class Node final : public StoredBlocks {
+class Node final : public StoredBlocks, public ServedStore {
  public:
   explicit Node(BlockStore* store) : store_(store) {}
 
@@ -34,6 +34,16 @@ class Node final : public StoredBlocks {
   bool Lookup(std::uint64_t tenant, const Key& key, Found* found) override;
   bool Load(std::uint64_t tenant, const Key& key, char* to,
             std::uint32_t length, std::uint64_t generation) override;
+
+  // Peers without a disk may keep blocks in the store, while all in it take
+  // less than `serve_bytes`. After ServePeers.
+  void ServeStore(std::uint64_t serve_bytes);
+  StoreVerdict Admit(const ServedBlock& block) override;
+  bool Write(const ServedBlock& block, const char* bytes,
+             std::uint64_t generation) override;
+  void Erase(std::uint64_t tenant, const Key& key) override;
+  std::uint64_t used_bytes() const override;
+  std::uint64_t serve_bytes() const override { return serve_bytes_; }
 
   // Takes the pool's completions; how many there were.
   std::size_t TakePoolCompletions(std::span<const PoolCompletion> completions,
@@ -61,9 +71,28 @@ class Node final : public StoredBlocks {
   absl::flat_hash_map<std::uint32_t, Tenant*> by_id_;
   std::size_t first_ = 0;  // the tenant whose turn it is to be first
   PoolNode* pool_ = nullptr;
-  // Loads for peers: ticket (of tenant 0, which is none) and generation.
-  absl::flat_hash_map<std::uint64_t, std::uint64_t> peer_loads_;
-  std::uint64_t next_peer_load_ = 0;
+  // Loads and writes for peers, by their tickets (of tenant 0, which is none).
+  struct PeerLoad {
+    std::uint64_t generation = 0;
+    Tenant* tenant = nullptr;
+    Key key;
+  };
+  struct PeerWrite {
+    std::uint64_t generation = 0;
+    Tenant* tenant = nullptr;
+    ServedBlock block;
+  };
+  std::uint64_t NextPeerTicket() {
+    return ++next_peer_op_ & ((1ULL << 40) - 1);
+  }
+  Tenant* FindServed(std::uint64_t cluster_id) const;
+  // False: the completion is none of a peer's operation.
+  bool TakePeers(const StoreCompletion& completion, TimeNs now);
+
+  absl::flat_hash_map<std::uint64_t, PeerLoad> peer_loads_;
+  absl::flat_hash_map<std::uint64_t, PeerWrite> peer_writes_;
+  std::uint64_t next_peer_op_ = 0;
+  std::uint64_t serve_bytes_ = 0;
 };
 
 }  // namespace agentmem

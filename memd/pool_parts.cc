@@ -1,8 +1,11 @@
 #include "memd/pool_parts.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "base/status.h"
 #include "memd/pool/cipher_keys.h"
+#include "memd/service/peer_card.h"
 #include "memd/transport/rdma_system.h"
 
 namespace agentmem {
@@ -80,6 +83,13 @@ absl::StatusOr<std::unique_ptr<PoolParts>> PoolParts::Open(
   parts->identity.instance = instance;
   parts->identity.provider = choice.provider;
   parts->identity.fabric_address = parts->transport->address();
+  parts->identity.store_bytes = config.store.serve_bytes;
+  if (config.store.serve_bytes != 0) {
+    // For people: the end of a long one says more than its beginning.
+    const std::string path = config.state_directory + "/store";
+    parts->identity.store_path =
+        path.substr(path.size() - std::min(path.size(), kStorePathBytesMax));
+  }
 
   PoolNodeOptions options;
   options.node = config.cluster.node;

@@ -36,6 +36,7 @@
 #include "memd/node.h"
 #include "memd/pool_parts.h"
 #include "memd/populator.h"
+#include "memd/remote_store.h"
 #include "memd/service/snapshot.h"
 
 namespace agentmem {
@@ -63,6 +64,9 @@ struct ReactorOptions {
   AgentDoor* agents = nullptr;     // may be missing: agents are refused
   PoolParts* pool = nullptr;       // missing: the node is alone
   LiveNodes* live = nullptr;       // of a node with a pool
+  // Of a node without a disk: its store, which is also the constructor's.
+  RemoteStore* remote_store = nullptr;
+  std::uint64_t serve_bytes = 0;  // of its store, for peers; 0: none
 };
 
 // The process at the other end, by a descriptor that no reuse of its pid can

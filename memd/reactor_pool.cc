@@ -36,6 +36,8 @@ std::size_t Reactor::PoolTurn(TimeNs now) {
     }
     next_pool_tick_ = now + kPoolTickIdleNs;
   }
+  // (They end in the next turn.)
+  if (options_.remote_store != nullptr) options_.remote_store->Collect();
   if (pool->busy()) {
     next_pool_tick_ = std::min(next_pool_tick_, now + kPoolTickBusyNs);
   }
@@ -50,8 +52,16 @@ absl::Status Reactor::WatchPool() {
         {door.data->base(), static_cast<std::size_t>(door.data->bytes())});
     if (!memory.ok()) return memory.status();
     door.tenant->UsePool(options_.pool->node.get(), *memory);
+    if (options_.remote_store != nullptr) {
+      const TenantOptions& tenant = door.tenant->options();
+      options_.remote_store->AddTenant(tenant.id, tenant.cluster_id, *memory);
+    }
   }
-  node_->ServePeers(options_.pool->node.get());
+  // What is in another node's store is that node's to answer for.
+  if (options_.remote_store == nullptr) {
+    node_->ServePeers(options_.pool->node.get());
+  }
+  if (options_.serve_bytes != 0) node_->ServeStore(options_.serve_bytes);
   Watch(options_.pool->transport->wait_fd(), kTagFabric, EPOLLIN);
   return absl::OkStatus();
 }

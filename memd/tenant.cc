@@ -36,8 +36,7 @@ void Tenant::AddStored(const StoredBlock& block) {
   record.copy = ++next_copy_;
   ++stored_blocks_;
   stored_bytes_ += block.length;
-  if (options_.store_quota_bytes != 0 &&
-      block.block_class == BlockClass::kCache) {
+  if (KeepsOrder() && block.block_class == BlockClass::kCache) {
     stored_cache_fifo_.push_back(block.key);
   }
   SetEntry(block.key, &record,

@@ -39,6 +39,8 @@
 #include "memd/dram/data_pool.h"
 #include "memd/dram/index_writer.h"
 #include "memd/pool/pool.h"
+#include "memd/pool/served_store.h"
+#include "memd/pool/stored_blocks.h"
 #include "memd/service/snapshot.h"
 #include "memd/store/block_store.h"
 #include "memd/store/source.h"
@@ -59,6 +61,7 @@ struct TenantOptions {
   std::uint64_t store_quota_bytes = 0;  // 0: no limit
   std::uint64_t hold_quota_bytes = 0;   // a client's
   std::uint64_t grant_quota_bytes = 0;  // a client's
+  bool serves = false;  // nodes without a disk keep blocks in this one's store
 };
 
 class Tenant {
@@ -81,8 +84,21 @@ class Tenant {
   // AfterCompletions.
   void OnPoolCompletion(const PoolCompletion& completion, TimeNs now);
   // Has the store it? Then what it is.
-  bool FindStored(const Key& key, BlockClass* block_class,
-                  std::uint32_t* length) const;
+  bool FindStored(const Key& key, StoredBlocks::Found* stored) const;
+  // Its stored copy failed its checksum, as a peer's read has shown.
+  void OnCorrupt(const Key& key);
+  // A peer's block may go into the store; it goes there now; it did, or not.
+  StoreVerdict Admit(const ServedBlock& block);
+  void BeginServed(const ServedBlock& block) {
+    arriving_bytes_ += block.length;
+  }
+  void EndServed(const ServedBlock& block, Code code, TimeNs now);
+  void EraseServed(const Key& key);
+  // The oldest cache blocks leave the store, until `bytes` are free or none is
+  // left; what was freed.
+  std::uint64_t DropStoredCache(std::uint64_t bytes);
+  // Of the store: what it has, and what is on its way there from peers.
+  std::uint64_t stored_bytes() const { return stored_bytes_ + arriving_bytes_; }
   // Another node dropped its copy.
   void OnRevoked(const Key& key);
 
@@ -219,6 +235,7 @@ class Tenant {
     std::uint32_t length = 0;
     std::uint64_t copy = 0;   // gets: BlockRecord::copy when it was asked for
     bool for_others = false;  // pool puts: somebody waits for other nodes
+    std::array<char, 24> store_node = {};  // StoreCompletion::node
   };
 
   // Offers that nobody uses give way to who waits, not to what is made ahead.
@@ -252,6 +269,7 @@ class Tenant {
   void AnswerFetch(const OpRef& op, std::uint32_t slot, Tier tier, TimeNs now);
   void Fail(const OpRef& op, Code code, Reason reason, std::uint64_t a = 0,
             std::uint64_t b = 0, std::uint64_t c = 0);
+  void FailStore(const OpRef& op, Code code, const Inflight& io);
   void Answer(const OpRef& op);
   // Who keeps how much of the pool; O(pins).
   struct PoolUse {
@@ -266,6 +284,11 @@ class Tenant {
   void NoteStored(const Key& key, std::uint32_t length, BlockClass block_class);
   void Drop(const OpRef& op, const Key& key, TimeNs now);
   void DemoteWanted(TimeNs now);
+
+  // tenant_served.cc: peers' blocks in this node's store.
+  bool KeepsOrder() const {
+    return options_.store_quota_bytes != 0 || options_.serves;
+  }
 
   // tenant_pool.cc: other nodes' memory.
   bool PoolUsable(TimeNs now) const;
@@ -418,7 +441,7 @@ class Tenant {
   // kMakeDurable of blocks that are only below: written again when loaded.
   absl::flat_hash_map<Key, std::vector<OpRef>> durable_loads_;
   std::deque<QueuedWrite> demotes_;    // to leave DRAM once they are below
-  std::deque<Key> stored_cache_fifo_;  // oldest first, for the store's quota
+  std::deque<Key> stored_cache_fifo_;  // oldest first, for the store's quotas
 
   std::vector<ClientId> signalled_;
   bool draining_ = false;
@@ -430,6 +453,7 @@ class Tenant {
 
   // Counters and sums (see snapshot.h).
   std::uint64_t stored_bytes_ = 0;
+  std::uint64_t arriving_bytes_ = 0;  // peers', on their way into the store
   std::uint64_t stored_blocks_ = 0;
   std::uint64_t dirty_bytes_ = 0;
   std::uint64_t dram_hits_ = 0;

@@ -343,10 +343,12 @@ void Tenant::AnswerLoad(const std::vector<OpRef>& waiters, const Inflight& op,
   if (auto wanted = durable_loads_.find(op.key);
       wanted != durable_loads_.end()) {
     for (const OpRef& waiter : wanted->second) {
+      if (!lost && !from_pool) {
+        FailStore(waiter, Code::kUnavailable, op);
+        continue;
+      }
       Fail(waiter, lost ? Code::kDataLoss : Code::kUnavailable,
-           lost        ? Reason::kCorrupt
-           : from_pool ? Reason::kPoolFailed
-                       : Reason::kStoreFailed);
+           lost ? Reason::kCorrupt : Reason::kPoolFailed);
     }
     durable_loads_.erase(wanted);
   }
@@ -359,8 +361,11 @@ void Tenant::AnswerLoad(const std::vector<OpRef>& waiters, const Inflight& op,
       AnswerFetch(waiter, record->second.slot,
                   from_pool ? Tier::kPool : source_->tier(), now);
     } else if (code == Code::kUnavailable || code == Code::kResourceExhausted) {
-      Fail(waiter, Code::kUnavailable,
-           from_pool ? Reason::kPoolFailed : Reason::kStoreFailed);
+      if (from_pool) {
+        Fail(waiter, Code::kUnavailable, Reason::kPoolFailed);
+      } else {
+        FailStore(waiter, Code::kUnavailable, op);
+      }
     } else if (lost) {
       Fail(waiter, Code::kDataLoss, Reason::kCorrupt);
     } else {

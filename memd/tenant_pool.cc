@@ -302,15 +302,14 @@ void Tenant::EraseIfNowhere(const Key& key) {
   directory_.erase(found);
 }
 
-bool Tenant::FindStored(const Key& key, BlockClass* block_class,
-                        std::uint32_t* length) const {
+bool Tenant::FindStored(const Key& key, StoredBlocks::Found* stored) const {
   const auto found = directory_.find(key);
-  if (found == directory_.end() || found->second.stored == Stored::kNo ||
-      found->second.corrupt) {
+  if (found == directory_.end() || found->second.stored == Stored::kNo) {
     return false;
   }
-  *block_class = found->second.block_class;
-  *length = found->second.length;
+  stored->block_class = found->second.block_class;
+  stored->length = found->second.length;
+  stored->corrupt = found->second.corrupt;
   return true;
 }
 

@@ -1,5 +1,6 @@
 // Tenant: writing blocks down and keeping the books of the store.
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 #include "memd/tenant.h"
@@ -156,7 +157,8 @@ void Tenant::PumpStore(TimeNs now) {
 void Tenant::OnStoreCompletion(const StoreCompletion& completion, TimeNs now) {
   auto found = inflight_.find(completion.ticket);
   AGENTMEM_CHECK(found != inflight_.end());
-  const Inflight op = found->second;
+  Inflight op = found->second;
+  op.store_node = completion.node;
   inflight_.erase(found);
   switch (op.io) {
     case Io::kStoreGet:
@@ -188,7 +190,7 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
   if (code != Code::kOk) {
     for (const OpRef& waiter : TakeDurableWaiters(op.slot)) {
       ++puts_failed_;
-      Fail(waiter, code, Reason::kStoreFailed);
+      FailStore(waiter, code, op);
     }
     if (IsDirty(block)) {
       failed_writes_.push_back({op.slot, slot.generation});
@@ -209,8 +211,7 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
     block.stored = Stored::kYes;
     UpdateDirty(block);
     policy_->StoredBelow(SlotIndex(op.slot), now);
-    if (options_.store_quota_bytes != 0 &&
-        block.block_class == BlockClass::kCache) {
+    if (KeepsOrder() && block.block_class == BlockClass::kCache) {
       stored_cache_fifo_.push_back(op.key);
     }
   }
@@ -221,6 +222,15 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
     QueueWrite(op.slot, true);  // asked for while the other was under way
   }
   KeepStoreQuota();
+}
+
+// The store failed it: this node's, or the one of the node that is named.
+void Tenant::FailStore(const OpRef& op, Code code, const Inflight& io) {
+  std::array<std::uint64_t, 3> name = {};
+  static_assert(sizeof(name) == sizeof(io.store_node));
+  std::memcpy(name.data(), io.store_node.data(), sizeof(name));
+  Fail(op, code, name[0] != 0 ? Reason::kRemoteStore : Reason::kStoreFailed,
+       name[0], name[1], name[2]);
 }
 
 std::vector<Tenant::OpRef> Tenant::TakeDurableWaiters(std::uint32_t slot) {
@@ -263,9 +273,15 @@ void Tenant::ForgetStored(const Key& key) {
 }
 
 void Tenant::KeepStoreQuota() {
-  if (options_.store_quota_bytes == 0) return;
-  while (stored_bytes_ > options_.store_quota_bytes &&
-         !stored_cache_fifo_.empty()) {
+  if (options_.store_quota_bytes != 0 &&
+      stored_bytes_ > options_.store_quota_bytes) {
+    DropStoredCache(stored_bytes_ - options_.store_quota_bytes);
+  }
+}
+
+std::uint64_t Tenant::DropStoredCache(std::uint64_t bytes) {
+  const std::uint64_t before = stored_bytes_;
+  while (before - stored_bytes_ < bytes && !stored_cache_fifo_.empty()) {
     const Key key = stored_cache_fifo_.front();
     stored_cache_fifo_.pop_front();
     auto found = directory_.find(key);
@@ -275,11 +291,12 @@ void Tenant::KeepStoreQuota() {
     }
     if (found->second.slot != kNoSlot && slots_[found->second.slot].io != 0) {
       stored_cache_fifo_.push_back(key);  // being written again: later
-      return;
+      break;
     }
     ++store_evictions_;
     ForgetStored(key);
   }
+  return before - stored_bytes_;
 }
 
 }  // namespace agentmem

@@ -156,10 +156,11 @@ enum class Reason : std::uint16_t {
   kCorrupt = 10,     // the only copy failed its checksum
   kNoReplica = 11,   // no other node can take a copy now
   kDeadline = 12,
-  kShutdown = 13,    // memd is draining
-  kStaleSlot = 14,   // kHold: the generation has passed
-  kStoreQuota = 15,  // detail: quota bytes, stored bytes, 0
-  kPoolFailed = 16,  // no node that may have it answers
+  kShutdown = 13,     // memd is draining
+  kStaleSlot = 14,    // kHold: the generation has passed
+  kStoreQuota = 15,   // detail: quota bytes, stored bytes, 0
+  kPoolFailed = 16,   // no node that may have it answers
+  kRemoteStore = 17,  // another node's store; detail: its name, NUL-padded, cut
 };
 
 struct CompletionEntry {

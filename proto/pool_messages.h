@@ -56,6 +56,13 @@ enum class PoolMessage : std::uint16_t {
   kDrop = 9,
   kDropped = 10,
   kRevoke = 11,  // no answer: these copies are gone
+  // A node's store serving others: proto/store_messages.h.
+  kStage = 13,
+  kStaged = 14,
+  kKeep = 15,
+  kKept = 16,
+  kErase = 17,
+  kErased = 18,
 };
 
 struct PoolHeader {
@@ -127,6 +134,7 @@ struct PoolDone {  // kCommitted, kDropped
 };
 static_assert(sizeof(PoolDone) == 8);
 
+// DATA_LOSS: its store has the block, and the copy is corrupt.
 struct PoolFound {
   Code code;
   BlockClass block_class;

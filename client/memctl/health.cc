@@ -84,6 +84,33 @@ void CheckPeers(const admin::v1::FabricSnapshot& fabric, Health* health) {
   }
 }
 
+// A node without a disk, and those that have its blocks.
+void CheckStores(const admin::v1::PoolSnapshot& pool, Health* health) {
+  if (!pool.store_remote()) return;
+  if (pool.stores_size() == 0) {
+    health->reasons.push_back(
+        {"store_unreachable",
+         "this node has no disk, and no member serves its own: nothing can be "
+         "made durable",
+         "set `serve` in [store] on a node with a disk"});
+  }
+  for (const auto& store : pool.stores()) {
+    if (!store.reachable()) {
+      health->reasons.push_back(
+          {"store_unreachable",
+           "the store of node " + store.node() +
+               ", where this node's blocks are kept: " + store.text(),
+           "see whether memd runs there; what waits for it goes on by itself"});
+    } else if (store.refuses()) {
+      health->reasons.push_back(
+          {"store_refuses",
+           "the store of node " + store.node() +
+               " takes no more blocks: " + store.text(),
+           "make room there; what waits for it is tried again each second"});
+    }
+  }
+}
+
 void CheckCluster(const admin::v1::FabricSnapshot& fabric, Health* health) {
   if (!fabric.cluster().reachable()) {
     health->reasons.push_back(
@@ -132,6 +159,7 @@ Health HealthOf(const absl::StatusOr<admin::v1::FabricSnapshot>& fabric) {
     CheckProvider(*fabric, &health);
     CheckCluster(*fabric, &health);
     CheckPeers(*fabric, &health);
+    CheckStores(fabric->pool(), &health);
   }
   for (const std::string& warning : fabric->warnings()) {
     health.reasons.push_back({"warning", warning, "see memd's log"});

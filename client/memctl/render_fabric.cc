@@ -99,6 +99,24 @@ void AddPool(const admin::v1::PoolSnapshot& pool, Table* facts) {
   facts->AddRow({"copies", std::to_string(pool.repaired()) + " made anew, " +
                                std::to_string(pool.moved()) + " moved"});
   facts->AddRow({"under way", Plural(pool.queued(), "operation")});
+  if (pool.store_remote()) {
+    facts->AddRow({"store",
+                   "remote: this node has no disk, others keep its "
+                   "blocks"});
+  } else if (pool.served().serve_bytes() != 0) {
+    const auto& served = pool.served();
+    facts->AddRow(
+        {"store", "on this node's disk, serves peers: " +
+                      HumanBytes(served.used_bytes()) + " used of " +
+                      HumanBytes(served.serve_bytes()) + ", " +
+                      Plural(served.writes(), "block") +
+                      " of theirs written (" +
+                      HumanBytes(served.bytes_written()) + "), " +
+                      std::to_string(served.refused()) + " refused, " +
+                      std::to_string(served.under_way()) + " under way"});
+  } else {
+    facts->AddRow({"store", "on this node's disk, for itself"});
+  }
 }
 
 void AddDevices(const admin::v1::RdmaSurvey& survey, Table* facts) {
@@ -199,6 +217,24 @@ std::string Peers(const admin::v1::PoolSnapshot& pool) {
   return table.empty() ? "" : "\n" + table.Render();
 }
 
+std::string Stores(const admin::v1::PoolSnapshot& pool) {
+  Table table({{"STORE OF"},
+               {"REACHABLE"},
+               {"TAKES", Align::kRight},
+               {"WRITES", Align::kRight},
+               {"WRITTEN", Align::kRight},
+               {"REFUSED", Align::kRight},
+               {"PATH"},
+               {"WHAT IT IS"}});
+  for (const auto& store : pool.stores()) {
+    table.AddRow(
+        {store.node(), Yes(store.reachable()), HumanBytes(store.serve_bytes()),
+         std::to_string(store.writes()), HumanBytes(store.bytes_written()),
+         std::to_string(store.refused()), OrDash(store.path()), store.text()});
+  }
+  return table.empty() ? "" : "\n" + table.Render();
+}
+
 std::string Members(const admin::v1::ClusterSnapshot& cluster) {
   Table table({{"MEMBER"},
                {"ADDRESS"},
@@ -255,7 +291,7 @@ std::string RenderFabric(const admin::v1::FabricSnapshot& fabric,
   AddDevices(fabric.devices(), &facts);
   return facts.Render() + Candidates(fabric) + Devices(fabric.devices()) +
          Problems(fabric.devices()) + Peers(fabric.pool()) +
-         Members(fabric.cluster());
+         Stores(fabric.pool()) + Members(fabric.cluster());
 }
 
 }  // namespace agentmem::memctl

@@ -59,7 +59,31 @@ Json ToJson(const admin::v1::PoolPeer& peer) {
               {"losses", peer.losses()}};
 }
 
+Json ToJson(const admin::v1::RemoteStore& store) {
+  return Json{{"node", store.node()},
+              {"reachable", store.reachable()},
+              {"refuses", store.refuses()},
+              {"text", store.text()},
+              {"serve_bytes", store.serve_bytes()},
+              {"path", store.path()},
+              {"writes", store.writes()},
+              {"bytes_written", store.bytes_written()},
+              {"refused", store.refused()}};
+}
+
+Json ToJson(const admin::v1::ServedStore& store) {
+  return Json{{"serve_bytes", store.serve_bytes()},
+              {"used_bytes", store.used_bytes()},
+              {"writes", store.writes()},
+              {"bytes_written", store.bytes_written()},
+              {"refused", store.refused()},
+              {"erased", store.erased()},
+              {"under_way", store.under_way()}};
+}
+
 Json ToJson(const admin::v1::PoolSnapshot& pool) {
+  Json stores = Json::array();
+  for (const auto& store : pool.stores()) stores.push_back(ToJson(store));
   Json peers = Json::array();
   for (const auto& peer : pool.peers()) peers.push_back(ToJson(peer));
   return Json{{"node", pool.node()},
@@ -80,7 +104,10 @@ Json ToJson(const admin::v1::PoolSnapshot& pool) {
               {"repaired", pool.repaired()},
               {"moved", pool.moved()},
               {"queued", pool.queued()},
-              {"peers", std::move(peers)}};
+              {"peers", std::move(peers)},
+              {"store", pool.store_remote() ? "remote" : "disk"},
+              {"stores", std::move(stores)},
+              {"served", ToJson(pool.served())}};
 }
 
 Json ToJson(const admin::v1::ClusterSnapshot& cluster) {

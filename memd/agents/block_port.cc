@@ -312,6 +312,16 @@ absl::Status StatusOf(const CompletionEntry& answer, const std::string& what) {
                                   number(answer.detail[0]) + " bytes is used");
     case Reason::kStoreFailed:
       return MakeStatus(code, what + ": the store failed; see memd's log");
+    case Reason::kRemoteStore: {
+      char name[sizeof(answer.detail) + 1] = {};
+      std::memcpy(name, answer.detail, sizeof(answer.detail));
+      return MakeStatus(
+          code, what + ": the store of node " + name +
+                    (answer.code == Code::kResourceExhausted
+                         ? " has no room; memctl fabric says why"
+                         : " does not take or give it; memctl fabric says "
+                           "why"));
+    }
     case Reason::kCorrupt:
       return MakeStatus(code, what + ": its only copy is corrupt");
     case Reason::kNoSuchBlock:

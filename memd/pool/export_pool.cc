@@ -141,6 +141,12 @@ Code ExportPool::NameReserved(const Block& block) {
   return Code::kOk;
 }
 
+Code ExportPool::Stage(Block* block, TimeNs now) {
+  if (SizeClassOf(block->length) == kSizeClasses) return Code::kInvalidArgument;
+  block->below = true;  // so that it does not run out
+  return Place(block, now, /*ahead=*/false);
+}
+
 // Takes room for it, if there is or can be made.
 Code ExportPool::Place(Block* block, TimeNs now, bool ahead) {
   const auto size_class = static_cast<std::uint8_t>(SizeClassOf(block->length));
@@ -253,7 +259,7 @@ void ExportPool::ExpireReservations(TimeNs now) {
     if (reserved != reserved_.end()) {
       if (now - oldest.at < kReservationNs) break;
       if (records_[reserved->second].block.below) {
-        // This node's store writes there: it says when it has ended.
+        // This node's store reads or writes there: it says when it has ended.
         reservations_.push_back({oldest.generation, now});
       } else {
         ++expired_;

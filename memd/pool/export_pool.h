@@ -92,6 +92,10 @@ class ExportPool {
   // here on it is as if Reserve had been asked for it. NOT_FOUND: no such room
   // of that owner; INVALID_ARGUMENT: it does not fit.
   Code NameReserved(const Block& block);
+  // A place that this node itself keeps until Commit or Abandon, whatever has
+  // that name already; `block->below` is set. RESOURCE_EXHAUSTED;
+  // INVALID_ARGUMENT: the length.
+  Code Stage(Block* block, TimeNs now);
   // After the last byte was written. ALREADY_EXISTS: another writer was first,
   // and its bytes stay. NOT_FOUND: no such reservation, or dropped meanwhile.
   // ABORTED: a state block of that name has another length.

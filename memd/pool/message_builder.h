@@ -1,4 +1,5 @@
-// Pool messages (proto/pool_messages.h) as bytes: made and taken apart.
+// Pool messages (proto/pool_messages.h, proto/store_messages.h) as bytes: made
+// and taken apart.
 //
 // Ownership: a builder owns its bytes. Threads: thread-compatible. Errors:
 // none: what is read was checked against its header before. Cost: one
@@ -11,6 +12,7 @@
 #include <string>
 
 #include "proto/pool_messages.h"
+#include "proto/store_messages.h"
 
 namespace agentmem {
 
@@ -36,6 +38,18 @@ inline std::size_t EntryBytes(PoolMessage type) {
     case PoolMessage::kDrop:
     case PoolMessage::kRevoke:
       return sizeof(PoolDrop);
+    case PoolMessage::kStage:
+      return sizeof(StoreStage);
+    case PoolMessage::kStaged:
+      return sizeof(StoreStaged);
+    case PoolMessage::kKeep:
+      return sizeof(StoreKeep);
+    case PoolMessage::kKept:
+      return sizeof(StoreKept);
+    case PoolMessage::kErase:
+      return sizeof(PoolName);
+    case PoolMessage::kErased:
+      return sizeof(PoolDone);
   }
   return 0;
 }
@@ -54,7 +68,7 @@ Entry EntryAt(std::span<const char> body, std::size_t index) {
 class MessageBuilder {
  public:
   MessageBuilder(PoolMessage type, std::uint64_t token, std::uint64_t request) {
-    header_ = {kPoolMagic, kPoolVersion, type, 0, 0, token, request};
+    header_ = {kPoolMagic, VersionOf(type), type, 0, 0, token, request};
     bytes_.resize(sizeof(header_));
   }
 

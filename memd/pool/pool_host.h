@@ -23,6 +23,8 @@ struct PoolIdentity {
   std::uint64_t export_address = 0;
   std::uint64_t export_key = 0;
   std::uint64_t export_bytes = 0;
+  std::uint64_t store_bytes = 0;  // that its store takes; 0: it serves nobody
+  std::string store_path;
 };
 
 // Who is in the cluster, for operators (memctl fabric).

@@ -16,10 +16,13 @@ std::uint64_t TicketOf(std::uint32_t op, std::uint8_t leg, std::uint8_t piece) {
   return std::uint64_t{op} << 16 | std::uint64_t{leg} << 8 | piece;
 }
 
+DurationNs LongestOf(const PoolOp& op) {
+  return op.kind == PoolOp::Kind::kKeep ? kStoreOpNs : kPoolOpNs;
+}
+
 std::uint32_t PieceBytes(const PoolOp& op, std::uint8_t piece) {
-  return op.kind == PoolOp::Kind::kPut
-             ? op.length
-             : PieceDigest::LengthOf(op.length, piece);
+  return op.kind == PoolOp::Kind::kGet ? PieceDigest::LengthOf(op.length, piece)
+                                       : op.length;
 }
 
 }  // namespace
@@ -54,7 +57,7 @@ absl::StatusOr<MemoryId> PoolNode::Register(std::span<char> memory) {
 }
 
 bool PoolNode::Submit(const PoolOp& op) {
-  if (ops_used_ + done_.size() >= kOpsMax) return false;
+  if (ops_used_ + done_.size() + store_done_.size() >= kOpsMax) return false;
   submitted_.push_back(NewOp(op));
   return true;
 }
@@ -64,7 +67,7 @@ bool PoolNode::Submit(const PoolOp& op) {
 void PoolNode::StartSubmitted() {
   for (const std::uint32_t index : submitted_) {
     Op& op = ops_[index];
-    op.deadline = std::min(op.op.deadline, now_ + kPoolOpNs);
+    op.deadline = std::min(op.op.deadline, now_ + LongestOf(op.op));
     Start(index);
   }
   submitted_.clear();
@@ -84,15 +87,16 @@ std::uint32_t PoolNode::NewOp(const PoolOp& op) {
   made.op = op;
   made.sequence = next_sequence_++;
   if (next_sequence_ == 0) next_sequence_ = 1;
-  made.deadline = std::min(op.deadline, now_ + kPoolOpNs);
+  made.deadline = std::min(op.deadline, now_ + LongestOf(op));
   ++ops_used_;
   return index;
 }
 
 void PoolNode::Start(std::uint32_t index) {
   const PoolOp& op = ops_[index].op;
-  const bool bytes =
-      op.kind == PoolOp::Kind::kPut || op.kind == PoolOp::Kind::kGet;
+  const bool bytes = op.kind == PoolOp::Kind::kPut ||
+                     op.kind == PoolOp::Kind::kGet ||
+                     op.kind == PoolOp::Kind::kKeep;
   if (bytes && (op.length == 0 || op.length > kMaxBlockBytes)) {
     return Finish(index, Code::kInvalidArgument);
   }
@@ -107,6 +111,10 @@ void PoolNode::Start(std::uint32_t index) {
       return StartGet(index);
     case PoolOp::Kind::kDrop:
       return StartDrop(index);
+    case PoolOp::Kind::kKeep:
+      return StartPut(index);  // which seals
+    case PoolOp::Kind::kErase:
+      return StartErase(index);
   }
 }
 
@@ -117,6 +125,8 @@ void PoolNode::Finish(std::uint32_t index, Code code) {
   }
   if (op.repair) {
     FinishRepair(op, code);
+  } else if (op.op.store) {
+    FinishStore(op, code);
   } else {
     PoolCompletion completion;
     completion.ticket = op.op.ticket;
@@ -169,9 +179,9 @@ void PoolNode::QueueMove(std::uint32_t index, std::uint8_t leg) {
   moving.early = false;
   moving.answered = false;
   // (What is written goes in one: nothing is done with its pieces.)
-  moving.pieces = op.op.kind == PoolOp::Kind::kPut
-                      ? 1
-                      : PieceDigest::PiecesOf(op.op.length);
+  moving.pieces = op.op.kind == PoolOp::Kind::kGet
+                      ? PieceDigest::PiecesOf(op.op.length)
+                      : 1;
   moving.posted = 0;
   moving.moved = 0;
   if (op.op.kind == PoolOp::Kind::kGet) {
@@ -237,7 +247,12 @@ bool PoolNode::PostMove(const LegRef& ref) {
     peer->moving_bytes += bytes;
     (read ? peer->bytes_read : peer->bytes_written) += bytes;
   }
-  if (!read && !op.repair && transport_->limits().messages_follow_writes) {
+  if (op.op.kind == PoolOp::Kind::kKeep) {
+    // While the bytes are on their way.
+    leg.at.checksum = PoolChecksum(HashOf(&op), leg.at.generation);
+    leg.at.seal = op.seal;
+  } else if (!read && !op.repair &&
+             transport_->limits().messages_follow_writes) {
     leg.early = true;
     peer->outbox[OutboxOf(PoolMessage::kCommit)].push_back(ref);
   }
@@ -287,6 +302,7 @@ void PoolNode::FailLeg(std::uint32_t index, std::uint8_t leg_index, Code code) {
     case PoolOp::Kind::kGet:
     case PoolOp::Kind::kFind:
     case PoolOp::Kind::kDrop:
+    case PoolOp::Kind::kErase:
       if (code == Code::kDataLoss) {
         op.corrupt = true;
       } else if (code != Code::kNotFound) {
@@ -294,6 +310,7 @@ void PoolNode::FailLeg(std::uint32_t index, std::uint8_t leg_index, Code code) {
       }
       return NextCandidate(index, leg_index);
     case PoolOp::Kind::kPut:
+    case PoolOp::Kind::kKeep:
       return FinishLeg(index, leg_index, code);
   }
 }
@@ -381,6 +398,7 @@ std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
       seal_waiters_.pop_front();
       if (ops_[op].sequence == use) StartPut(op);
     }
+    if (server_ != nullptr) SendKept();
     FlushOutboxes();
     HashAhead();
     if (count < events_.size()) break;
@@ -402,6 +420,10 @@ void PoolNode::Tick(TimeNs now) {
     exports_->ExpireReservations(now);
     Revoke();
     Repair();
+  }
+  if (server_ != nullptr) {
+    server_->Tick(now);
+    SendKept();
   }
   FlushOutboxes();
 }

@@ -53,6 +53,7 @@
 #include "memd/pool/pool_peer.h"
 #include "memd/pool/room_ahead.h"
 #include "memd/pool/sealing.h"
+#include "memd/pool/store_server.h"
 #include "memd/pool/stored_blocks.h"
 #include "proto/pool_messages.h"
 #include "tiering/placement.h"
@@ -93,11 +94,20 @@ class PoolNode final : public Pool {
 
   // Peers find what this node's store has, too. Before the first Poll.
   void UseStore(StoredBlocks* stored) { stored_ = stored; }
+  // Peers without a disk may keep their blocks in it. After UseSealing, before
+  // the first Poll.
+  void ServeStore(ServedStore* store);
+  // This node has no disk: kKeep goes to the store of one of these, placement
+  // says of which; none named: of any member that serves. Before the first
+  // Poll.
+  void UseRemoteStore(std::vector<std::string> nodes);
   // Blocks are sealed from here on, and only sealed ones are taken. Before the
   // first Poll.
   void UseSealing(Sealing* sealing) { sealing_ = sealing; }
   // The end of a StoredBlocks::Load.
   void OnLoaded(std::uint64_t generation, Code code);
+  // The end of a ServedStore::Write.
+  void OnStored(std::uint64_t generation, const StoreVerdict& verdict);
 
   absl::StatusOr<MemoryId> Register(std::span<char> memory) override;
   bool Submit(const PoolOp& op) override;
@@ -109,6 +119,9 @@ class PoolNode final : public Pool {
   // for the next call. To be called before Tick: what a peer said while nobody
   // listened then counts.
   std::size_t Poll(TimeNs now, std::span<PoolCompletion> out);
+  // Ends of operations on other nodes' stores; what is left is for the next
+  // call.
+  std::size_t TakeStoreDone(std::span<PoolStoreDone> out);
   // What time brings; every 10 ms while busy(), else every 100 ms.
   void Tick(TimeNs now);
   bool busy() const { return ops_used_ != 0 || repairing_; }
@@ -132,7 +145,8 @@ class PoolNode final : public Pool {
   static constexpr std::uint32_t kSelf = 0xfffffffe;
   static constexpr std::uint32_t kNobody = 0xffffffff;
   static constexpr std::size_t kLegs = 2;
-  static constexpr std::size_t kCandidates = 4;
+  static constexpr std::size_t kOutboxes = 8;
+  static constexpr std::size_t kCandidates = 6;
 
   struct Location {
     std::uint64_t offset = 0;
@@ -188,6 +202,7 @@ class PoolNode final : public Pool {
     bool corrupt = false;      // one of them had other bytes
     TimeNs deadline = 0;
     TimeNs failed_at = 0;  // a put: when a node first went away under it
+    std::uint32_t kept_by = kNobody;  // kKeep: who was asked last
     PieceDigest digest;
     PoolFound found = {};
     // A put: what goes over the network, its hash, and its seal.
@@ -225,19 +240,28 @@ class PoolNode final : public Pool {
     std::uint32_t moving = 0;
     std::uint64_t moving_bytes = 0;
     std::uint64_t asked = 0;  // requests without an answer yet
-    std::array<std::vector<LegRef>, 4> outbox;  // by request type
+    std::array<std::vector<LegRef>, kOutboxes> outbox;  // by request type
     RoomAhead ahead;
     std::deque<LegRef> waiting;      // for credit to move
     std::deque<std::string> unsent;  // answers, revocations
     std::uint64_t bytes_read = 0;
     std::uint64_t bytes_written = 0;
     std::uint64_t losses = 0;
+    // Of its store, which keeps this node's blocks.
+    std::uint64_t keeps = 0;
+    std::uint64_t bytes_kept = 0;
+    std::uint64_t keeps_refused = 0;
+    StoreRefusal refusal = StoreRefusal::kNone;  // the last, until it takes one
+    std::uint64_t refusal_limit = 0;
+    std::uint64_t refusal_used = 0;
+    std::uint32_t refusals_told = 0;  // bits: the log has them
   };
 
   struct Request {
     std::uint32_t peer = 0;
     PoolMessage type = PoolMessage::kFind;
     TimeNs deadline = 0;
+    bool prompt = true;  // no disk stands between it and its answer
     std::vector<LegRef> legs;
     // Instead of legs: room for blocks to come.
     RoomAhead::Wanted ahead;
@@ -327,6 +351,7 @@ class PoolNode final : public Pool {
   void AddEntry(MessageBuilder* message, PoolMessage type, const LegRef& ref);
   void FlushAhead(std::uint32_t index);
   void TakeRoom(const Request& request, std::span<const char> body);
+  static StoreKeep KeepOf(const PoolName& name, const Leg& leg, bool durable);
   void OnMessage(std::span<const char> message);
   void Answer(std::uint32_t index, const PoolHeader& header,
               std::span<const char> body);
@@ -355,8 +380,31 @@ class PoolNode final : public Pool {
   void ServeFinds(std::uint32_t index, const PoolHeader& header,
                   std::span<const char> body);
   PoolFound FindHere(const ExportPool::Name& name);
-  StoredLoad* LoadStored(const ExportPool::Name& name, bool* has_it);
+  StoredLoad* LoadStored(const ExportPool::Name& name, Code* code);
   void SendFound(const Deferred& answer);
+
+  // pool_node_keep.cc: other nodes' stores, and what they ask of this one's.
+  bool IsNamedStore(const std::string& node) const;
+  bool MayHaveKept(const Peer& peer) const;
+  bool MayKeep(const Peer& peer) const;
+  bool NoStoreIsAway() const;
+  void RebuildStores();
+  std::uint32_t StoreOf(std::uint32_t group) const;
+  void AddStores(Op* op);
+  void StartKeep(std::uint32_t index);
+  void StartErase(std::uint32_t index);
+  void OnStaged(std::uint32_t index, std::uint8_t leg,
+                const StoreStaged& staged);
+  void OnKept(std::uint32_t index, std::uint8_t leg, const StoreKept& kept);
+  void RefusedBy(std::uint32_t index, std::uint8_t leg,
+                 const StoreVerdict& verdict);
+  void FinishStore(const Op& op, Code code);
+  void AnswerStore(std::uint32_t index, const PoolHeader& header,
+                   std::span<const char> body);
+  void SendKept();
+  // pool_node_store_report.cc
+  std::vector<RemoteStoreSnapshot> SnapshotStores() const;
+  std::string TextOfStore(const Peer& peer) const;
 
   // pool_node_repair.cc
   void Repair();
@@ -422,6 +470,12 @@ class PoolNode final : public Pool {
   Sealing* sealing_ = nullptr;
   std::deque<std::pair<std::uint32_t, std::uint32_t>> seal_waiters_;  // op, use
   std::deque<std::pair<std::uint32_t, std::uint32_t>> to_hash_;       // op, use
+  std::unique_ptr<StoreServer> server_;  // null: the store serves nobody
+  bool remote_store_ = false;
+  std::vector<std::string> store_names_;  // empty: any that serves
+  tiering::Placement store_placement_;
+  std::vector<std::uint32_t> store_peers_;  // of its nodes, in their order
+  std::deque<PoolStoreDone> store_done_;
   StoredBlocks* stored_ = nullptr;
   absl::flat_hash_map<std::uint64_t, StoredLoad>
       stored_loads_;  // by generation

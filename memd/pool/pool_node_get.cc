@@ -25,6 +25,7 @@ void PoolNode::AddPlaces(Op* op) {
   for (std::size_t i = 0; i < count; ++i) {
     if (places[i] != kSelf) AddCandidate(op, places[i]);
   }
+  if (remote_store_) AddStores(op);
   // Not moved yet to where it belongs.
   op->everywhere = now_ - changed_at_ < kWanderNs || !whole();
 }
@@ -45,6 +46,10 @@ void PoolNode::StartGet(std::uint32_t index) {
   if (exports_ != nullptr &&
       exports_->Find({op.op.tenant, op.op.key}) != nullptr) {
     AddCandidate(&op, kSelf);
+  }
+  if (op.op.store) {
+    AddStores(&op);
+    op.unreachable = !NoStoreIsAway();
   }
   AddPlaces(&op);
   if (op.op.block_class == BlockClass::kState) {
@@ -81,7 +86,8 @@ void PoolNode::NextCandidate(std::uint32_t index, std::uint8_t leg_index) {
   Op& op = ops_[index];
   Leg& leg = op.leg[leg_index];
   leg = Leg();
-  const bool drop = op.op.kind == PoolOp::Kind::kDrop;
+  const bool erase = op.op.kind == PoolOp::Kind::kErase;
+  const bool drop = op.op.kind == PoolOp::Kind::kDrop || erase;
   if (now_ >= op.deadline) {
     op.unreachable = true;
   } else {
@@ -106,7 +112,10 @@ void PoolNode::NextCandidate(std::uint32_t index, std::uint8_t leg_index) {
                                         : Code::kNotFound);
   }
   if (leg.peer == kSelf) return GetHere(index, leg_index);
-  if (drop) return Ask(index, leg_index, PoolMessage::kDrop);
+  if (drop) {
+    return Ask(index, leg_index,
+               erase ? PoolMessage::kErase : PoolMessage::kDrop);
+  }
   if (op.op.kind == PoolOp::Kind::kGet) {
     std::uint32_t hinted = kNobody;
     const Hint* const hint = Recall(op.op, &hinted);
@@ -152,9 +161,9 @@ void PoolNode::OnFound(std::uint32_t index, std::uint8_t leg_index,
   Op& op = ops_[index];
   Leg& leg = op.leg[leg_index];
   if (found.code != Code::kOk) {
-    return FailLeg(
-        index, leg_index,
-        found.code == Code::kNotFound ? Code::kNotFound : Code::kUnavailable);
+    const bool known =
+        found.code == Code::kNotFound || found.code == Code::kDataLoss;
+    return FailLeg(index, leg_index, known ? found.code : Code::kUnavailable);
   }
   const Peer& peer = *peers_[leg.peer];
   const bool lies = found.length == 0 || found.length > kMaxBlockBytes ||

@@ -35,6 +35,10 @@ void PoolNode::AddPeer(const PoolPeer& card, TimeNs now) {
     peer->gone = false;
   }
   Peer* const peer = FindPeer(index);
+  if (peer->card.instance != card.instance) {
+    peer->refusal = StoreRefusal::kNone;
+    peer->refusals_told = 0;
+  }
   peer->card = card;
   peer->id = NodeIdOf(card.node);
   by_token_[card.token_given] = index;
@@ -156,6 +160,7 @@ void PoolNode::Rebuild() {
   places_elsewhere_ = static_cast<std::size_t>(
       std::count_if(placed_peers_.begin(), placed_peers_.end(),
                     [](std::uint32_t peer) { return peer != kSelf; }));
+  if (remote_store_) RebuildStores();
   changed_at_ = now_;
   repair_backoff_ = 0;
   if (exports_ != nullptr) WantRepair(kRepairSettleNs);
@@ -184,8 +189,10 @@ void PoolNode::FlushOutboxes() {
       }
       peer->unsent.pop_front();
     }
-    for (const PoolMessage type : {PoolMessage::kCommit, PoolMessage::kFind,
-                                   PoolMessage::kReserve, PoolMessage::kDrop}) {
+    for (const PoolMessage type :
+         {PoolMessage::kCommit, PoolMessage::kKeep, PoolMessage::kFind,
+          PoolMessage::kReserve, PoolMessage::kStage, PoolMessage::kDrop,
+          PoolMessage::kErase}) {
       while (!peer->outbox[OutboxOf(type)].empty() && FlushType(i, type)) {
       }
     }
@@ -238,7 +245,13 @@ void PoolNode::AddEntry(MessageBuilder* message, PoolMessage type,
       return message->Add(PoolReserve{name, op.op.length, op.op.block_class,
                                       op.repair, op.op.copies, 0});
     case PoolMessage::kFind:
+    case PoolMessage::kErase:
       return message->Add(name);
+    case PoolMessage::kStage:
+      return message->Add(
+          StoreStage{name, op.op.length, op.op.block_class, op.op.durable, 0});
+    case PoolMessage::kKeep:
+      return message->Add(KeepOf(name, leg, op.op.durable));
     case PoolMessage::kDrop:
       return message->Add(PoolDrop{name, 0});
     default:
@@ -259,6 +272,13 @@ void PoolNode::AddEntry(MessageBuilder* message, PoolMessage type,
   message->Add(commit);
 }
 
+StoreKeep PoolNode::KeepOf(const PoolName& name, const Leg& leg, bool durable) {
+  StoreKeep keep = {name, leg.at.generation, leg.at.checksum, {}, durable, {}};
+  static_assert(sizeof(keep.seal) == sizeof(leg.at.seal));
+  std::memcpy(&keep.seal, &leg.at.seal, sizeof(keep.seal));
+  return keep;
+}
+
 bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
   Peer* const peer = FindPeer(index);
   std::vector<LegRef>& outbox = peer->outbox[OutboxOf(type)];
@@ -267,7 +287,11 @@ bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
   Request request;
   request.peer = index;
   request.type = type;
-  request.deadline = now_ + kAskNs;
+  const bool disk_reads = type == PoolMessage::kFind && MayKeep(*peer);
+  request.prompt = type != PoolMessage::kKeep && !disk_reads;
+  request.deadline = now_ + (request.prompt ? kAskNs
+                             : disk_reads   ? kStoreFindNs
+                                            : kStoreOpNs);
   const std::size_t entries_max = EntriesMax(type);
   std::size_t taken = 0;
   for (; taken < outbox.size() && request.legs.size() < entries_max; ++taken) {
@@ -289,7 +313,7 @@ bool PoolNode::FlushType(std::uint32_t index, PoolMessage type) {
     if (peer->asked == 0 && peer->moving == 0) {
       peer->progress_at = kNoDeadline;
     }
-    ++peer->asked;
+    if (request.prompt) ++peer->asked;
     requests_[id] = std::move(request);
   }
   outbox.erase(outbox.begin(),
@@ -318,8 +342,9 @@ void PoolNode::OnMessage(std::span<const char> message) {
   std::memcpy(&header, message.data(), sizeof(header));
   const auto body = message.subspan(sizeof(header));
   const auto sender = by_token_.find(header.token);
-  // Of another version: its Hello was refused, which told both sides so.
-  if (header.magic != kPoolMagic || header.version != kPoolVersion ||
+  // Of another version: its Hello was refused, which told both sides so; or, of
+  // stores, the asker knows it from the card.
+  if (header.magic != kPoolMagic || header.version != VersionOf(header.type) ||
       header.bytes != message.size() || header.count > kPoolEntriesMax ||
       body.size() != header.count * EntryBytes(header.type) ||
       EntryBytes(header.type) == 0 || header.count == 0 ||
@@ -340,6 +365,14 @@ void PoolNode::OnMessage(std::span<const char> message) {
         return;
       }
       return Answer(index, header, body);
+    case PoolMessage::kStage:
+    case PoolMessage::kKeep:
+    case PoolMessage::kErase:
+      if (header.count > EntriesMax(header.type)) {
+        ++counters_.bad_messages;
+        return;
+      }
+      return AnswerStore(index, header, body);
     case PoolMessage::kRevoke:
       return OnRevoke(index, header, body);
     case PoolMessage::kPong:
@@ -389,7 +422,7 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
   Peer* const peer = FindPeer(index);
   peer->heard_at = now_;
   peer->progress_at = now_;
-  if (peer->asked != 0) --peer->asked;
+  if (request.prompt && peer->asked != 0) --peer->asked;
   if (request.ahead.count != 0) return TakeRoom(request, body);
   for (std::size_t i = 0; i < request.legs.size(); ++i) {
     const LegRef& ref = request.legs[i];
@@ -402,6 +435,12 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
         break;
       case PoolMessage::kFind:
         OnFound(ref.op, ref.leg, EntryAt<PoolFound>(body, i));
+        break;
+      case PoolMessage::kStage:
+        OnStaged(ref.op, ref.leg, EntryAt<StoreStaged>(body, i));
+        break;
+      case PoolMessage::kKeep:
+        OnKept(ref.op, ref.leg, EntryAt<StoreKept>(body, i));
         break;
       case PoolMessage::kCommit:
         OnCommitted(ref.op, ref.leg, EntryAt<PoolDone>(body, i).code);
@@ -443,7 +482,7 @@ void PoolNode::ExpireRequests() {
       continue;
     }
     Peer* const peer = FindPeer(request->second.peer);
-    if (peer->asked != 0) --peer->asked;
+    if (request->second.prompt && peer->asked != 0) --peer->asked;
     if (request->second.ahead.count != 0) {
       peer->ahead.Refused(request->second.ahead, now_);
     }
@@ -489,7 +528,9 @@ void PoolNode::TickPeers() {
 bool PoolNode::HasOtherCopy(std::uint32_t index) const {
   for (const Op& op : ops_) {
     if (op.sequence == 0 || op.op.kind == PoolOp::Kind::kPut ||
-        op.op.kind == PoolOp::Kind::kDrop) {
+        op.op.kind == PoolOp::Kind::kDrop ||
+        op.op.kind == PoolOp::Kind::kKeep ||
+        op.op.kind == PoolOp::Kind::kErase) {
       continue;
     }
     const Leg& leg = op.leg[0];

@@ -49,7 +49,9 @@ void PoolNode::HashAhead() {
   while (!to_hash_.empty()) {
     const auto [op, use] = to_hash_.front();
     to_hash_.pop_front();
-    if (ops_[op].sequence == use) HashOf(&ops_[op]);
+    if (ops_[op].sequence == use && ops_[op].wire != nullptr) {
+      HashOf(&ops_[op]);
+    }
   }
 }
 
@@ -59,6 +61,7 @@ void PoolNode::StartPut(std::uint32_t index) {
     if (!SealPut(index)) return seal_waiters_.push_back({index, use});
     if (ops_[index].sequence != use) return;
   }
+  if (ops_[index].op.kind == PoolOp::Kind::kKeep) return StartKeep(index);
   Op& op = ops_[index];
   op.leg = {};
   std::array<std::uint32_t, kLegs> places;
@@ -147,7 +150,7 @@ void PoolNode::OnReserved(std::uint32_t index, std::uint8_t leg_index,
 }
 
 void PoolNode::FinishWrite(std::uint32_t index, std::uint8_t leg_index) {
-  const Op& op = ops_[index];
+  Op& op = ops_[index];
   if (op.repair) {
     // What was copied may have made room for something else meanwhile.
     const PoolOp& put = op.op;
@@ -160,7 +163,16 @@ void PoolNode::FinishWrite(std::uint32_t index, std::uint8_t leg_index) {
       return FailLeg(index, leg_index, Code::kAborted);
     }
   }
-  Leg& leg = ops_[index].leg[leg_index];
+  if (op.op.kind == PoolOp::Kind::kKeep) {
+    // A disk takes its time, in which others may seal.
+    if (op.buffer != nullptr) {
+      sealing_->Give(std::exchange(op.buffer, nullptr));
+      op.wire = nullptr;
+      op.hashed = false;
+    }
+    return Ask(index, leg_index, PoolMessage::kKeep);
+  }
+  Leg& leg = op.leg[leg_index];
   if (!leg.early) return Ask(index, leg_index, PoolMessage::kCommit);
   leg.step = Step::kAsking;
   leg.asking = PoolMessage::kCommit;

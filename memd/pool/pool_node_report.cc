@@ -30,12 +30,20 @@ PoolSnapshot PoolNode::Snapshot(TimeNs now) const {
     one.losses = peer->losses;
     snapshot.peers.push_back(std::move(one));
   }
+  if (server_ != nullptr) snapshot.served = server_->Snapshot();
+  snapshot.store_remote = remote_store_;
+  if (remote_store_) snapshot.stores = SnapshotStores();
   return snapshot;
 }
 
 std::string PoolNode::CheckInvariants() const {
   if (exports_ != nullptr) {
     if (std::string wrong = exports_->CheckInvariants(); !wrong.empty()) {
+      return wrong;
+    }
+  }
+  if (server_ != nullptr) {
+    if (std::string wrong = server_->CheckInvariants(); !wrong.empty()) {
       return wrong;
     }
   }

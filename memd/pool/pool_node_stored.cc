@@ -19,12 +19,12 @@ void PoolNode::ServeFinds(std::uint32_t index, const PoolHeader& header,
     const ExportPool::Name name = {asked.tenant, asked.key};
     answer.found.push_back(FindHere(name));
     if (answer.found.back().code == Code::kOk) continue;
-    bool has_it = false;
-    if (StoredLoad* const load = LoadStored(name, &has_it); load != nullptr) {
+    Code code = Code::kNotFound;
+    if (StoredLoad* const load = LoadStored(name, &code); load != nullptr) {
       load->waiters.push_back({id, i});
       ++answer.left;
-    } else if (has_it) {
-      answer.found.back().code = Code::kUnavailable;  // but not now
+    } else {
+      answer.found.back().code = code;
     }
   }
   if (answer.left == 0) return SendFound(answer);
@@ -47,16 +47,17 @@ PoolFound PoolNode::FindHere(const ExportPool::Name& name) {
   return found;
 }
 
-// Null: the store does not have it, or, if `has_it`, it cannot be read now.
+// Null: the store does not have it, or cannot read it; `code` says which.
 PoolNode::StoredLoad* PoolNode::LoadStored(const ExportPool::Name& name,
-                                           bool* has_it) {
+                                           Code* code) {
   if (stored_ == nullptr || exports_ == nullptr) return nullptr;
   if (const auto under_way = loading_.find(name); under_way != loading_.end()) {
     return &stored_loads_.find(under_way->second)->second;
   }
   StoredBlocks::Found stored;
-  *has_it = stored_->Lookup(name.tenant, name.key, &stored);
-  if (!*has_it || stored_loads_.size() >= kStoredLoadsMax) return nullptr;
+  if (!stored_->Lookup(name.tenant, name.key, &stored)) return nullptr;
+  *code = stored.corrupt ? Code::kDataLoss : Code::kUnavailable;
+  if (stored.corrupt || stored_loads_.size() >= kStoredLoadsMax) return nullptr;
   ExportPool::Block block;
   block.name = name;
   block.block_class = stored.block_class;
@@ -115,9 +116,9 @@ void PoolNode::OnLoaded(std::uint64_t generation, Code code) {
     Deferred& answer = waiting->second;
     answer.found[entry] = FindHere(block.name);
     // The store failed; it does not say that the block is gone.
-    if (answer.found[entry].code != Code::kOk && code != Code::kNotFound &&
-        code != Code::kDataLoss) {
-      answer.found[entry].code = Code::kUnavailable;
+    if (answer.found[entry].code != Code::kOk && code != Code::kNotFound) {
+      answer.found[entry].code =
+          code == Code::kDataLoss ? code : Code::kUnavailable;
     }
     if (--answer.left != 0) continue;
     SendFound(answer);

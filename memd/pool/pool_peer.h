@@ -23,6 +23,11 @@ struct PoolPeer {
   std::uint64_t export_address = 0;
   std::uint64_t export_key = 0;
   std::uint64_t export_bytes = 0;  // 0: it lends nothing
+  // Of its store: what it speaks with others about it, how much of theirs and
+  // its own it takes (0: it serves nobody), and where it is, for people.
+  std::uint32_t store_version = 0;
+  std::uint64_t store_bytes = 0;
+  std::string store_path;
 };
 
 enum class PoolPeerState : std::uint8_t { kConnecting, kUp, kDown };
@@ -41,6 +46,30 @@ struct PoolPeerSnapshot {
   std::uint64_t bytes_written = 0;
   std::uint64_t in_flight = 0;  // transfers
   std::uint64_t losses = 0;     // of the link
+};
+
+// A store of another node that this one's blocks are kept in.
+struct RemoteStoreSnapshot {
+  std::string node;
+  bool reachable = false;  // and serving
+  std::string text;        // for people: what it is, or why it is of no use
+  std::uint64_t serve_bytes = 0;
+  std::string path;
+  std::uint64_t writes = 0;  // blocks that it has written down
+  std::uint64_t bytes_written = 0;
+  std::uint64_t refused = 0;
+  bool refuses = false;  // the last block that it was asked to take
+};
+
+// What peers keep in this node's store.
+struct ServedStoreSnapshot {
+  std::uint64_t serve_bytes = 0;  // 0: it serves nobody
+  std::uint64_t used_bytes = 0;   // of all blocks in it, this node's too
+  std::uint64_t writes = 0;
+  std::uint64_t bytes_written = 0;
+  std::uint64_t refused = 0;
+  std::uint64_t erased = 0;
+  std::uint64_t under_way = 0;
 };
 
 struct PoolSnapshot {
@@ -63,6 +92,9 @@ struct PoolSnapshot {
   std::uint64_t moved = 0;     // copies that went to where they belong now
   std::uint64_t queued = 0;    // operations under way
   std::vector<PoolPeerSnapshot> peers;
+  bool store_remote = false;  // this node has none of its own
+  std::vector<RemoteStoreSnapshot> stores;
+  ServedStoreSnapshot served;
 };
 
 }  // namespace agentmem

@@ -14,6 +14,12 @@ namespace agentmem {
 
 // An operation that has no nearer deadline ends by then.
 inline constexpr DurationNs kPoolOpNs = 5 * kSecondNs;
+// As long as a disk may take to write a block down, whose node lives: its link
+// tells when it does not.
+inline constexpr DurationNs kStoreOpNs = 30 * kSecondNs;
+// A find that the store of a node that serves it may have to answer.
+inline constexpr DurationNs kStoreFindNs = 4 * kSecondNs;
+static_assert(kStoreFindNs < kPoolOpNs);
 // A transfer that takes longer costs its link. Far below kReservationNs: who
 // reserved cannot write any more when the reservation comes back.
 inline constexpr DurationNs kMoveNs = 2 * kSecondNs;

@@ -18,6 +18,7 @@ class StoredBlocks {
   struct Found {
     BlockClass block_class = BlockClass::kCache;
     std::uint32_t length = 0;
+    bool corrupt = false;  // and nothing can be read
   };
 
   virtual ~StoredBlocks() = default;

@@ -19,6 +19,7 @@
 #include "memd/service/peer_client.h"
 #include "memd/service/peer_server.h"
 #include "proto/pool_messages.h"
+#include "proto/store_messages.h"
 
 namespace agentmem {
 namespace {
@@ -132,6 +133,9 @@ absl::StatusOr<PeerCard> ClusterDoor::Impl::CardFor(const std::string& node) {
   card.export_address = identity.export_address;
   card.export_key = identity.export_key;
   card.export_bytes = identity.export_bytes;
+  card.store_version = kStoreVersion;
+  card.store_bytes = identity.store_bytes;
+  card.store_path = identity.store_path;
   MutexLock lock(&mutex_);
   std::uint64_t& token = tokens_[node];
   while (token == 0) {
@@ -154,6 +158,9 @@ void ClusterDoor::Impl::Add(const PeerCard& card, std::uint64_t token_given) {
   peer.export_address = card.export_address;
   peer.export_key = card.export_key;
   peer.export_bytes = card.export_bytes;
+  peer.store_version = card.store_version;
+  peer.store_bytes = card.store_bytes;
+  peer.store_path = Shown(card.store_path);
   host_->AddPeer(peer);
 }
 

@@ -80,6 +80,27 @@ void CopyPool(const PoolSnapshot& from, admin::v1::PoolSnapshot* to) {
   for (const PoolPeerSnapshot& peer : from.peers) {
     CopyPeer(peer, to->add_peers());
   }
+  to->set_store_remote(from.store_remote);
+  for (const RemoteStoreSnapshot& store : from.stores) {
+    admin::v1::RemoteStore* copy = to->add_stores();
+    copy->set_node(store.node);
+    copy->set_reachable(store.reachable);
+    copy->set_text(store.text);
+    copy->set_serve_bytes(store.serve_bytes);
+    copy->set_path(store.path);
+    copy->set_writes(store.writes);
+    copy->set_bytes_written(store.bytes_written);
+    copy->set_refused(store.refused);
+    copy->set_refuses(store.refuses);
+  }
+  admin::v1::ServedStore* served = to->mutable_served();
+  served->set_serve_bytes(from.served.serve_bytes);
+  served->set_used_bytes(from.served.used_bytes);
+  served->set_writes(from.served.writes);
+  served->set_bytes_written(from.served.bytes_written);
+  served->set_refused(from.served.refused);
+  served->set_erased(from.served.erased);
+  served->set_under_way(from.served.under_way);
 }
 
 void CopyCluster(const ClusterSnapshot& from, admin::v1::ClusterSnapshot* to) {

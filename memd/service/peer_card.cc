@@ -55,6 +55,8 @@ absl::Status CheckPeerCard(const PeerCard& card) {
       CheckLength("provider", card.provider, kPeerProviderBytesMax));
   AGENTMEM_RETURN_IF_ERROR(CheckLength("fabric address", card.fabric_address,
                                        kFabricAddressBytesMax));
+  AGENTMEM_RETURN_IF_ERROR(
+      CheckLength("store path", card.store_path, kStorePathBytesMax));
   if (card.instance == 0) return InvalidArgument("its instance is 0");
   if (card.pool_version == 0) return InvalidArgument("its pool version is 0");
   if (card.export_bytes >

@@ -21,6 +21,7 @@ inline constexpr std::size_t kPeerNameBytesMax = 64;
 inline constexpr std::size_t kPeerProviderBytesMax = 64;
 // sockaddr_storage, or a verbs address with its path.
 inline constexpr std::size_t kFabricAddressBytesMax = 256;
+inline constexpr std::size_t kStorePathBytesMax = 256;
 
 struct PeerCard {
   std::string cluster;
@@ -34,6 +35,10 @@ struct PeerCard {
   std::uint64_t export_address = 0;
   std::uint64_t export_key = 0;
   std::uint64_t export_bytes = 0;  // 0: it exports nothing
+  // Of proto/store_messages.h; 0: a memd of before it.
+  std::uint32_t store_version = 0;
+  std::uint64_t store_bytes = 0;  // that its store takes; 0: it serves nobody
+  std::string store_path;         // for people
 
   friend bool operator==(const PeerCard&, const PeerCard&) = default;
 };

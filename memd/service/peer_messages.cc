@@ -14,6 +14,9 @@ void CopyTo(const PeerCard& card, peer::v1::Card* out) {
   out->set_export_address(card.export_address);
   out->set_export_key(card.export_key);
   out->set_export_bytes(card.export_bytes);
+  out->set_store_version(card.store_version);
+  out->set_store_bytes(card.store_bytes);
+  out->set_store_path(card.store_path);
 }
 
 PeerCard FromProto(const peer::v1::Card& card) {
@@ -29,6 +32,9 @@ PeerCard FromProto(const peer::v1::Card& card) {
   out.export_address = card.export_address();
   out.export_key = card.export_key();
   out.export_bytes = card.export_bytes();
+  out.store_version = card.store_version();
+  out.store_bytes = card.store_bytes();
+  out.store_path = card.store_path();
   return out;
 }
 

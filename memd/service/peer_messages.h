@@ -12,7 +12,8 @@
 
 namespace agentmem {
 
-// A card's strings (4 x 64 + 256), its numbers and the framing: under 1 KiB.
+// A card's strings (4 x 64 + 2 x 256), its numbers and the framing: under 1
+// KiB.
 inline constexpr std::size_t kPeerMessageBytesMax = 4096;
 
 void CopyTo(const PeerCard& card, peer::v1::Card* out);

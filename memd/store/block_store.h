@@ -19,6 +19,7 @@
 
 #include <sys/uio.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -50,6 +51,9 @@ struct StoreCompletion {
   std::uint64_t ticket = 0;
   Code code = Code::kOk;
   std::uint32_t length = 0;  // bytes written or read
+  // Of a store that is another node's: its name, as much of it as there is room
+  // for; else zeros.
+  std::array<char, 24> node = {};
 };
 
 // What a store knows of a block without reading it.

@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 
 OK, DEADLINE_EXCEEDED, NOT_FOUND, UNAVAILABLE = 0, 4, 5, 14
+RESOURCE_EXHAUSTED = 8
 CACHE, STATE = 1, 2
 VISIBLE, REPLICATED, DURABLE = 1, 2, 3
 TIERS = {0: "none", 1: "hbm", 2: "dram", 3: "pool", 4: "store"}

@@ -82,13 +82,14 @@ class Node:
         self.cluster = {"node": name, "listen": f"{address}:{PEER_PORT}"}
         self.fabric = {}
         self.pool = {}
+        self.store = {}
         self.daemon = Daemon(
             name, [programs / "memd", "--config", self.config_path],
             directory / "log", namespace)
 
     def launch(self):
         text = _toml(self.top)
-        for table in ("cluster", "fabric", "pool"):
+        for table in ("cluster", "fabric", "pool", "store"):
             if getattr(self, table):
                 text += f"[{table}]\n{_toml(getattr(self, table))}"
         self.config_path.write_text(text)
@@ -159,11 +160,16 @@ class Cluster:
     """What `./dev cluster N` runs, and what tests make for themselves."""
 
     def __init__(self, count, programs, dram="64MiB", export="64MiB",
-                 etcd=True, keep=False):
-        """`programs`: the directory of memd and memctl."""
+                 etcd=True, keep=False, diskless=0, serve="4GiB"):
+        """`programs`: the directory of memd and memctl. The last `diskless`
+        nodes keep their blocks in the stores of those before, which take
+        `serve` bytes each."""
         if not 1 <= count <= NODES_MAX:
             raise ValueError(f"a cluster of {count} nodes; 1 to {NODES_MAX} "
                              "are possible on one machine")
+        if diskless and (not etcd or diskless >= count):
+            raise ValueError(f"{diskless} of {count} nodes without a disk: one "
+                             "must have one, and they need etcd")
         self.programs = pathlib.Path(programs).resolve()
         self._run = RunDirectory(keep)
         self.directory = self._run.path
@@ -178,6 +184,10 @@ class Cluster:
             self.etcd = self._add_etcd() if etcd else None
             for index in range(1, count + 1):
                 self._add_node(index, dram, export)
+                if diskless:
+                    self.nodes[-1].store = (
+                        {"kind": "remote"} if index > count - diskless
+                        else {"serve": serve})
             if not etcd:
                 self._introduce()
         except BaseException:

@@ -93,7 +93,8 @@ def serve(options):
         signal.signal(number, raise_ended)
     try:
         cluster = Cluster(options.nodes, options.programs, options.dram,
-                          options.export, not options.static, options.keep)
+                          options.export, not options.static, options.keep,
+                          options.diskless)
         cluster.start()
         door = control.ControlSocket(cluster)
         if options.command:
@@ -155,6 +156,9 @@ def read_options(arguments):
                         help="what each node lends (64MiB)")
     parser.add_argument("--static", action="store_true",
                         help="a list of peers instead of etcd")
+    parser.add_argument("--diskless", type=int, default=0, metavar="K",
+                        help="the last K keep their blocks on the disks of "
+                             "those before")
     parser.add_argument("--keep", action="store_true",
                         help="keep the directory, with logs and state")
     parser.add_argument("--programs", default="build/release/bin",

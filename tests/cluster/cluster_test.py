@@ -23,24 +23,12 @@ from block_client import (DEADLINE_EXCEEDED, NOT_FOUND,  # noqa: E402
                           Refused, content)
 from certificates import Certificates, peer_name  # noqa: E402
 from namespaces import Namespace  # noqa: E402
+from waiting import until, why_not  # noqa: E402
 
 PROGRAMS = pathlib.Path(sys.argv[1]).resolve()
 LIBRARY = pathlib.Path(sys.argv[2]).resolve()
 TOOL = pathlib.Path(__file__).resolve().parent / "cluster_main.py"
-HEALS_S = 10
 BLOCK_BYTES = 100_000
-
-
-def until(condition, what, seconds=HEALS_S):
-    """condition()'s first answer that is true."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = condition()
-        if answer:
-            return answer
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        select.select([], [], [], 0.02)
 
 
 class Blocks:
@@ -391,18 +379,6 @@ class NothingIsLeft(unittest.TestCase):
         for directory in directories:
             self.assertEqual(left_behind(directory), [])
         self.assertEqual(used & networks(), set())
-
-
-def why_not():
-    """What is missing here; None: nothing."""
-    for program in ("etcd", "openssl", "ip"):
-        if shutil.which(program) is None:
-            return f"there is no {program} (./dev deps)"
-    try:
-        Namespace().close()
-    except OSError as error:
-        return str(error)
-    return None
 
 
 if __name__ == "__main__":

@@ -32,6 +32,20 @@ TEST(MessagesTest, EveryReasonHasASentenceOfItsOwn) {
   }
 }
 
+TEST(MessagesTest, AnotherNodesStoreIsNamedAndSaysWhatItLacks) {
+  CompletionEntry answer = {};
+  answer.reason = Reason::kRemoteStore;
+  answer.code = Code::kResourceExhausted;
+  std::memcpy(answer.detail, "store-1", 7);
+  EXPECT_THAT(Explain(answer), HasSubstr("the store of node store-1"));
+  EXPECT_THAT(Explain(answer), HasSubstr("no room"));
+  answer.code = Code::kUnavailable;
+  EXPECT_THAT(Explain(answer), HasSubstr("does not answer"));
+  // All of it is a name, and none of it drives a terminal.
+  std::memset(answer.detail, '\x1b', sizeof(answer.detail));
+  EXPECT_THAT(Explain(answer), HasSubstr(std::string(24, '?')));
+}
+
 TEST(MessagesTest, AReasonOfANewerMemdIsNamedByItsNumber) {
   CompletionEntry answer = {};
   answer.reason = static_cast<Reason>(999);

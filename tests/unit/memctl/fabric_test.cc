@@ -111,6 +111,58 @@ TEST(FabricHealthTest, EtcdOutOfReachInsecurePeersAndWarningsDegrade) {
   EXPECT_THAT(HealthOf(fabric).reasons[1].text, HasSubstr("epoch 42"));
 }
 
+admin::v1::RemoteStore* AddStore(admin::v1::FabricSnapshot* fabric) {
+  fabric->mutable_pool()->set_store_remote(true);
+  auto* store = fabric->mutable_pool()->add_stores();
+  store->set_node("store-1");
+  store->set_reachable(true);
+  store->set_text("takes what comes");
+  store->set_serve_bytes(2ULL << 40);
+  store->set_path("/var/lib/agentmem/store");
+  store->set_writes(7);
+  return store;
+}
+
+TEST(FabricHealthTest, ARemoteStoreIsWellWhileItTakesBlocks) {
+  auto fabric = SampleFabric();
+  auto* const store = AddStore(&fabric);
+  EXPECT_THAT(NamesOf(HealthOf(fabric)), IsEmpty());
+  store->set_refuses(true);
+  store->set_text("its disk is full, at /var/lib/agentmem/store");
+  EXPECT_THAT(NamesOf(HealthOf(fabric)), ElementsAre("store_refuses"));
+  EXPECT_THAT(HealthOf(fabric).reasons[0].text, HasSubstr("store-1"));
+  EXPECT_THAT(HealthOf(fabric).reasons[0].text, HasSubstr("disk is full"));
+  store->set_reachable(false);
+  EXPECT_THAT(NamesOf(HealthOf(fabric)), ElementsAre("store_unreachable"));
+}
+
+TEST(FabricHealthTest, ANodeWithoutADiskAndWithoutAServerIsDegraded) {
+  auto fabric = SampleFabric();
+  fabric.mutable_pool()->set_store_remote(true);
+  EXPECT_THAT(NamesOf(HealthOf(fabric)), ElementsAre("store_unreachable"));
+  EXPECT_THAT(HealthOf(fabric).reasons[0].remedy, HasSubstr("`serve`"));
+}
+
+TEST(FabricRenderTest, WhereBlocksAreKeptIsOnThePageAndInTheJson) {
+  auto fabric = SampleFabric();
+  EXPECT_THAT(RenderFabric(fabric, Output::kTable),
+              HasSubstr("on this node's disk, for itself"));
+  AddStore(&fabric);
+  const std::string page = RenderFabric(fabric, Output::kTable);
+  EXPECT_THAT(page, HasSubstr("remote: this node has no disk"));
+  EXPECT_THAT(page, HasSubstr("takes what comes"));
+  const auto json = nlohmann::json::parse(RenderFabric(fabric, Output::kJson));
+  EXPECT_EQ(json["pool"]["store"], "remote");
+  EXPECT_EQ(json["pool"]["stores"][0]["node"], "store-1");
+  EXPECT_EQ(json["pool"]["stores"][0]["writes"], 7);
+  fabric = SampleFabric();
+  fabric.mutable_pool()->mutable_served()->set_serve_bytes(1ULL << 40);
+  fabric.mutable_pool()->mutable_served()->set_writes(12);
+  EXPECT_THAT(RenderFabric(fabric, Output::kTable), HasSubstr("serves peers"));
+  EXPECT_THAT(RenderFabric(fabric, Output::kTable),
+              HasSubstr("12 blocks of theirs written"));
+}
+
 TEST(FabricHealthTest, WhoCannotBeAskedIsOfUnknownHealth) {
   const Health health = HealthOf(Unavailable("shutting down"));
   EXPECT_EQ(health.state, Health::State::kUnknown);

@@ -105,6 +105,62 @@ TEST(ConfigTest, WhatWouldFailLaterIsRefusedNow) {
   EXPECT_FALSE(LoadConfig("/", Somebody()).ok());
 }
 
+std::string ClusterWith(
+    const std::string& store, const std::string& pool,
+    const std::string& members = "etcd = [\"http://127.0.0.1:2379\"]") {
+  return "[store]\n" + store + "\n[cluster]\nnode = \"n1\"\nlisten = " +
+         "\"127.0.0.1:7474\"\ninsecure = true\n" + members + "\n[pool]\n" +
+         pool + "\n";
+}
+
+TEST(ConfigTest, ARemoteStoreIsAnotherNodesDisk) {
+  const auto config =
+      Parse(ClusterWith("kind = \"remote\"\nnodes = [\"s1\", \"s2\"]", ""));
+  ASSERT_TRUE(config.ok()) << StatusMessage(config.status());
+  EXPECT_TRUE(config->store.remote);
+  EXPECT_EQ(config->store.nodes, (std::vector<std::string>{"s1", "s2"}));
+  // That disk is another node's already; who wants a third place says so.
+  EXPECT_FALSE(config->pool.durable);
+  EXPECT_TRUE(
+      Parse(ClusterWith("kind = \"remote\"", "durable = true"))->pool.durable);
+  const auto serves =
+      Parse(ClusterWith("serve = \"2TiB\"", "export = \"64MiB\""));
+  ASSERT_TRUE(serves.ok()) << StatusMessage(serves.status());
+  EXPECT_FALSE(serves->store.remote);
+  EXPECT_EQ(serves->store.serve_bytes, 2ULL << 40);
+  EXPECT_TRUE(serves->pool.durable);
+}
+
+TEST(ConfigTest, AStoreThatCannotWorkIsRefusedSayingWhatToDo) {
+  const struct {
+    std::string text;
+    const char* says;
+  } wrong[] = {
+      {"[store]\nkind = \"tape\"\n", "\"disk\""},
+      {"[store]\nkind = 1\n", "a string"},
+      {"[store]\nkind = \"remote\"\n", "name etcd's endpoints"},
+      {ClusterWith("kind = \"remote\"", "", "peers = [\"n2=127.0.0.1:7475\"]"),
+       "name etcd's endpoints"},
+      {ClusterWith("kind = \"remote\"\nserve = \"1GiB\"", ""), "has no disk"},
+      {ClusterWith("nodes = [\"s1\"]", ""), "kind is \"disk\""},
+      {ClusterWith("kind = \"remote\"\nnodes = [\"n1\"]", ""),
+       "which is this node"},
+      {ClusterWith("kind = \"remote\"\nnodes = [1]", ""), "array"},
+      {ClusterWith("serve = \"1GiB\"", ""), "needs \"export\""},
+      {ClusterWith("serve = \"1GiB\"", "export = \"64MiB\"",
+                   "peers = [\"n2=127.0.0.1:7475\"]"),
+       "needs \"etcd\""},
+      {"[store]\nserve = \"1GiB\"\n", "needs \"etcd\""},
+      {"[store]\nwhere = \"there\"\n", "kind, nodes, serve"},
+  };
+  for (const auto& one : wrong) {
+    EXPECT_THAT(ErrorOf(one.text), HasSubstr(one.says)) << one.text;
+  }
+  // A disk that other nodes open agents from: as before.
+  EXPECT_THAT(ErrorOf(ClusterWith("", "durable = false")),
+              HasSubstr("must be in their memory"));
+}
+
 TEST(ConfigTest, SizesHaveUnitsAndDoNotOverflow) {
   EXPECT_EQ(*ParseBytes("3 GiB"), 3ULL << 30);
   EXPECT_EQ(*ParseBytes("7B"), 7u);

@@ -56,6 +56,9 @@ class FakePool final : public Pool {
   Code Carry(const PoolOp& op, PoolCompletion* completion) {
     const auto found = blocks.find(op.key);
     switch (op.kind) {
+      case PoolOp::Kind::kKeep:
+      case PoolOp::Kind::kErase:
+        break;  // a tenant asks its store for that
       case PoolOp::Kind::kPut:
         if (fail_puts != Code::kOk) return fail_puts;
         blocks[op.key] = {std::string(op.bytes, op.length), op.block_class,

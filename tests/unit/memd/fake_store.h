@@ -81,6 +81,9 @@ class FakeStore final : public BlockStore {
     }
   }
 
+  // The oldest operation is the test's own to end.
+  void Forget() { pending_.pop_front(); }
+
   std::size_t pending() const { return pending_.size(); }
   const StoreOp& next() const { return pending_.front(); }
 

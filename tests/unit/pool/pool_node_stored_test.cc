@@ -121,7 +121,7 @@ TEST_F(PoolNodeStoredTest, AskersOfOneBlockShareARead) {
   EXPECT_EQ(found, 2);
 }
 
-TEST_F(PoolNodeStoredTest, AReadThatFailsIsAMissAndGivesItsPlaceBack) {
+TEST_F(PoolNodeStoredTest, ACorruptCopyIsDataLossAndGivesItsPlaceBack) {
   PoolNode* const a = cluster_.at("a").node.get();
   ASSERT_TRUE(a->Submit(Find(1)));
   Asked();
@@ -134,7 +134,7 @@ TEST_F(PoolNodeStoredTest, AReadThatFailsIsAMissAndGivesItsPlaceBack) {
   }
   cluster_.RunFor(100 * kMillisecondNs);
   ASSERT_EQ(cluster_.at("a").done.size(), 1u);
-  EXPECT_EQ(cluster_.at("a").done[0].code, Code::kNotFound);
+  EXPECT_EQ(cluster_.at("a").done[0].code, Code::kDataLoss);
   EXPECT_EQ(cluster_.at("b").exports->used_bytes(), 0u);
 }
 

@@ -93,6 +93,9 @@ PoolPeer PoolRuns::CardFor(const std::string& of, const std::string& reader) {
   card.export_address = run.remote.address;
   card.export_key = run.remote.key;
   card.export_bytes = run.export_bytes;
+  card.store_version = run.store_version;
+  card.store_bytes = run.store_bytes;
+  card.store_path = "/disk/of/" + run.name;
   return card;
 }
 
@@ -117,6 +120,10 @@ void PoolRuns::PollAll() {
     const std::size_t count = run->node->Poll(now(), out);
     run->done.insert(run->done.end(), out.begin(),
                      out.begin() + static_cast<std::ptrdiff_t>(count));
+    std::array<PoolStoreDone, 64> stored;
+    const std::size_t ended = run->node->TakeStoreDone(stored);
+    run->store_done.insert(run->store_done.end(), stored.begin(),
+                           stored.begin() + static_cast<std::ptrdiff_t>(ended));
     if (tick) run->node->Tick(now());
   }
 }

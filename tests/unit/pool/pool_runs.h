@@ -34,6 +34,10 @@ struct PoolRun {
   std::unique_ptr<ExportPool> exports;
   std::unique_ptr<PoolNode> node;
   std::vector<PoolCompletion> done;
+  std::vector<PoolStoreDone> store_done;
+  // What its card says of its store.
+  std::uint64_t store_bytes = 0;
+  std::uint32_t store_version = kStoreVersion;
 };
 
 class PoolRuns {

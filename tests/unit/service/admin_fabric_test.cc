@@ -67,6 +67,9 @@ FabricSnapshot TwoNodes() {
   fabric.pool.corrupt = 16;
   fabric.pool.peers.push_back(
       {"b\xff", "r2", 7, PoolPeerState::kDown, 8, 9, 10, 11, 12, 13, 14, 15});
+  fabric.pool.store_remote = true;
+  fabric.pool.stores.push_back({"s", true, "why", 21, "/p", 22, 23, 24, true});
+  fabric.pool.served = {31, 32, 33, 34, 35, 36, 37};
   fabric.cluster = {"prod", "etcd", 42, false, {{"a", "a:7000", "r1", 100, 5}}};
   fabric.peers_insecure = true;
   fabric.spin_us = 50;
@@ -173,6 +176,26 @@ TEST_F(AdminFabricTest, ThePoolAndTheClusterArriveAsTheyWere) {
   EXPECT_EQ(peer.bytes_written(), 13u);
   EXPECT_EQ(peer.in_flight(), 14u);
   EXPECT_EQ(peer.losses(), 15u);
+  EXPECT_TRUE(fabric.pool().store_remote());
+  ASSERT_EQ(fabric.pool().stores_size(), 1);
+  const admin::v1::RemoteStore& store = fabric.pool().stores(0);
+  EXPECT_EQ(store.node(), "s");
+  EXPECT_TRUE(store.reachable());
+  EXPECT_EQ(store.text(), "why");
+  EXPECT_EQ(store.serve_bytes(), 21u);
+  EXPECT_EQ(store.path(), "/p");
+  EXPECT_EQ(store.writes(), 22u);
+  EXPECT_EQ(store.bytes_written(), 23u);
+  EXPECT_EQ(store.refused(), 24u);
+  EXPECT_TRUE(store.refuses());
+  const admin::v1::ServedStore& served = fabric.pool().served();
+  EXPECT_EQ(served.serve_bytes(), 31u);
+  EXPECT_EQ(served.used_bytes(), 32u);
+  EXPECT_EQ(served.writes(), 33u);
+  EXPECT_EQ(served.bytes_written(), 34u);
+  EXPECT_EQ(served.refused(), 35u);
+  EXPECT_EQ(served.erased(), 36u);
+  EXPECT_EQ(served.under_way(), 37u);
   EXPECT_EQ(fabric.cluster().name(), "prod");
   EXPECT_EQ(fabric.cluster().kind(), "etcd");
   EXPECT_EQ(fabric.cluster().epoch(), 42u);

@@ -36,6 +36,9 @@ inline PeerCard SampleCard(const std::string& node) {
   card.export_address = 0x7f0000000000;
   card.export_key = 0xffffffffffffffff;
   card.export_bytes = 1ULL << 40;
+  card.store_version = 1;
+  card.store_bytes = 1ULL << 41;
+  card.store_path = "/state/store";
   return card;
 }
 

@@ -218,6 +218,9 @@ TEST_F(PeerServerTest, CardsThatCannotBeAreRefusedWithTheField) {
   card.fabric_address = std::string(257, 0);
   EXPECT_THAT(refusal(card), HasSubstr("fabric address has 257 bytes"));
   card = SampleCard("b");
+  card.store_path = std::string(257, 'p');
+  EXPECT_THAT(refusal(card), HasSubstr("store path has 257 bytes"));
+  card = SampleCard("b");
   card.instance = 0;
   EXPECT_THAT(refusal(card), HasSubstr("instance is 0"));
   card = SampleCard("b");
