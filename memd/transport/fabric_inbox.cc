@@ -1,6 +1,7 @@
 #include "memd/transport/fabric_inbox.h"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace agentmem {
 namespace {
@@ -18,10 +19,10 @@ absl::StatusOr<std::unique_ptr<FabricInbox>> FabricInbox::Open(
       domain->MakeBuffer(kBuffers * FabricLink::kMessageBytesMax));
   AGENTMEM_ASSIGN_OR_RETURN(inbox->endpoint_,
                             FabricEndpoint::Open(domain, kCompletions));
-  inbox->contexts_.resize(kBuffers);
+  static_assert(offsetof(Receive, context) == 0);
+  inbox->receives_.resize(kBuffers);
   inbox->unposted_.reserve(kBuffers);
   for (std::uint32_t i = 0; i < kBuffers; ++i) {
-    inbox->contexts_[i].index = i;
     inbox->TakeBack(i);
   }
   inbox->PostTakenBack();
@@ -30,6 +31,13 @@ absl::StatusOr<std::unique_ptr<FabricInbox>> FabricInbox::Open(
                        std::to_string(kBuffers) + " buffers for messages");
   }
   return inbox;
+}
+
+std::optional<std::uint32_t> FabricInbox::Take(const void* context) {
+  const auto found = FindContext(receives_, context);
+  if (!found.has_value() || !receives_[*found].posted) return std::nullopt;
+  receives_[*found].posted = false;
+  return found;
 }
 
 std::span<const char> FabricInbox::Bytes(std::uint32_t index,
@@ -51,8 +59,9 @@ void FabricInbox::PostTakenBack() {
         endpoint_->get(),
         buffer_.bytes.get() + index * FabricLink::kMessageBytesMax,
         FabricLink::kMessageBytesMax, fi_mr_desc(buffer_.registration.get()),
-        FI_ADDR_UNSPEC, &contexts_[index]);
+        FI_ADDR_UNSPEC, &receives_[index].context);
     if (posted != 0) return;
+    receives_[index].posted = true;
     unposted_.pop_back();
   }
 }

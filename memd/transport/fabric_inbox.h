@@ -9,6 +9,7 @@
 #define AGENTMEM_MEMD_TRANSPORT_FABRIC_INBOX_H_
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,6 +28,8 @@ class FabricInbox {
   absl::StatusOr<std::string> Name() const { return endpoint_->Name(); }
   fid_cq* completions() const { return endpoint_->completions(); }
 
+  // The buffer whose context this is, if it was posted; from here on it is not.
+  std::optional<std::uint32_t> Take(const void* context);
   // Buffer `index` was received into: its bytes, until they are taken back.
   std::span<const char> Bytes(std::uint32_t index, std::uint64_t bytes) const;
   // The index of the buffer where these bytes lie.
@@ -39,8 +42,13 @@ class FabricInbox {
  private:
   FabricInbox() = default;
 
+  struct Receive {
+    fi_context2 context;  // first: libfabric hands it back, and writes there
+    bool posted = false;
+  };
+
   FabricBuffer buffer_;
-  std::vector<FabricContext> contexts_;  // never resized
+  std::vector<Receive> receives_;  // never resized
   std::unique_ptr<FabricEndpoint> endpoint_;
   std::vector<std::uint32_t> unposted_;
 };

@@ -13,16 +13,13 @@ FabricLink::FabricLink(FabricDomain* domain, LinkId id,
       piece_bytes_max_(piece_bytes_max),
       operations_(kTransfersMax + kSendsMax + kReceives) {
   static_assert(offsetof(Operation, context) == 0);
-  static_assert(offsetof(FabricContext, reserved) == 0);
   for (std::uint32_t i = 0; i < operations_.size(); ++i) {
     Operation& operation = operations_[i];
-    operation.context.link = id;
-    operation.context.index = i;
     if (i < kTransfersMax) {
       operation.next = std::exchange(free_transfer_, i);
     } else if (i < kTransfersMax + kSendsMax) {
       operation.next = std::exchange(free_send_, i);
-      operation.context.kind = FabricKind::kSend;
+      operation.kind = FabricKind::kSend;
     }
   }
 }
@@ -46,7 +43,7 @@ absl::Status FabricLink::OpenEndpoint(const std::string& peer_name) {
     Operation& operation = operations_[kTransfersMax + i];
     operation.transfer.local = messages_.bytes.get() + i * kMessageBytesMax;
     operation.descriptor = fi_mr_desc(messages_.registration.get());
-    if (i >= kSendsMax) DropMessage(operation.context.index);
+    if (i >= kSendsMax) DropMessage(kTransfersMax + i);
   }
   return broken_;
 }
@@ -77,7 +74,7 @@ bool FabricLink::StartTransfer(FabricKind kind, const Transfer& transfer) {
   const std::uint32_t index = Take(&free_transfer_);
   if (index == kNone) return false;
   Operation& operation = operations_[index];
-  operation.context.kind = kind;
+  operation.kind = kind;
   operation.transfer = transfer;
   operation.descriptor = descriptor;
   operation.done_bytes = 0;
@@ -149,7 +146,7 @@ ssize_t FabricLink::Post(Operation* operation) {
   operation->piece_bytes =
       std::min(transfer.length - operation->done_bytes, piece_bytes_max_);
   ssize_t result = 0;
-  switch (operation->context.kind) {
+  switch (operation->kind) {
     case FabricKind::kRead:
       result = fi_read(endpoint_->get(), local, operation->piece_bytes,
                        operation->descriptor, peer_,
@@ -170,7 +167,7 @@ ssize_t FabricLink::Post(Operation* operation) {
       break;
   }
   if (result == -FI_EAGAIN) return result;
-  if (operation->context.kind != FabricKind::kReceive) ++posted_;
+  if (operation->kind != FabricKind::kReceive) ++posted_;
   operation->state = Operation::State::kPosted;
   if (result != 0) {
     operation->state = Operation::State::kFailed;
@@ -196,6 +193,13 @@ ssize_t FabricLink::PostWrite(Operation* operation) {
   // Complete when the bytes are in the peer's memory, not when they left ours.
   return fi_writemsg(endpoint_->get(), &message,
                      FI_COMPLETION | FI_DELIVERY_COMPLETE);
+}
+
+std::optional<std::uint32_t> FabricLink::Find(const void* context) const {
+  const auto found = FindContext(operations_, context);
+  const bool posted = found.has_value() &&
+                      operations_[*found].state == Operation::State::kPosted;
+  return posted ? found : std::nullopt;
 }
 
 bool FabricLink::Complete(std::uint32_t index, TransportEvent* event) {
@@ -231,14 +235,14 @@ bool FabricLink::reading() const {
   return std::any_of(operations_.begin(), operations_.end(),
                      [](const Operation& operation) {
                        return operation.state == Operation::State::kPosted &&
-                              operation.context.kind == FabricKind::kRead;
+                              operation.kind == FabricKind::kRead;
                      });
 }
 
 void FabricLink::DropMessage(std::uint32_t index) {
   Operation& operation = operations_[index];
   if (ending()) return;
-  operation.context.kind = FabricKind::kReceive;
+  operation.kind = FabricKind::kReceive;
   // One that is not taken back is one less to receive into: the peer that
   // sends to where nobody listens waits.
   const ssize_t result = Post(&operation);
@@ -258,7 +262,7 @@ bool FabricLink::ExpireWaiting(TimeNs now, TransportEvent* event, bool* write) {
   const std::uint32_t next = operations_[index].next;
   (before == kNone ? waiting_first_ : operations_[before].next) = next;
   if (waiting_last_ == index) waiting_last_ = before;
-  *write = operations_[index].context.kind == FabricKind::kWrite;
+  *write = operations_[index].kind == FabricKind::kWrite;
   Release(index, Code::kDeadlineExceeded, event);
   return true;
 }

@@ -16,7 +16,9 @@
 #ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_LINK_H_
 #define AGENTMEM_MEMD_TRANSPORT_FABRIC_LINK_H_
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,13 +29,17 @@ namespace agentmem {
 
 enum class FabricKind : std::uint8_t { kReceive, kRead, kWrite, kSend };
 
-// What libfabric's op_context points at: `reserved` is the provider's own.
-struct FabricContext {
-  fi_context2 reserved;
-  FabricKind kind = FabricKind::kReceive;
-  LinkId link;  // unset: of the endpoint that peers connect to
-  std::uint32_t index = 0;
-};
+// Which element of `all` libfabric's op_context points at; nothing: none. Peers
+// can bring about others: of a write that carries data it is null, and of a
+// rendezvous that failed a buffer of RxM's.
+template <typename T>
+std::optional<std::uint32_t> FindContext(const std::vector<T>& all,
+                                         const void* context) {
+  const auto at = reinterpret_cast<std::uintptr_t>(context) -
+                  reinterpret_cast<std::uintptr_t>(all.data());
+  if (at % sizeof(T) != 0 || at / sizeof(T) >= all.size()) return std::nullopt;
+  return static_cast<std::uint32_t>(at / sizeof(T));
+}
 
 class FabricLink {
  public:
@@ -55,6 +61,11 @@ class FabricLink {
   // every kRetryNs after the first kEagerTries.
   void PostWaiting(TimeNs now);
 
+  // The operation whose context this is, if it is posted.
+  std::optional<std::uint32_t> Find(const void* context) const;
+  FabricKind KindOf(std::uint32_t index) const {
+    return operations_[index].kind;
+  }
   // A piece has completed. True: the operation has, and `event` says so.
   bool Complete(std::uint32_t index, TransportEvent* event);
   // A piece has failed: the link has to be shut.
@@ -101,7 +112,8 @@ class FabricLink {
   static constexpr DurationNs kGoneNs = 100 * kMillisecondNs;
 
   struct Operation {
-    FabricContext context;  // first: libfabric hands it back
+    fi_context2 context;  // first: libfabric hands it back, and writes there
+    FabricKind kind = FabricKind::kReceive;
     // A failed one waits for Abandon.
     enum class State : std::uint8_t { kFree, kWaiting, kPosted, kFailed };
     State state = State::kFree;

@@ -1,7 +1,6 @@
 #include "memd/transport/fabric_transport.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "base/check.h"
@@ -13,8 +12,6 @@
 namespace agentmem {
 namespace {
 
-// Completions read at once.
-constexpr std::size_t kBatch = 16;
 // Events that were told are forgotten when they are so many, or all.
 constexpr std::size_t kToldEventsMax = 1024;
 // What a socket holds is read in some hundred turns at most, and then its end.
@@ -183,74 +180,6 @@ std::size_t FabricTransport::Deliver(std::span<TransportEvent> out) {
   return count;
 }
 
-std::size_t FabricTransport::ReadAll(std::size_t max) {
-  std::size_t read = ReadCompletions(inbox_->completions(), max);
-  for (const auto& [id, link] : links_) {
-    if (read >= max) break;
-    if (!link->shut()) {
-      read += ReadCompletions(link->completions(), max - read);
-    }
-  }
-  return read;
-}
-
-std::size_t FabricTransport::ReadCompletions(fid_cq* queue, std::size_t max) {
-  std::array<fi_cq_msg_entry, kBatch> entries;
-  const ssize_t read = fi_cq_read(queue, entries.data(), std::min(max, kBatch));
-  if (read == -FI_EAVAIL) return OnError(queue) ? 1 : 0;
-  if (read <= 0) return 0;
-  for (ssize_t i = 0; i < read; ++i) OnCompletion(entries[i]);
-  return static_cast<std::size_t>(read);
-}
-
-void FabricTransport::OnCompletion(const fi_cq_msg_entry& entry) {
-  const auto* const context =
-      static_cast<const FabricContext*>(entry.op_context);
-  if (context->link == LinkId()) {
-    TransportEvent event;
-    event.kind = TransportEvent::Kind::kMessage;
-    event.message = inbox_->Bytes(context->index, entry.len);
-    events_.push_back(event);
-    return;
-  }
-  FabricLink* const link = links_.find(context->link)->second.get();
-  if (context->kind == FabricKind::kReceive) {
-    ++counters_.messages_dropped;
-    link->DropMessage(context->index);
-    return;
-  }
-  TransportEvent event;
-  if (link->Complete(context->index, &event)) events_.push_back(event);
-  if (!link->broken().ok()) MarkLost(link, StatusMessage(link->broken()));
-}
-
-bool FabricTransport::OnError(fid_cq* queue) {
-  fi_cq_err_entry error = {};
-  const ssize_t read = fi_cq_readerr(queue, &error, 0);
-  if (read <= 0) return false;
-  if (error.op_context == nullptr) return true;
-  const auto* const context =
-      static_cast<const FabricContext*>(error.op_context);
-  if (context->kind == FabricKind::kReceive) {
-    // A message that does not fit, or whose sender went away: nobody's fault
-    // here, and no link's.
-    ++counters_.messages_dropped;
-    if (context->link == LinkId()) {
-      inbox_->TakeBack(context->index);
-    } else {
-      links_.find(context->link)->second->DropMessage(context->index);
-    }
-    return true;
-  }
-  const char* const what = context->kind == FabricKind::kRead    ? "a read: "
-                           : context->kind == FabricKind::kWrite ? "a write: "
-                                                                 : "a send: ";
-  FabricLink* const link = links_.find(context->link)->second.get();
-  link->Fail(context->index);
-  MarkLost(link, std::string(what) + fi_strerror(error.err));
-  return true;
-}
-
 void FabricTransport::MarkLost(FabricLink* link, const std::string& reason) {
   if (link->ending() ||
       std::find(lost_.begin(), lost_.end(), link) != lost_.end()) {
@@ -301,12 +230,12 @@ void FabricTransport::ShutAndDrain(FabricLink* link) {
   // that meets the end of its connection ends once.
   if (link->reading() && link->Cut()) {
     for (int i = 0; i < kCutPollsMax && link->reading(); ++i) {
-      ReadCompletions(link->completions(), kBatch);
+      ReadCompletions(link, kCompletionsAtOnce);
     }
   }
   link->Shut();
   // What it completed is still in the queue, and names its operations.
-  while (ReadCompletions(link->completions(), kBatch) > 0) {
+  while (ReadCompletions(link, kCompletionsAtOnce) > 0) {
   }
   TransportEvent event;
   while (link->Abandon(&event)) events_.push_back(event);

@@ -33,7 +33,6 @@
 #include "memd/transport/transport.h"
 
 struct fi_cq_msg_entry;
-struct fid_cq;
 
 namespace agentmem {
 
@@ -44,6 +43,8 @@ class FabricLink;
 struct FabricCounters {
   std::uint64_t links_lost = 0;
   std::uint64_t messages_dropped = 0;  // too long, or to where none belongs
+  // Of nothing that was posted here, such as a peer's write that carries data.
+  std::uint64_t completions_unknown = 0;
 };
 
 class FabricTransport final : public Transport {
@@ -71,16 +72,23 @@ class FabricTransport final : public Transport {
   const FabricCounters& counters() const { return counters_; }
 
  private:
+  static constexpr std::size_t kCompletionsAtOnce = 16;
+
   FabricTransport();
   absl::Status OpenObjects(const FabricOptions& options);
   FabricLink* Find(LinkId link);  // null: not there, or lost
   bool StartTransfer(bool read, const Transfer& transfer);
-  // Reads at most as many completions of a queue as `max`; how many there were.
-  std::size_t ReadCompletions(fid_cq* queue, std::size_t max);
-  // Of all queues, at most kBatch of each.
+
+  // fabric_completions.cc. A null link is the inbox.
+  // Reads at most as many completions as `max`; how many there were.
+  std::size_t ReadCompletions(FabricLink* link, std::size_t max);
+  // Of all queues, at most kCompletionsAtOnce of each.
   std::size_t ReadAll(std::size_t max);
-  void OnCompletion(const fi_cq_msg_entry& entry);
-  bool OnError(fid_cq* queue);  // false: there was none
+  void OnCompletion(FabricLink* link, const fi_cq_msg_entry& entry);
+  void OnReceived(const fi_cq_msg_entry& entry);
+  bool OnError(FabricLink* link);  // false: there was none
+  void OnReceiveError(const void* context);
+
   void MarkLost(FabricLink* link, const std::string& reason);
   void ExpireOperations(TimeNs now);
   void PostWaiting(TimeNs now);

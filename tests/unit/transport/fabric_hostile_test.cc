@@ -1,0 +1,89 @@
+// Peers that send what no transport of ours sends.
+#include <algorithm>
+#include <set>
+
+#include "tests/unit/transport/fabric_fixture.h"
+#include "tests/unit/transport/fabric_raw_peer.h"
+
+namespace agentmem {
+namespace {
+
+class FabricHostileTest : public FabricTest {
+ protected:
+  void SetUp() override {
+    a_ = AddNode();
+    b_ = AddNode();
+    link_ = ConnectAndUse(b_, *a_);
+    hostile_ = std::make_unique<FabricRawPeer>(Options(/*peer=*/true));
+    inbox_ = hostile_->Insert(FabricRawPeer::NameIn(a_->transport->address()));
+  }
+  // The endpoint of a new link of a_'s.
+  fi_addr_t LinkOfA() {
+    const std::set<std::uint16_t> before = ListeningPorts();
+    link_of_a_ = ConnectAndUse(a_, *b_);
+    std::set<std::uint16_t> after = ListeningPorts();
+    for (const std::uint16_t port : before) after.erase(port);
+    EXPECT_EQ(after.size(), 1u);
+    return hostile_->Insert(FabricRawPeer::WithPort(
+        FabricRawPeer::NameIn(a_->transport->address()), *after.begin()));
+  }
+  // Until the hostile peer has posted `count` of them and all are over.
+  template <typename Post>
+  void PostAll(std::uint64_t count, Post post) {
+    const std::uint64_t before = hostile_->completed() + hostile_->failed();
+    std::uint64_t posted = 0;
+    ASSERT_TRUE(Until([&] {
+      hostile_->Poll();
+      if (posted < count && post()) ++posted;
+      return hostile_->completed() + hostile_->failed() - before == count;
+    }));
+  }
+  // Both ways still work between the honest ones.
+  void ExpectAlive() {
+    EXPECT_EQ(ReadOne(b_, link_, a_->memory.remote), Code::kOk);
+    ASSERT_TRUE(b_->transport->Send(link_, std::string("still there?"), 42,
+                                    b_->Deadline()));
+    ASSERT_TRUE(Until([&] {
+      return std::count(a_->messages.begin(), a_->messages.end(),
+                        "still there?") == 1;
+    }));
+    const LinkId back = ConnectAndUse(a_, *b_);
+    a_->transport->Close(back);
+  }
+
+  FabricTestNode* a_ = nullptr;
+  FabricTestNode* b_ = nullptr;
+  LinkId link_;
+  LinkId link_of_a_;
+  std::unique_ptr<FabricRawPeer> hostile_;
+  fi_addr_t inbox_ = FI_ADDR_UNSPEC;
+};
+
+TEST_F(FabricHostileTest, WritesThatCarryDataAreCountedAndNothingElse) {
+  constexpr std::uint64_t kCount = 40;
+  PostAll(kCount, [&] {
+    return hostile_->WriteWithData(inbox_, a_->memory.remote, 64);
+  });
+  ASSERT_TRUE(Until(
+      [&] { return a_->transport->counters().completions_unknown == kCount; }));
+  EXPECT_TRUE(a_->messages.empty());
+  ExpectAlive();
+}
+
+TEST_F(FabricHostileTest, WritesThatCarryDataToALinksEndpointDoNotEndIt) {
+  if (TestPlace().provider != "tcp") {
+    GTEST_SKIP() << "the link's endpoint is found by its TCP port";
+  }
+  constexpr std::uint64_t kCount = 40;
+  const fi_addr_t link = LinkOfA();
+  PostAll(kCount,
+          [&] { return hostile_->WriteWithData(link, a_->memory.remote, 64); });
+  ASSERT_TRUE(Until(
+      [&] { return a_->transport->counters().completions_unknown == kCount; }));
+  EXPECT_EQ(ReadOne(a_, link_of_a_, b_->memory.remote), Code::kOk);
+  EXPECT_TRUE(a_->lost.empty());
+  ExpectAlive();
+}
+
+}  // namespace
+}  // namespace agentmem
