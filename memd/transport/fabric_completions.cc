@@ -48,6 +48,13 @@ void FabricTransport::OnReceived(const fi_cq_msg_entry& entry) {
     ++counters_.completions_unknown;
     return;
   }
+  if (inbox_->IsTagged(*index)) {
+    ++counters_.messages_dropped;
+    inbox_->TakeBack(*index);
+    // At once: what comes without a buffer is kept by RxM.
+    inbox_->PostTakenBack();
+    return;
+  }
   TransportEvent event;
   event.kind = TransportEvent::Kind::kMessage;
   event.message = inbox_->Bytes(*index, entry.len);
@@ -61,7 +68,7 @@ void FabricTransport::OnCompletion(FabricLink* link,
     ++counters_.completions_unknown;
     return;
   }
-  if (link->KindOf(*index) == FabricKind::kReceive) {
+  if (IsReceive(link->KindOf(*index))) {
     ++counters_.messages_dropped;
     link->DropMessage(*index);
     return;
@@ -88,6 +95,7 @@ bool FabricTransport::OnError(FabricLink* link) {
   const char* what = "a send: ";
   switch (link->KindOf(*index)) {
     case FabricKind::kReceive:
+    case FabricKind::kReceiveTagged:
       ++counters_.messages_dropped;
       link->DropMessage(*index);
       return true;
@@ -115,6 +123,7 @@ void FabricTransport::OnReceiveError(const void* context) {
   }
   ++counters_.messages_dropped;
   inbox_->TakeBack(*index);
+  inbox_->PostTakenBack();
 }
 
 }  // namespace agentmem

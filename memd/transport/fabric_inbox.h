@@ -3,6 +3,9 @@
 // A buffer is posted, or holds a message until TakeBack: then it is posted
 // again. While all hold messages, further ones wait in the network.
 //
+// One more buffer is posted for tagged messages, which no transport of ours
+// sends: RxM would keep each in memory of its own until somebody asks for it.
+//
 // Ownership: owns the endpoint and the buffers. Threads: one at a time.
 // Errors: as libfabric says. Cost: 0.5 MiB; allocates when opened alone.
 #ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_INBOX_H_
@@ -30,6 +33,8 @@ class FabricInbox {
 
   // The buffer whose context this is, if it was posted; from here on it is not.
   std::optional<std::uint32_t> Take(const void* context);
+  // It holds a message that is to be dropped.
+  static bool IsTagged(std::uint32_t index) { return index >= kBuffers; }
   // Buffer `index` was received into: its bytes, until they are taken back.
   std::span<const char> Bytes(std::uint32_t index, std::uint64_t bytes) const;
   // The index of the buffer where these bytes lie.
@@ -41,6 +46,9 @@ class FabricInbox {
 
  private:
   FabricInbox() = default;
+  ssize_t Post(std::uint32_t index);
+
+  static constexpr std::uint32_t kTaggedBuffers = 1;
 
   struct Receive {
     fi_context2 context;  // first: libfabric hands it back, and writes there

@@ -11,7 +11,7 @@ FabricLink::FabricLink(FabricDomain* domain, LinkId id,
     : domain_(domain),
       id_(id),
       piece_bytes_max_(piece_bytes_max),
-      operations_(kTransfersMax + kSendsMax + kReceives) {
+      operations_(kTransfersMax + kSendsMax + kReceives + kTaggedReceives) {
   static_assert(offsetof(Operation, context) == 0);
   for (std::uint32_t i = 0; i < operations_.size(); ++i) {
     Operation& operation = operations_[i];
@@ -20,6 +20,8 @@ FabricLink::FabricLink(FabricDomain* domain, LinkId id,
     } else if (i < kTransfersMax + kSendsMax) {
       operation.next = std::exchange(free_send_, i);
       operation.kind = FabricKind::kSend;
+    } else if (i >= kTransfersMax + kSendsMax + kReceives) {
+      operation.kind = FabricKind::kReceiveTagged;
     }
   }
 }
@@ -33,7 +35,7 @@ absl::StatusOr<std::unique_ptr<FabricLink>> FabricLink::Open(
 }
 
 absl::Status FabricLink::OpenEndpoint(const std::string& peer_name) {
-  constexpr std::uint64_t kMessages = kSendsMax + kReceives;
+  constexpr std::uint64_t kMessages = kSendsMax + kReceives + kTaggedReceives;
   AGENTMEM_ASSIGN_OR_RETURN(messages_,
                             domain_->MakeBuffer(kMessages * kMessageBytesMax));
   AGENTMEM_ASSIGN_OR_RETURN(endpoint_,
@@ -165,9 +167,14 @@ ssize_t FabricLink::Post(Operation* operation) {
           fi_recv(endpoint_->get(), transfer.local, kMessageBytesMax,
                   operation->descriptor, FI_ADDR_UNSPEC, &operation->context);
       break;
+    case FabricKind::kReceiveTagged:
+      result = fi_trecv(endpoint_->get(), transfer.local, kMessageBytesMax,
+                        operation->descriptor, FI_ADDR_UNSPEC, /*tag=*/0,
+                        /*ignore=*/~std::uint64_t{0}, &operation->context);
+      break;
   }
   if (result == -FI_EAGAIN) return result;
-  if (operation->kind != FabricKind::kReceive) ++posted_;
+  if (!IsReceive(operation->kind)) ++posted_;
   operation->state = Operation::State::kPosted;
   if (result != 0) {
     operation->state = Operation::State::kFailed;
@@ -242,7 +249,6 @@ bool FabricLink::reading() const {
 void FabricLink::DropMessage(std::uint32_t index) {
   Operation& operation = operations_[index];
   if (ending()) return;
-  operation.kind = FabricKind::kReceive;
   // One that is not taken back is one less to receive into: the peer that
   // sends to where nobody listens waits.
   const ssize_t result = Post(&operation);

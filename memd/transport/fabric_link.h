@@ -27,7 +27,17 @@
 
 namespace agentmem {
 
-enum class FabricKind : std::uint8_t { kReceive, kRead, kWrite, kSend };
+enum class FabricKind : std::uint8_t {
+  kReceive,
+  kReceiveTagged,
+  kRead,
+  kWrite,
+  kSend
+};
+
+constexpr bool IsReceive(FabricKind kind) {
+  return kind == FabricKind::kReceive || kind == FabricKind::kReceiveTagged;
+}
 
 // Which element of `all` libfabric's op_context points at; nothing: none. Peers
 // can bring about others: of a write that carries data it is null, and of a
@@ -103,7 +113,10 @@ class FabricLink {
 
  private:
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+  // For what nobody should send: posted all the same, since RxM keeps what has
+  // no buffer in memory of its own, without a bound.
   static constexpr std::uint32_t kReceives = 2;
+  static constexpr std::uint32_t kTaggedReceives = 1;
   static constexpr int kEagerTries = 64;
   static constexpr DurationNs kRetryNs = 10 * kMillisecondNs;
   // A peer that has answered before, and with nothing in flight takes nothing
@@ -139,7 +152,7 @@ class FabricLink {
   const LinkId id_;
   const std::uint64_t piece_bytes_max_;
   FabricBuffer messages_;  // of sends, then of receives
-  // Transfers, sends, receives; never resized.
+  // Transfers, sends, receives, tagged ones; never resized.
   std::vector<Operation> operations_;
   std::unique_ptr<FabricEndpoint> endpoint_;
   fi_addr_t peer_ = FI_ADDR_UNSPEC;

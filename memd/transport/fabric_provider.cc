@@ -37,9 +37,10 @@ constexpr RefusedProvider kRefused[] = {
     {"shm", "it takes a wrong key for a right one"},
 };
 
-constexpr std::uint64_t kCapabilities = FI_MSG | FI_SEND | FI_RECV | FI_RMA |
-                                        FI_READ | FI_WRITE | FI_REMOTE_READ |
-                                        FI_REMOTE_WRITE;
+// Tagged messages are never sent, but peers may send them (FabricInbox).
+constexpr std::uint64_t kCapabilities = FI_MSG | FI_TAGGED | FI_SEND | FI_RECV |
+                                        FI_RMA | FI_READ | FI_WRITE |
+                                        FI_REMOTE_READ | FI_REMOTE_WRITE;
 
 std::string CoreOf(const std::string& provider) {
   return provider.substr(0, provider.find(';'));

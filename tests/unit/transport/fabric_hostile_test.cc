@@ -1,6 +1,8 @@
 // Peers that send what no transport of ours sends.
 #include <algorithm>
+#include <fstream>
 #include <set>
+#include <string>
 
 #include "tests/unit/transport/fabric_fixture.h"
 #include "tests/unit/transport/fabric_raw_peer.h"
@@ -51,6 +53,30 @@ class FabricHostileTest : public FabricTest {
     a_->transport->Close(back);
   }
 
+  // More than any bound, through `to`.
+  void FloodWithTagged(fi_addr_t to) {
+    constexpr std::uint64_t kMessages = 12'000;
+    constexpr std::uint64_t kMessageBytes = 8000;
+    std::uint64_t tag = 0;
+    const auto send = [&] {
+      return hostile_->SendTagged(to, ++tag, kMessageBytes);
+    };
+    PostAll(100, send);  // warm
+    const std::uint64_t before = ResidentBytes();
+    PostAll(kMessages, send);
+    EXPECT_LT(ResidentBytes(), before + kMessages * kMessageBytes / 4);
+    ASSERT_TRUE(Until([&] {
+      return a_->transport->counters().messages_dropped == kMessages + 100;
+    }));
+    EXPECT_TRUE(a_->messages.empty());
+  }
+  static std::uint64_t ResidentBytes() {
+    std::ifstream file("/proc/self/statm");
+    std::uint64_t pages = 0;
+    file >> pages >> pages;
+    return pages * 4096;
+  }
+
   FabricTestNode* a_ = nullptr;
   FabricTestNode* b_ = nullptr;
   LinkId link_;
@@ -82,6 +108,20 @@ TEST_F(FabricHostileTest, WritesThatCarryDataToALinksEndpointDoNotEndIt) {
       [&] { return a_->transport->counters().completions_unknown == kCount; }));
   EXPECT_EQ(ReadOne(a_, link_of_a_, b_->memory.remote), Code::kOk);
   EXPECT_TRUE(a_->lost.empty());
+  ExpectAlive();
+}
+
+TEST_F(FabricHostileTest, TaggedMessagesAreDroppedAndKeptNowhere) {
+  FloodWithTagged(inbox_);
+  ExpectAlive();
+}
+
+TEST_F(FabricHostileTest, TaggedMessagesToALinksEndpointAreKeptNowhere) {
+  if (TestPlace().provider != "tcp") {
+    GTEST_SKIP() << "the link's endpoint is found by its TCP port";
+  }
+  FloodWithTagged(LinkOfA());
+  EXPECT_EQ(ReadOne(a_, link_of_a_, b_->memory.remote), Code::kOk);
   ExpectAlive();
 }
 
