@@ -71,11 +71,12 @@ void FabricTransport::OnCompletion(FabricLink* link,
   if (IsReceive(link->KindOf(*index))) {
     ++counters_.messages_dropped;
     link->DropMessage(*index);
+    NoteBroken(link);
     return;
   }
   TransportEvent event;
   if (link->Complete(*index, &event)) events_.push_back(event);
-  if (!link->broken().ok()) MarkLost(link, StatusMessage(link->broken()));
+  NoteBroken(link);
 }
 
 bool FabricTransport::OnError(FabricLink* link) {
@@ -98,6 +99,7 @@ bool FabricTransport::OnError(FabricLink* link) {
     case FabricKind::kReceiveTagged:
       ++counters_.messages_dropped;
       link->DropMessage(*index);
+      NoteBroken(link);
       return true;
     case FabricKind::kRead:
       what = "a read: ";

@@ -127,6 +127,7 @@ bool FabricTransport::StartTransfer(bool read, const Transfer& transfer) {
     return false;
   }
   next_deadline_ = std::min(next_deadline_, transfer.deadline);
+  NoteBroken(link);
   return true;
 }
 
@@ -144,6 +145,7 @@ bool FabricTransport::Send(LinkId id, std::span<const char> message,
   if (link == nullptr || !link->broken().ok()) return false;
   if (!link->StartSend(message, ticket, deadline)) return false;
   next_deadline_ = std::min(next_deadline_, deadline);
+  NoteBroken(link);
   return true;
 }
 
@@ -193,12 +195,14 @@ void FabricTransport::MarkLost(FabricLink* link, const std::string& reason) {
 
 void FabricTransport::PostWaiting(TimeNs now) {
   for (const auto& [id, link] : links_) {
-    if (!link->waiting()) continue;
+    if (link->ending() || !link->waiting()) continue;
     link->PostWaiting(now);
-    if (!link->broken().ok()) {
-      MarkLost(link.get(), StatusMessage(link->broken()));
-    }
+    NoteBroken(link.get());
   }
+}
+
+void FabricTransport::NoteBroken(FabricLink* link) {
+  if (!link->broken().ok()) MarkLost(link, StatusMessage(link->broken()));
 }
 
 void FabricTransport::ExpireOperations(TimeNs now) {

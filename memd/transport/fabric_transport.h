@@ -90,6 +90,8 @@ class FabricTransport final : public Transport {
   void OnReceiveError(const void* context);
 
   void MarkLost(FabricLink* link, const std::string& reason);
+  // After all that may have posted something on it.
+  void NoteBroken(FabricLink* link);
   void ExpireOperations(TimeNs now);
   void PostWaiting(TimeNs now);
   // Shuts those that were marked, and tells of their operations.

@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "tests/unit/transport/fabric_faults.h"
 #include "tests/unit/transport/fabric_fixture.h"
 #include "tests/unit/transport/fabric_raw_peer.h"
 
@@ -108,6 +109,21 @@ TEST_F(FabricHostileTest, WritesThatCarryDataToALinksEndpointDoNotEndIt) {
       [&] { return a_->transport->counters().completions_unknown == kCount; }));
   EXPECT_EQ(ReadOne(a_, link_of_a_, b_->memory.remote), Code::kOk);
   EXPECT_TRUE(a_->lost.empty());
+  ExpectAlive();
+}
+
+TEST_F(FabricHostileTest, ALinkThatCannotReceiveWhatItDropsIsLost) {
+  if (TestPlace().provider != "tcp") {
+    GTEST_SKIP() << "the link's endpoint is found by its TCP port";
+  }
+  const FabricFaultsScope scope;
+  const fi_addr_t link = LinkOfA();
+  Faults().answer = [](FabricCall call) -> ssize_t {
+    return call == FabricCall::kReceive ? -FI_EINVAL : 0;
+  };
+  PostAll(1, [&] { return hostile_->Send(link, 64); });
+  ASSERT_TRUE(Until([&] { return a_->lost.count(link_of_a_) == 1; }));
+  Faults().answer = nullptr;
   ExpectAlive();
 }
 
