@@ -110,8 +110,8 @@ bool FabricTransport::OnError(FabricLink* link) {
     case FabricKind::kSend:
       break;
   }
-  link->Fail(*index);
-  MarkLost(link, std::string(what) + fi_strerror(error.err));
+  link->Fail(*index, std::string(what) + fi_strerror(error.err));
+  NoteBroken(link);
   return true;
 }
 

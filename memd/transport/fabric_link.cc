@@ -80,6 +80,12 @@ bool FabricLink::StartTransfer(FabricKind kind, const Transfer& transfer) {
   operation.transfer = transfer;
   operation.descriptor = descriptor;
   operation.done_bytes = 0;
+  if (transfer.remote_address + transfer.length < transfer.remote_address) {
+    // No peer need be asked.
+    operation.state = Operation::State::kFailed;
+    broken_ = Unavailable("a request beyond the end of all addresses");
+    return true;
+  }
   Start(index);
   return true;
 }
@@ -142,7 +148,7 @@ void FabricLink::NoteNotTaken(TimeNs now) {
   broken_ = Unavailable("its connection ended, and no new one came about");
 }
 
-ssize_t FabricLink::Post(Operation* operation) {
+ssize_t FabricLink::PostPiece(Operation* operation) {
   const Transfer& transfer = operation->transfer;
   char* const local = transfer.local + operation->done_bytes;
   operation->piece_bytes =
@@ -173,14 +179,33 @@ ssize_t FabricLink::Post(Operation* operation) {
                         /*ignore=*/~std::uint64_t{0}, &operation->context);
       break;
   }
-  if (result == -FI_EAGAIN) return result;
-  if (!IsReceive(operation->kind)) ++posted_;
+  return result;
+}
+
+ssize_t FabricLink::Post(Operation* operation) {
+  const FabricKind kind = operation->kind;
+  if (kind == FabricKind::kSend && messages_wait_) return -FI_EAGAIN;
+  const ssize_t result = PostPiece(operation);
+  if (result == -FI_EAGAIN) {
+    messages_wait_ = posted_writes_ > 0;
+    return result;
+  }
   operation->state = Operation::State::kPosted;
+  if (!IsReceive(kind)) ++posted_;
+  if (kind == FabricKind::kWrite) ++posted_writes_;
   if (result != 0) {
+    Unpost(*operation);
     operation->state = Operation::State::kFailed;
     broken_ = FabricStatus("posting an operation", static_cast<int>(result));
   }
   return result;
+}
+
+void FabricLink::Unpost(const Operation& operation) {
+  if (!IsReceive(operation.kind)) --posted_;
+  if (operation.kind == FabricKind::kWrite && --posted_writes_ == 0) {
+    messages_wait_ = false;
+  }
 }
 
 ssize_t FabricLink::PostWrite(Operation* operation) {
@@ -213,11 +238,11 @@ bool FabricLink::Complete(std::uint32_t index, TransportEvent* event) {
   Operation& operation = operations_[index];
   AGENTMEM_CHECK(operation.state == Operation::State::kPosted);
   answered_ = true;
-  --posted_;
+  Unpost(operation);
   operation.done_bytes += operation.piece_bytes;
   if (operation.done_bytes < operation.transfer.length) {
     if (ending() || !broken_.ok()) {
-      Fail(index);
+      operation.state = Operation::State::kFailed;
     } else {
       Start(index);
     }
@@ -227,10 +252,12 @@ bool FabricLink::Complete(std::uint32_t index, TransportEvent* event) {
   return true;
 }
 
-void FabricLink::Fail(std::uint32_t index) {
+void FabricLink::Fail(std::uint32_t index, const std::string& why) {
   Operation& operation = operations_[index];
-  if (operation.state != Operation::State::kPosted) return;
+  AGENTMEM_CHECK(operation.state == Operation::State::kPosted);
+  // (What waits for posted writes waits on: they have not all completed.)
   operation.state = Operation::State::kFailed;
+  if (broken_.ok()) broken_ = Unavailable(why);
 }
 
 bool FabricLink::Cut() {

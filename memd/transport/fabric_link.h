@@ -9,6 +9,12 @@
 // has one of them posted at a time. Operations wait in order, behind a link
 // that is being set up or whose provider is full (FI_EAGAIN).
 //
+// RxM makes a new connection, silently, where one has ended, and takes nothing
+// until it is there. So a message that was not taken at once waits until all
+// writes that were posted before have completed: it might go over another
+// connection than they did, and arrive though they failed. Once one has failed,
+// nothing more is posted.
+//
 // Ownership: owns the endpoint, the operations (libfabric writes into their
 // contexts until they complete) and the messages' bytes. Threads: one at a
 // time. Errors: those of a posting end up as `broken`; the transport then
@@ -78,8 +84,8 @@ class FabricLink {
   }
   // A piece has completed. True: the operation has, and `event` says so.
   bool Complete(std::uint32_t index, TransportEvent* event);
-  // A piece has failed: the link has to be shut.
-  void Fail(std::uint32_t index);
+  // A piece has failed: the link is broken, and has to be shut.
+  void Fail(std::uint32_t index, const std::string& why);
   // Something was received by an endpoint that should get nothing.
   void DropMessage(std::uint32_t index);
 
@@ -146,6 +152,9 @@ class FabricLink {
   void NoteNotTaken(TimeNs now);
   // 0, -FI_EAGAIN, or the provider's refusal.
   ssize_t Post(Operation* operation);
+  ssize_t PostPiece(Operation* operation);
+  // One of them is over.
+  void Unpost(const Operation& operation);
   ssize_t PostWrite(Operation* operation);
 
   FabricDomain* const domain_;
@@ -165,6 +174,8 @@ class FabricLink {
   int tries_ = 0;
   TimeNs next_try_ = 0;
   std::uint32_t posted_ = 0;            // operations, not receives
+  std::uint32_t posted_writes_ = 0;     // of these
+  bool messages_wait_ = false;          // for the posted writes
   TimeNs refused_since_ = kNoDeadline;  // with nothing posted
   absl::Status broken_;
   bool ending_ = false;

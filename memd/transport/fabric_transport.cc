@@ -111,12 +111,8 @@ FabricLink* FabricTransport::Find(LinkId link) {
 bool FabricTransport::StartTransfer(bool read, const Transfer& transfer) {
   FabricLink* const link = Find(transfer.link);
   if (link == nullptr || !link->broken().ok()) return false;
-  const bool wraps =
-      transfer.remote_address + transfer.length < transfer.remote_address;
-  if (wraps || transfer.length == 0) {
-    // No peer need be asked, and none would take the first kindly.
+  if (transfer.length == 0) {
     TransportEvent event;
-    event.code = wraps ? Code::kOutOfRange : Code::kOk;
     event.link = transfer.link;
     event.ticket = transfer.ticket;
     events_.push_back(event);
@@ -151,7 +147,6 @@ bool FabricTransport::Send(LinkId id, std::span<const char> message,
 
 std::size_t FabricTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
   inbox_->PostTakenBack();
-  PostWaiting(now);
   // What was found before goes first; the network is moved on in any case.
   const std::size_t found = events_.size() - next_event_;
   std::size_t room = out.size() - std::min(out.size(), found);
@@ -160,6 +155,8 @@ std::size_t FabricTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
     room -= std::min(room, read);
     if (read == 0) break;
   } while (room > 0);
+  // After the completions: they make room, and may tell that a link is lost.
+  PostWaiting(now);
   if (now >= next_deadline_) ExpireOperations(now);
   if (!lost_.empty()) SettleLost();
   return Deliver(out);

@@ -40,5 +40,43 @@ TEST_F(FabricRefusalsTest, ALinkThatCannotPostIsLostAtOnce) {
   EXPECT_EQ(a_->lost.count(link_), 1u);
 }
 
+TEST_F(FabricRefusalsTest, AMessageThatWasRefusedWaitsForTheWritesBeforeIt) {
+  if (TestPlace().provider != "tcp") {
+    GTEST_SKIP() << "its NIC answers for a peer that is not polled";
+  }
+  ASSERT_TRUE(a_->transport->Write(Make(1)));
+  int refusals = 1;
+  Faults().taken.clear();
+  Faults().answer = [&](FabricCall call) -> ssize_t {
+    return call == FabricCall::kSend && refusals-- > 0 ? -FI_EAGAIN : 0;
+  };
+  ASSERT_TRUE(a_->transport->Send(link_, std::string("m"), 2, a_->Deadline()));
+  for (int i = 0; i < 300; ++i) a_->Poll();
+  // It may be another connection by now, and the write may fail yet.
+  EXPECT_EQ(Faults().taken[FabricCall::kSend], 0u);
+  ASSERT_TRUE(Until([&] { return a_->done.size() == 2; }));
+  EXPECT_EQ(a_->done[1], Code::kOk);
+  EXPECT_EQ(a_->done[2], Code::kOk);
+  ASSERT_TRUE(Until([&] { return b_->messages.size() == 1; }));
+}
+
+TEST_F(FabricRefusalsTest, NoMessageFollowsAWriteThatFailed) {
+  Transfer wrong = Make(1);
+  wrong.remote_key ^= 0x10;
+  ASSERT_TRUE(a_->transport->Write(wrong));
+  int refusals = 1;
+  Faults().taken.clear();
+  Faults().answer = [&](FabricCall call) -> ssize_t {
+    return call == FabricCall::kSend && refusals-- > 0 ? -FI_EAGAIN : 0;
+  };
+  ASSERT_TRUE(a_->transport->Send(link_, std::string("m"), 2, a_->Deadline()));
+  ASSERT_TRUE(Until([&] { return a_->lost.count(link_) == 1; }));
+  EXPECT_EQ(a_->done[1], Code::kUnavailable);
+  EXPECT_EQ(a_->done[2], Code::kUnavailable);
+  EXPECT_EQ(Faults().taken[FabricCall::kSend], 0u);
+  for (int i = 0; i < 100; ++i) b_->Poll();
+  EXPECT_TRUE(b_->messages.empty());
+}
+
 }  // namespace
 }  // namespace agentmem

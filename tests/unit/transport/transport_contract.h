@@ -252,6 +252,27 @@ TYPED_TEST_P(TransportContract, OutOfBoundsTouchesNothingAndLosesTheLink) {
   EXPECT_EQ(a.done[1], std::vector<Code>{Code::kUnavailable});
 }
 
+TYPED_TEST_P(TransportContract, AWriteThatWrapsLosesTheLinkBeforeAMessage) {
+  auto& a = this->a_;
+  Transfer wraps = a.Between(this->link_, this->b_, 1, 0, 128);
+  wraps.remote_address = ~std::uint64_t{0} - 100;
+  ASSERT_TRUE(this->Posted([&] { return a.transport->Write(wraps); }));
+  const std::string message = "the write before this one is there";
+  const bool posted = a.transport->Send(this->link_, message, 2, kNoDeadline);
+  ASSERT_TRUE(this->Until([&] { return !a.lost.empty(); }));
+  EXPECT_EQ(a.done[1], std::vector<Code>{Code::kUnavailable});
+  EXPECT_EQ(a.done.contains(2), posted);
+  EXPECT_EQ(this->b_.shared, std::vector<char>(ContractNode::kBytes, 's'));
+  // What is on its way comes before an answer on another link.
+  const LinkId other = a.Connect(this->b_);
+  const Transfer read = a.Between(other, this->b_, 3, 0, 64);
+  ASSERT_TRUE(this->Posted([&] { return a.transport->Read(read); }));
+  ASSERT_TRUE(this->Until([&] { return a.done.contains(3); }));
+  if (a.transport->limits().messages_follow_writes) {
+    EXPECT_TRUE(this->b_.messages.empty());
+  }
+}
+
 TYPED_TEST_P(TransportContract, ALostLinkIsReplacedByANewOne) {
   auto& a = this->a_;
   Transfer wrong = a.Between(this->link_, this->b_, 1, 0, 64);
@@ -320,7 +341,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     AMessageArrivesOnceAndItsBytesWereCopied,
     AMessageArrivesAfterWhatWasWrittenBeforeIt, AllThatIsPostedCompletesOnce,
     NoMoreThanTheLimitIsInFlight, AWrongKeyLosesThatLinkAndNoOther,
-    OutOfBoundsTouchesNothingAndLosesTheLink, ALostLinkIsReplacedByANewOne,
+    OutOfBoundsTouchesNothingAndLosesTheLink,
+    AWriteThatWrapsLosesTheLinkBeforeAMessage, ALostLinkIsReplacedByANewOne,
     WhatIsInFlightOnAClosedLinkCompletesOnce,
     APeersEndFailsWhatIsOnItsWayAndLosesTheLink, WhatIsNoAddressIsRefused,
     AnUnknownLinkTakesNothing);
