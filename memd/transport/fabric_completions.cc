@@ -15,10 +15,12 @@
 namespace agentmem {
 
 std::size_t FabricTransport::ReadAll(std::size_t max) {
-  std::size_t read = ReadCompletions(nullptr, max);
-  for (const auto& [id, link] : links_) {
-    if (read >= max) break;
-    if (!link->shut()) read += ReadCompletions(link.get(), max - read);
+  std::size_t read = 0;
+  for (std::size_t i = 0; i < readers_.size() && read < max; ++i) {
+    if (next_reader_ >= readers_.size()) next_reader_ = 0;
+    FabricLink* const link = readers_[next_reader_++];
+    if (link != nullptr && link->shut()) continue;
+    read += ReadCompletions(link, max - read);
   }
   return read;
 }

@@ -97,6 +97,7 @@ absl::StatusOr<LinkId> FabricTransport::Connect(const std::string& address) {
   AGENTMEM_ASSIGN_OR_RETURN(
       std::unique_ptr<FabricLink> link,
       FabricLink::Open(domain_.get(), id, name, piece_bytes_max_));
+  readers_.push_back(link.get());
   links_[id] = std::move(link);
   ++last_link_;
   return id;
@@ -261,6 +262,11 @@ void FabricTransport::Close(LinkId id) {
   FabricLink* const link = found->second.get();
   if (!link->shut()) ShutAndDrain(link);
   std::erase(lost_, link);
+  const auto reader = std::find(readers_.begin(), readers_.end(), link);
+  if (reader - readers_.begin() < static_cast<std::ptrdiff_t>(next_reader_)) {
+    --next_reader_;
+  }
+  readers_.erase(reader);
   links_.erase(found);
 }
 

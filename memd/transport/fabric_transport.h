@@ -82,7 +82,8 @@ class FabricTransport final : public Transport {
   // fabric_completions.cc. A null link is the inbox.
   // Reads at most as many completions as `max`; how many there were.
   std::size_t ReadCompletions(FabricLink* link, std::size_t max);
-  // Of all queues, at most kCompletionsAtOnce of each.
+  // Of all queues, at most kCompletionsAtOnce of each; those that `max` leaves
+  // out come first the next time.
   std::size_t ReadAll(std::size_t max);
   void OnCompletion(FabricLink* link, const fi_cq_msg_entry& entry);
   void OnReceived(const fi_cq_msg_entry& entry);
@@ -109,6 +110,10 @@ class FabricTransport final : public Transport {
   std::unique_ptr<FabricDomain> domain_;
   std::unique_ptr<FabricInbox> inbox_;
   absl::flat_hash_map<LinkId, std::unique_ptr<FabricLink>> links_;
+
+  // Whose queues are read, in turns: null, the inbox, and then the links.
+  std::vector<FabricLink*> readers_ = {nullptr};
+  std::size_t next_reader_ = 0;
 
   std::uint64_t last_link_ = 0;
   std::vector<FabricLink*> lost_;  // marked, not settled yet
