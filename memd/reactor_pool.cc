@@ -81,13 +81,20 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
     snapshot.devices = *survey_;
     return snapshot;
   }
-  auto promise = std::make_shared<std::promise<PoolSnapshot>>();
+  auto promise = std::make_shared<std::promise<FabricSnapshot>>();
   auto future = promise->get_future();
   const bool posted = Post([this, promise] {
-    promise->set_value(options_.pool->node->Snapshot(clock_->Now()));
+    FabricSnapshot now;
+    now.pool = options_.pool->node->Snapshot(clock_->Now());
+    const FabricTransport& transport = *options_.pool->transport;
+    now.counters = transport.counters();
+    if (!transport.failure().empty()) {
+      now.warnings.push_back(transport.failure());
+    }
+    promise->set_value(std::move(now));
   });
   if (!posted) return Unavailable("memd is shutting down, or overloaded");
-  snapshot.pool = future.get();
+  snapshot = future.get();
   // Constant after Open.
   const FabricChoice& choice = options_.pool->transport->choice();
   snapshot.provider = choice.provider;

@@ -132,6 +132,7 @@ struct FabricSnapshot {
   bool rdma_asked = false;  // by the configuration: TCP is a failure then
   std::uint64_t fallbacks = 0;
   std::vector<FabricCandidate> candidates;
+  FabricCounters counters;
   RdmaSurvey devices;
   PoolSnapshot pool;
   ClusterSnapshot cluster;

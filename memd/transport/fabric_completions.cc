@@ -123,6 +123,7 @@ void FabricTransport::OnReceiveError(const void* context) {
   const auto index = inbox_->Take(context);
   if (!index.has_value()) {
     ++counters_.completions_unknown;
+    inbox_->NoteStrayError();
     return;
   }
   ++counters_.messages_dropped;

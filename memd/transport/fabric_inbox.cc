@@ -56,10 +56,24 @@ std::uint32_t FabricInbox::IndexOf(std::span<const char> bytes) const {
 void FabricInbox::PostTakenBack() {
   while (!unposted_.empty()) {
     const std::uint32_t index = unposted_.back();
-    if (Post(index) != 0) return;
+    const ssize_t result = Post(index);
+    refused_ = result != 0;
+    if (refused_) {
+      if (result != -FI_EAGAIN && broken_.ok()) {
+        broken_ = FabricStatus("the network takes no buffer for messages",
+                               static_cast<int>(result));
+      }
+      return;
+    }
     receives_[index].posted = true;
     unposted_.pop_back();
   }
+}
+
+void FabricInbox::NoteStrayError() {
+  if (++stray_errors_ < kStrayErrorsMax || !broken_.ok()) return;
+  broken_ = Unavailable("the network lost " + std::to_string(stray_errors_) +
+                        " messages together with their buffers");
 }
 
 ssize_t FabricInbox::Post(std::uint32_t index) {

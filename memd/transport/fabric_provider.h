@@ -72,6 +72,14 @@ struct FabricChoice {
   std::shared_ptr<fi_info> info;
 };
 
+// What went wrong on the network so far.
+struct FabricCounters {
+  std::uint64_t links_lost = 0;
+  std::uint64_t messages_dropped = 0;  // too long, or to where none belongs
+  // Of nothing that was posted here, such as a peer's write that carries data.
+  std::uint64_t completions_unknown = 0;
+};
+
 // What there is to choose from: libfabric, or a test's list.
 struct FabricCatalog {
   std::function<FabricOffer(const std::string& provider)> query;

@@ -158,6 +158,7 @@ std::size_t FabricTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
   } while (room > 0);
   // After the completions: they make room, and may tell that a link is lost.
   PostWaiting(now);
+  NoteBrokenInbox();
   if (now >= next_deadline_) ExpireOperations(now);
   if (!lost_.empty()) SettleLost();
   return Deliver(out);
@@ -197,6 +198,14 @@ void FabricTransport::PostWaiting(TimeNs now) {
     link->PostWaiting(now);
     NoteBroken(link.get());
   }
+}
+
+void FabricTransport::NoteBrokenInbox() {
+  if (inbox_->broken().ok() || !failure_.empty()) return;
+  failure_ = "peers' messages do not reach this node any more (" +
+             StatusMessage(inbox_->broken()) +
+             "): its peers will take it for dead; restart memd";
+  LogError("fabric: " + failure_);
 }
 
 void FabricTransport::NoteBroken(FabricLink* link) {
@@ -273,7 +282,7 @@ void FabricTransport::Close(LinkId id) {
 int FabricTransport::wait_fd() const { return domain_->wait_fd(); }
 
 bool FabricTransport::ReadyToWait() {
-  return next_event_ == events_.size() && inbox_->all_posted() &&
+  return next_event_ == events_.size() && !inbox_->must_post() &&
          lost_.empty() && domain_->ReadyToWait();
 }
 

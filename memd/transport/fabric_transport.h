@@ -40,13 +40,6 @@ class FabricDomain;
 class FabricInbox;
 class FabricLink;
 
-struct FabricCounters {
-  std::uint64_t links_lost = 0;
-  std::uint64_t messages_dropped = 0;  // too long, or to where none belongs
-  // Of nothing that was posted here, such as a peer's write that carries data.
-  std::uint64_t completions_unknown = 0;
-};
-
 class FabricTransport final : public Transport {
  public:
   static absl::StatusOr<std::unique_ptr<FabricTransport>> Open(
@@ -70,6 +63,8 @@ class FabricTransport final : public Transport {
   // What carries the traffic, and what else was looked at.
   const FabricChoice& choice() const { return choice_; }
   const FabricCounters& counters() const { return counters_; }
+  // What an operator should know; empty: nothing is wrong.
+  const std::string& failure() const { return failure_; }
 
  private:
   static constexpr std::size_t kCompletionsAtOnce = 16;
@@ -93,6 +88,7 @@ class FabricTransport final : public Transport {
   void MarkLost(FabricLink* link, const std::string& reason);
   // After all that may have posted something on it.
   void NoteBroken(FabricLink* link);
+  void NoteBrokenInbox();
   void ExpireOperations(TimeNs now);
   void PostWaiting(TimeNs now);
   // Shuts those that were marked, and tells of their operations.
@@ -122,6 +118,7 @@ class FabricTransport final : public Transport {
   std::size_t next_event_ = 0;
   TimeNs next_deadline_ = kNoDeadline;  // no operation has one before it
   FabricCounters counters_;
+  std::string failure_;
 };
 
 }  // namespace agentmem

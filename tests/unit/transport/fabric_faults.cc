@@ -4,6 +4,7 @@
 #include <rdma/fabric.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
+#include <rdma/fi_eq.h>
 #include <rdma/fi_errno.h>
 #include <rdma/fi_rma.h>
 
@@ -51,6 +52,7 @@ Tables<fi_ops_fabric> fabrics;
 Tables<fi_ops_domain> domains;
 Tables<fi_ops_msg> messages;
 Tables<fi_ops_rma> transfers;
+Tables<fi_ops_cq> queues;
 
 ssize_t Ask(FabricCall call) {
   return Faults().answer ? Faults().answer(call) : 0;
@@ -104,6 +106,21 @@ int OpenEndpoint(fid_domain* domain, fi_info* info, fid_ep** ep,
   return 0;
 }
 
+ssize_t ReadQueue(fid_cq* queue, void* buffer, size_t count) {
+  if (Faults().stray_errors > 0) return -FI_EAVAIL;
+  return queues.Own(queue->ops).read(queue, buffer, count);
+}
+
+ssize_t ReadError(fid_cq* queue, fi_cq_err_entry* error, std::uint64_t flags) {
+  if (Faults().stray_errors == 0) {
+    return queues.Own(queue->ops).readerr(queue, error, flags);
+  }
+  --Faults().stray_errors;
+  *error = {};
+  error->err = FI_EIO;
+  return 1;
+}
+
 int OpenQueue(fid_domain* domain, fi_cq_attr* attributes, fid_cq** queue,
               void* context) {
   if (attributes->wait_obj != FI_WAIT_NONE) {
@@ -111,7 +128,14 @@ int OpenQueue(fid_domain* domain, fi_cq_attr* attributes, fid_cq** queue,
       return static_cast<int>(answer);
     }
   }
-  return domains.Own(domain->ops).cq_open(domain, attributes, queue, context);
+  const int result =
+      domains.Own(domain->ops).cq_open(domain, attributes, queue, context);
+  if (result != 0) return result;
+  (*queue)->ops = queues.With((*queue)->ops, [](fi_ops_cq* ours) {
+    ours->read = ReadQueue;
+    ours->readerr = ReadError;
+  });
+  return 0;
 }
 
 int OpenDomain(fid_fabric* fabric, fi_info* info, fid_domain** domain,

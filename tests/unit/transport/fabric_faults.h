@@ -29,6 +29,8 @@ enum class FabricCall : std::uint8_t {
 struct FabricFaults {
   // 0: libfabric is asked; else what the call returns, such as -FI_EAGAIN.
   std::function<ssize_t(FabricCall)> answer;
+  // The next completion is an error without a context, so often.
+  int stray_errors = 0;
   // Calls that libfabric took.
   std::map<FabricCall, std::uint64_t> taken;
 };
