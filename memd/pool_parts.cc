@@ -9,7 +9,7 @@ namespace agentmem {
 
 namespace {
 
-// By the device that the survey took, where it took one.
+// By the device that the survey took, where it took one and it opens.
 absl::StatusOr<std::unique_ptr<FabricTransport>> OpenTransport(
     const FabricConfig& config, const std::string& device) {
   FabricOptions options;
@@ -20,14 +20,7 @@ absl::StatusOr<std::unique_ptr<FabricTransport>> OpenTransport(
   const bool may_choose =
       config.provider == "auto" || config.provider == "verbs";
   if (may_choose && config.domain.empty() && !device.empty()) {
-    FabricOptions nearest = options;
-    nearest.provider = "verbs";
-    nearest.domain = device;
-    auto opened = FabricTransport::Open(nearest);
-    if (opened.ok()) return opened;
-    LogWarning("fabric: device " + device +
-               " is the nearest, and does not open: " +
-               StatusMessage(opened.status()));
+    options.preferred_domain = device;
   }
   return FabricTransport::Open(options);
 }
@@ -72,7 +65,11 @@ absl::StatusOr<std::unique_ptr<PoolParts>> PoolParts::Open(
                             OpenTransport(config.fabric, parts->devices.taken));
   const FabricChoice& choice = parts->transport->choice();
   if (choice.fallbacks != 0) {
-    LogWarning("fabric: no RDMA here, blocks go over " + choice.provider +
+    LogWarning("fabric: " +
+               (choice.rdma ? "not by the nearest device, " +
+                                  parts->devices.taken + ", but over "
+                            : std::string("no RDMA here, blocks go over ")) +
+               choice.provider + " on " + choice.domain +
                "; memctl fabric says why");
   }
   parts->spin_ns =

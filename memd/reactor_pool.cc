@@ -88,9 +88,7 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
     now.pool = options_.pool->node->Snapshot(clock_->Now());
     const FabricTransport& transport = *options_.pool->transport;
     now.counters = transport.counters();
-    if (!transport.failure().empty()) {
-      now.warnings.push_back(transport.failure());
-    }
+    now.warnings = transport.Warnings();
     promise->set_value(std::move(now));
   });
   if (!posted) return Unavailable("memd is shutting down, or overloaded");

@@ -40,7 +40,7 @@ void AddProvider(const admin::v1::FabricSnapshot& fabric, Table* facts) {
   facts->AddRow({"RDMA", std::string(fabric.rdma() ? "yes" : "no") +
                              (fabric.rdma_asked() ? ", asked for" : "") + ", " +
                              Plural(fabric.fallbacks(), "fallback") +
-                             " to what has none"});
+                             " to what was not wanted first"});
   facts->AddRow(
       {"trouble", Plural(fabric.links_lost(), "link") + " lost, " +
                       Plural(fabric.messages_dropped(), "message") +

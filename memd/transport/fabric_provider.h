@@ -2,7 +2,7 @@
 //
 // "auto" goes through a stated order and takes the first that offers what the
 // transport needs (messages and one-sided reads and writes between reliable
-// datagram endpoints):
+// datagram endpoints), and that opens:
 //
 //   verbs;ofi_rxm   InfiniBand, RoCE, iWARP
 //   efa psm3 opx    other networks with RDMA of their own
@@ -42,6 +42,9 @@ struct FabricOptions {
   std::string bind_address;
   // libfabric's domain, such as an RDMA device: "mlx5_0". Empty: any.
   std::string domain;
+  // Where `domain` is empty: the RDMA device to try before others. Another one,
+  // or another network, is a fallback then.
+  std::string preferred_domain;
   // One operation of the network carries at most so many bytes; 0: as many as
   // the provider takes.
   std::uint64_t piece_bytes_max = 0;
@@ -67,7 +70,7 @@ struct FabricChoice {
   std::string domain;
   std::string address;
   bool rdma = false;
-  std::uint64_t fallbacks = 0;  // 1: "auto" found no RDMA
+  std::uint64_t fallbacks = 0;  // 1: no RDMA, or not by what was preferred
   std::vector<FabricCandidate> candidates;
   std::shared_ptr<fi_info> info;
 };
@@ -80,9 +83,12 @@ struct FabricCounters {
   std::uint64_t completions_unknown = 0;
 };
 
-// What there is to choose from: libfabric, or a test's list.
+// What there is to choose from: libfabric, or a test's list. A query may find
+// out whether what is offered opens, too.
 struct FabricCatalog {
-  std::function<FabricOffer(const std::string& provider)> query;
+  std::function<FabricOffer(const std::string& provider,
+                            const std::string& domain)>
+      query;
   std::function<std::vector<std::string>()> names;
 };
 FabricCatalog LibfabricCatalog(const FabricOptions& options);

@@ -64,11 +64,35 @@ absl::StatusOr<std::unique_ptr<FabricTransport>> FabricTransport::Open(
   return transport;
 }
 
-absl::Status FabricTransport::OpenObjects(const FabricOptions& options) {
-  AGENTMEM_ASSIGN_OR_RETURN(choice_,
-                            ChooseFabric(options, LibfabricCatalog(options)));
-  AGENTMEM_ASSIGN_OR_RETURN(domain_, FabricDomain::Open(choice_));
+absl::Status FabricTransport::OpenProvider(const FabricOffer& offer,
+                                           bool by_name) {
+  inbox_.reset();
+  AGENTMEM_ASSIGN_OR_RETURN(domain_, FabricDomain::Open(offer.info));
   AGENTMEM_ASSIGN_OR_RETURN(inbox_, FabricInbox::Open(domain_.get()));
+  if (by_name || domain_->waitable()) return absl::OkStatus();
+  return FailedPrecondition(
+      "it has nothing to sleep on, and would be looked at all the time");
+}
+
+absl::Status FabricTransport::OpenObjects(const FabricOptions& options) {
+  // What is offered may not open: then the next one has its turn.
+  const bool by_name = options.provider != "auto";
+  absl::Status refused;
+  FabricCatalog catalog = LibfabricCatalog(options);
+  catalog.query = [&, offers = catalog.query](const std::string& provider,
+                                              const std::string& domain) {
+    FabricOffer offer = offers(provider, domain);
+    if (!offer.reason.empty()) return offer;
+    const absl::Status opened = OpenProvider(offer, by_name);
+    if (!opened.ok()) {
+      refused = opened;
+      offer.reason = StatusMessage(opened);
+    }
+    return offer;
+  };
+  auto choice = ChooseFabric(options, catalog);
+  if (!choice.ok()) return by_name && !refused.ok() ? refused : choice.status();
+  choice_ = std::move(choice).value();
   AGENTMEM_ASSIGN_OR_RETURN(const std::string name, inbox_->Name());
   address_ = MakeAddress(choice_.provider, name);
   piece_bytes_max_ = choice_.info->ep_attr->max_msg_size;
@@ -277,6 +301,17 @@ void FabricTransport::Close(LinkId id) {
   }
   readers_.erase(reader);
   links_.erase(found);
+}
+
+std::vector<std::string> FabricTransport::Warnings() const {
+  std::vector<std::string> warnings;
+  if (!failure_.empty()) warnings.push_back(failure_);
+  if (!domain_->waitable()) {
+    warnings.push_back("the fabric provider " + choice_.provider +
+                       " has nothing to sleep on: memd looks at it each "
+                       "millisecond, also when nothing happens");
+  }
+  return warnings;
 }
 
 int FabricTransport::wait_fd() const { return domain_->wait_fd(); }

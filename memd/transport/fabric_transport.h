@@ -63,14 +63,17 @@ class FabricTransport final : public Transport {
   // What carries the traffic, and what else was looked at.
   const FabricChoice& choice() const { return choice_; }
   const FabricCounters& counters() const { return counters_; }
-  // What an operator should know; empty: nothing is wrong.
+  // The end of its work as peers see it; empty: there is none.
   const std::string& failure() const { return failure_; }
+  // What else an operator should know, and the failure.
+  std::vector<std::string> Warnings() const;
 
  private:
   static constexpr std::size_t kCompletionsAtOnce = 16;
 
   FabricTransport();
   absl::Status OpenObjects(const FabricOptions& options);
+  absl::Status OpenProvider(const FabricOffer& offer, bool by_name);
   FabricLink* Find(LinkId link);  // null: not there, or lost
   bool StartTransfer(bool read, const Transfer& transfer);
 

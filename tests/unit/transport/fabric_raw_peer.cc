@@ -25,7 +25,7 @@ FabricRawPeer::FabricRawPeer(const FabricOptions& options) {
   info->caps |= FI_TAGGED;
   info->tx_attr->caps |= FI_TAGGED;
   info->rx_attr->caps |= FI_TAGGED;
-  auto domain = FabricDomain::Open(*choice);
+  auto domain = FabricDomain::Open(choice->info);
   AGENTMEM_CHECK(domain.ok());
   domain_ = std::move(domain).value();
   auto buffer = domain_->MakeBuffer(kBufferBytes);
