@@ -59,6 +59,7 @@ absl::StatusOr<std::unique_ptr<PoolParts>> PoolParts::Open(
   for (const RdmaProblem& problem : parts->devices.problems) {
     LogWarning("fabric: " + problem.found + ": " + problem.remedy);
   }
+  parts->peers_at_start = config.cluster.peers.size();
   parts->rdma_asked =
       config.fabric.require_rdma || config.fabric.provider.starts_with("verbs");
   AGENTMEM_ASSIGN_OR_RETURN(parts->transport,

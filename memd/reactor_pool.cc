@@ -15,6 +15,25 @@ namespace {
 constexpr DurationNs kPoolTickBusyNs = 10 * kMillisecondNs;
 constexpr DurationNs kPoolTickIdleNs = 100 * kMillisecondNs;
 
+// A peer that comes back leaves an older connection for a while.
+constexpr std::uint64_t kInboundOfMember = 2;
+
+void WarnOfPeers(std::size_t known_at_start, FabricSnapshot* snapshot) {
+  const std::size_t members = snapshot->cluster.members.size();
+  const std::string many =
+      TooManyPeers(snapshot->provider, members, known_at_start);
+  if (!many.empty()) snapshot->warnings.push_back(many);
+  if (snapshot->inbound >
+      kInboundOfMember * std::max<std::size_t>(members, 2)) {
+    snapshot->warnings.push_back(
+        std::to_string(snapshot->inbound) +
+        " connections came in to this node's fabric address, of " +
+        std::to_string(members) +
+        " members: somebody else may reach it; let the members alone through "
+        "the firewall");
+  }
+}
+
 }  // namespace
 
 std::size_t Reactor::PoolTurn(TimeNs now) {
@@ -89,6 +108,7 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
     const FabricTransport& transport = *options_.pool->transport;
     now.counters = transport.counters();
     now.warnings = transport.Warnings();
+    now.inbound = transport.CountInbound();
     promise->set_value(std::move(now));
   });
   if (!posted) return Unavailable("memd is shutting down, or overloaded");
@@ -116,6 +136,7 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
                                         member.rack, member.weight,
                                         member.instance});
   }
+  WarnOfPeers(options_.pool->peers_at_start, &snapshot);
   return snapshot;
 }
 

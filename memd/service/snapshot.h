@@ -133,6 +133,7 @@ struct FabricSnapshot {
   std::uint64_t fallbacks = 0;
   std::vector<FabricCandidate> candidates;
   FabricCounters counters;
+  std::uint64_t inbound = 0;  // connections of peers; 0: not known
   RdmaSurvey devices;
   PoolSnapshot pool;
   ClusterSnapshot cluster;

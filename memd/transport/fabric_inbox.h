@@ -33,6 +33,7 @@ class FabricInbox {
       FabricDomain* domain);
 
   absl::StatusOr<std::string> Name() const { return endpoint_->Name(); }
+  std::size_t Connections() const { return endpoint_->Connections(); }
   fid_cq* completions() const { return endpoint_->completions(); }
 
   // The buffer whose context this is, if it was posted; from here on it is not.

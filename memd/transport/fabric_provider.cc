@@ -338,11 +338,34 @@ absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
   return choice;
 }
 
-std::vector<std::pair<std::string, std::string>> FabricEnvironment() {
+namespace {
+
+std::size_t PeersProvidedFor(std::size_t known_at_start) {
+  return std::clamp(known_at_start, kFabricPeers, kFabricPeersMax);
+}
+
+}  // namespace
+
+std::string TooManyPeers(const std::string& provider, std::size_t members,
+                         std::size_t known_at_start) {
+  const std::size_t room = PeersProvidedFor(known_at_start);
+  if (!provider.starts_with("verbs") || members <= room + 1) return "";
+  return "the cluster has " + std::to_string(members) +
+         " members, and this node's completion queues are made for " +
+         std::to_string(room) +
+         " peers: more at once may overrun them. Start memd with "
+         "FI_UNIVERSE_SIZE=" +
+         std::to_string(members - 1) +
+         " in its environment, if the device has 256 queue entries for each "
+         "(max_cqe in `ibv_devinfo -v`)";
+}
+
+std::vector<std::pair<std::string, std::string>> FabricEnvironment(
+    std::size_t peers) {
   return {
       // RxM asks for completion queues of 256 entries for each peer of the
       // universe; many devices have no more than 32767.
-      {"FI_UNIVERSE_SIZE", "64"},
+      {"FI_UNIVERSE_SIZE", std::to_string(PeersProvidedFor(peers))},
       // Memory is registered once, for good: a cache of registrations would
       // only keep alive what was given up, and watch our page tables (by
       // userfaultfd, which regions use themselves).

@@ -96,9 +96,21 @@ FabricCatalog LibfabricCatalog(const FabricOptions& options);
 absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
                                           const FabricCatalog& catalog);
 
+// Peers that the inbox's completion queue is made for on verbs, 256 entries
+// each: with more of them at once it may overrun, which ends it. 127 of them
+// fill the 32767 entries that many devices have at most.
+inline constexpr std::size_t kFabricPeers = 64;
+inline constexpr std::size_t kFabricPeersMax = 127;
+
 // What main() sets, where the user has not, before the first call to libfabric
-// (it reads these once): names and values.
-std::vector<std::pair<std::string, std::string>> FabricEnvironment();
+// (it reads these once): names and values. `peers`: how many are known of.
+std::vector<std::pair<std::string, std::string>> FabricEnvironment(
+    std::size_t peers = 0);
+
+// So many members are more than the queues were made for: what to do. Empty:
+// they are not, or the provider does not care.
+std::string TooManyPeers(const std::string& provider, std::size_t members,
+                         std::size_t known_at_start);
 
 }  // namespace agentmem
 

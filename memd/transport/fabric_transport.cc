@@ -303,6 +303,10 @@ void FabricTransport::Close(LinkId id) {
   links_.erase(found);
 }
 
+std::size_t FabricTransport::CountInbound() const {
+  return inbox_->Connections();
+}
+
 std::vector<std::string> FabricTransport::Warnings() const {
   std::vector<std::string> warnings;
   if (!failure_.empty()) warnings.push_back(failure_);

@@ -40,6 +40,9 @@ class FabricDomain;
 class FabricInbox;
 class FabricLink;
 
+// A link takes so many at most: sockets, and what they are waited on by.
+inline constexpr std::uint64_t kDescriptorsOfLink = 24;
+
 class FabricTransport final : public Transport {
  public:
   static absl::StatusOr<std::unique_ptr<FabricTransport>> Open(
@@ -65,6 +68,9 @@ class FabricTransport final : public Transport {
   const FabricCounters& counters() const { return counters_; }
   // The end of its work as peers see it; empty: there is none.
   const std::string& failure() const { return failure_; }
+  // Connections that peers made to this node: one of each member, or nobody
+  // knows of whom. 0 where it cannot be told (not TCP). Cost: reads of /proc.
+  std::size_t CountInbound() const;
   // What else an operator should know, and the failure.
   std::vector<std::string> Warnings() const;
 

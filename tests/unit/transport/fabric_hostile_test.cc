@@ -1,6 +1,8 @@
 // Peers that send what no transport of ours sends.
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 
@@ -110,6 +112,25 @@ TEST_F(FabricHostileTest, WritesThatCarryDataToALinksEndpointDoNotEndIt) {
   EXPECT_EQ(ReadOne(a_, link_of_a_, b_->memory.remote), Code::kOk);
   EXPECT_TRUE(a_->lost.empty());
   ExpectAlive();
+}
+
+TEST_F(FabricHostileTest, WhoeverConnectsIsCountedAndALinkTakesItsDescriptors) {
+  if (TestPlace().provider != "tcp") {
+    GTEST_SKIP() << "connections are counted by their sockets";
+  }
+  EXPECT_EQ(a_->transport->CountInbound(), 1u) << "b";
+  PostAll(1, [&] { return hostile_->Send(inbox_, 64); });
+  EXPECT_EQ(a_->transport->CountInbound(), 2u);
+  const auto open = [] {
+    const std::filesystem::directory_iterator all("/proc/self/fd");
+    return std::distance(begin(all), end(all));
+  };
+  const std::ptrdiff_t before = open();
+  ConnectAndUse(a_, *b_);
+  // (One of b's besides: the connection's other end.)
+  EXPECT_GT(open() - before, 2);
+  EXPECT_LE(open() - before - 1,
+            static_cast<std::ptrdiff_t>(kDescriptorsOfLink));
 }
 
 TEST_F(FabricHostileTest, ALinkThatCannotReceiveWhatItDropsIsLost) {

@@ -154,6 +154,25 @@ TEST(FabricProvider, WhatCannotBeWaitedOnIsTakenByItsNameAloneAndLookedAt) {
   EXPECT_LE(looks, 60);
 }
 
+TEST(FabricProvider, MorePeersThanTheQueuesAreMadeForAreNamed) {
+  const auto universe = [](std::size_t peers) {
+    for (const auto& [name, value] : FabricEnvironment(peers)) {
+      if (name == "FI_UNIVERSE_SIZE") return value;
+    }
+    return std::string();
+  };
+  EXPECT_EQ(universe(0), "64");
+  EXPECT_EQ(universe(100), "100");
+  EXPECT_EQ(universe(1000), "127");
+  EXPECT_EQ(TooManyPeers("verbs;ofi_rxm", 65, 0), "");
+  EXPECT_EQ(TooManyPeers("tcp;ofi_rxm", 66, 0), "");
+  EXPECT_EQ(TooManyPeers("verbs;ofi_rxm", 101, 100), "");
+  const std::string many = TooManyPeers("verbs;ofi_rxm", 200, 0);
+  EXPECT_NE(many.find("200 members"), std::string::npos) << many;
+  EXPECT_NE(many.find("64 peers"), std::string::npos) << many;
+  EXPECT_NE(many.find("FI_UNIVERSE_SIZE=199"), std::string::npos) << many;
+}
+
 TEST(FabricProvider, RequiredRdmaThatIsNotThereIsAnErrorThatSaysWhatToDo) {
   for (const char* const provider : {"auto", "verbs"}) {
     const auto choice =
