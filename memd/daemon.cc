@@ -76,6 +76,14 @@ std::uint64_t DescriptorLimit() {
   return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
 }
 
+// A link to each peer, and a connection of each, twice for one that comes back.
+std::uint64_t DescriptorsOfFabric(const ClusterConfig& config) {
+  if (!config.enabled()) return 0;
+  const std::uint64_t peers =
+      config.etcd.empty() ? config.peers.size() : kFabricPeers;
+  return peers * (kDescriptorsOfLink + 2);
+}
+
 // Whole huge pages, unless it is smaller than one.
 std::uint64_t IndexBytes(const IndexWriter::Shape& shape) {
   const std::uint64_t bytes = IndexWriter::BytesFor(shape);
@@ -271,7 +279,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   parts->node = std::make_unique<Node>(parts->blocks);
   parts->populator = std::make_unique<Populator>();
   const std::uint64_t descriptors =
-      DescriptorsOfEach(DescriptorLimit(), config.tenants.size());
+      DescriptorsOfEach(DescriptorLimit(), config.tenants.size(),
+                        DescriptorsOfFabric(config.cluster));
   AGENTMEM_ASSIGN_OR_RETURN(std::vector<TenantDoor> doors,
                             parts->OpenTenants(config, descriptors));
   AGENTMEM_ASSIGN_OR_RETURN(const std::uint64_t strangers,

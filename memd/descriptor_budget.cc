@@ -12,9 +12,10 @@ constexpr std::uint64_t kOwnOfTenant = 16;
 
 }  // namespace
 
-std::uint64_t DescriptorsOfEach(std::uint64_t limit, std::size_t tenants) {
+std::uint64_t DescriptorsOfEach(std::uint64_t limit, std::size_t tenants,
+                                std::uint64_t fabric) {
   const std::uint64_t many = std::max<std::size_t>(1, tenants);
-  const std::uint64_t own = kOwn + many * kOwnOfTenant;
+  const std::uint64_t own = kOwn + many * kOwnOfTenant + fabric;
   // Of a limit that hardly suffices for itself, half is still the clients'.
   const std::uint64_t spare = limit > 2 * own ? limit - own : limit / 2;
   return spare / many;

@@ -23,8 +23,10 @@ inline constexpr std::uint64_t kDescriptorsOfClient = 4;
 inline constexpr std::uint64_t kDescriptorsOfSession = 12;
 inline constexpr std::uint64_t kDescriptorsOfRegion = 1;
 
-// What each of `tenants` may have open, of `limit`: RLIMIT_NOFILE.
-std::uint64_t DescriptorsOfEach(std::uint64_t limit, std::size_t tenants);
+// What each of `tenants` may have open, of `limit`: RLIMIT_NOFILE. `fabric`:
+// what peers and links to them take.
+std::uint64_t DescriptorsOfEach(std::uint64_t limit, std::size_t tenants,
+                                std::uint64_t fabric = 0);
 
 class DescriptorAccount {
  public:

@@ -114,8 +114,8 @@ void RestoreSignals() {
 }
 
 // libfabric reads these once; what the user has set stays.
-void SetFabricEnvironment() {
-  for (const auto& [name, value] : FabricEnvironment()) {
+void SetFabricEnvironment(std::size_t peers) {
+  for (const auto& [name, value] : FabricEnvironment(peers)) {
     setenv(name.c_str(), value.c_str(), 0);
   }
 }
@@ -173,7 +173,7 @@ int Serve(const Config& config) {
   RaiseDescriptorLimit();
   SetLogForJournal(!Environment("JOURNAL_STREAM").empty());
 
-  SetFabricEnvironment();
+  SetFabricEnvironment(config.cluster.peers.size());
   LogGrpcErrorsOnce();
   const MonotonicClock clock;
   auto daemon = Daemon::Open(config, &clock);

@@ -12,7 +12,7 @@ namespace agentmem {
 
 namespace {
 
-// By the device that the survey took, where it took one.
+// By the device that the survey took, where it took one and it opens.
 absl::StatusOr<std::unique_ptr<FabricTransport>> OpenTransport(
     const FabricConfig& config, const std::string& device) {
   FabricOptions options;
@@ -23,14 +23,7 @@ absl::StatusOr<std::unique_ptr<FabricTransport>> OpenTransport(
   const bool may_choose =
       config.provider == "auto" || config.provider == "verbs";
   if (may_choose && config.domain.empty() && !device.empty()) {
-    FabricOptions nearest = options;
-    nearest.provider = "verbs";
-    nearest.domain = device;
-    auto opened = FabricTransport::Open(nearest);
-    if (opened.ok()) return opened;
-    LogWarning("fabric: device " + device +
-               " is the nearest, and does not open: " +
-               StatusMessage(opened.status()));
+    options.preferred_domain = device;
   }
   return FabricTransport::Open(options);
 }
@@ -69,13 +62,18 @@ absl::StatusOr<std::unique_ptr<PoolParts>> PoolParts::Open(
   for (const RdmaProblem& problem : parts->devices.problems) {
     LogWarning("fabric: " + problem.found + ": " + problem.remedy);
   }
+  parts->peers_at_start = config.cluster.peers.size();
   parts->rdma_asked =
       config.fabric.require_rdma || config.fabric.provider.starts_with("verbs");
   AGENTMEM_ASSIGN_OR_RETURN(parts->transport,
                             OpenTransport(config.fabric, parts->devices.taken));
   const FabricChoice& choice = parts->transport->choice();
   if (choice.fallbacks != 0) {
-    LogWarning("fabric: no RDMA here, blocks go over " + choice.provider +
+    LogWarning("fabric: " +
+               (choice.rdma ? "not by the nearest device, " +
+                                  parts->devices.taken + ", but over "
+                            : std::string("no RDMA here, blocks go over ")) +
+               choice.provider + " on " + choice.domain +
                "; memctl fabric says why");
   }
   parts->spin_ns =

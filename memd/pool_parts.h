@@ -36,7 +36,8 @@ struct PoolParts {
   std::unique_ptr<PoolNode> node;
   PoolIdentity identity;
   RdmaSurvey devices;
-  bool rdma_asked = false;  // by the configuration
+  std::size_t peers_at_start = 0;  // by the configuration
+  bool rdma_asked = false;         // by the configuration
   DurationNs spin_ns = 0;
   std::size_t populator_index = 0;
 };

@@ -17,6 +17,25 @@ constexpr DurationNs kPoolTickIdleNs = 100 * kMillisecondNs;
 // A Turn with nothing to do takes less.
 constexpr DurationNs kMovedNs = 10 * kMicrosecondNs;
 
+// A peer that comes back leaves an older connection for a while.
+constexpr std::uint64_t kInboundOfMember = 2;
+
+void WarnOfPeers(std::size_t known_at_start, FabricSnapshot* snapshot) {
+  const std::size_t members = snapshot->cluster.members.size();
+  const std::string many =
+      TooManyPeers(snapshot->provider, members, known_at_start);
+  if (!many.empty()) snapshot->warnings.push_back(many);
+  if (snapshot->inbound >
+      kInboundOfMember * std::max<std::size_t>(members, 2)) {
+    snapshot->warnings.push_back(
+        std::to_string(snapshot->inbound) +
+        " connections came in to this node's fabric address, of " +
+        std::to_string(members) +
+        " members: somebody else may reach it; let the members alone through "
+        "the firewall");
+  }
+}
+
 }  // namespace
 
 std::size_t Reactor::PoolTurn(TimeNs now) {
@@ -98,13 +117,19 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
     snapshot.devices = *survey_;
     return snapshot;
   }
-  auto promise = std::make_shared<std::promise<PoolSnapshot>>();
+  auto promise = std::make_shared<std::promise<FabricSnapshot>>();
   auto future = promise->get_future();
   const bool posted = Post([this, promise] {
-    promise->set_value(options_.pool->node->Snapshot(clock_->Now()));
+    FabricSnapshot now;
+    now.pool = options_.pool->node->Snapshot(clock_->Now());
+    const FabricTransport& transport = *options_.pool->transport;
+    now.counters = transport.counters();
+    now.warnings = transport.Warnings();
+    now.inbound = transport.CountInbound();
+    promise->set_value(std::move(now));
   });
   if (!posted) return Unavailable("memd is shutting down, or overloaded");
-  snapshot.pool = future.get();
+  snapshot = future.get();
   // Constant after Open.
   const FabricChoice& choice = options_.pool->transport->choice();
   snapshot.provider = choice.provider;
@@ -128,6 +153,7 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
                                         member.rack, member.weight,
                                         member.instance});
   }
+  WarnOfPeers(options_.pool->peers_at_start, &snapshot);
   return snapshot;
 }
 

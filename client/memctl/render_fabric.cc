@@ -40,7 +40,13 @@ void AddProvider(const admin::v1::FabricSnapshot& fabric, Table* facts) {
   facts->AddRow({"RDMA", std::string(fabric.rdma() ? "yes" : "no") +
                              (fabric.rdma_asked() ? ", asked for" : "") + ", " +
                              Plural(fabric.fallbacks(), "fallback") +
-                             " to what has none"});
+                             " to what was not wanted first"});
+  facts->AddRow(
+      {"trouble", Plural(fabric.links_lost(), "link") + " lost, " +
+                      Plural(fabric.messages_dropped(), "message") +
+                      " dropped, " +
+                      Plural(fabric.completions_unknown(), "completion") +
+                      " of nothing that was asked"});
   facts->AddRow({"spins", std::to_string(fabric.spin_us()) +
                               " us for an answer, then sleeps"});
 }

@@ -361,8 +361,18 @@ void PoolNode::Advance(TimeNs now) {
       peer->progress_at = now;
     }
   }
+  NoteConnecting();
   if (away <= kAwayNs) return;
   for (auto& [id, request] : requests_) request.deadline += away;
+}
+
+// Links come up by Polls, and are tried again by Ticks. A peer that was tried
+// for long is worth no haste.
+void PoolNode::NoteConnecting() {
+  connecting_ = std::any_of(peers_.begin(), peers_.end(), [](const auto& peer) {
+    return peer->state != PoolPeerState::kUp && !peer->gone &&
+           peer->backoff < kBackoffNsMax;
+  });
 }
 
 std::size_t PoolNode::Poll(TimeNs now, std::span<PoolCompletion> out) {
@@ -426,6 +436,7 @@ void PoolNode::Tick(TimeNs now) {
     SendKept();
   }
   FlushOutboxes();
+  NoteConnecting();
 }
 
 std::size_t PoolNode::Places(std::uint32_t group, std::size_t copies,

@@ -124,7 +124,7 @@ class PoolNode final : public Pool {
   std::size_t TakeStoreDone(std::span<PoolStoreDone> out);
   // What time brings; every 10 ms while busy(), else every 100 ms.
   void Tick(TimeNs now);
-  bool busy() const { return ops_used_ != 0 || repairing_; }
+  bool busy() const { return ops_used_ != 0 || repairing_ || connecting_; }
   // Nothing is left to repair, nor was any of it given up.
   bool whole() const {
     return !repairing_ && !repair_wanted_ && strays_.empty() &&
@@ -309,6 +309,7 @@ class PoolNode final : public Pool {
   void FailLeg(std::uint32_t index, std::uint8_t leg, Code code);
   void ExpireOps();
   void Advance(TimeNs now);
+  void NoteConnecting();
 
   // pool_node_get.cc
   bool HasMissingMembers() const;
@@ -494,6 +495,7 @@ class PoolNode final : public Pool {
   TimeNs repair_wanted_at_ = 0;  // since
   TimeNs repair_at_ = 0;         // when it begins
   DurationNs repair_backoff_ = 0;
+  bool connecting_ = false;  // to a peer that may be there soon
   bool repairing_ = false;
   bool repair_walked_ = false;  // but for what is in flight
   std::size_t repair_cursor_ = 0;

@@ -135,6 +135,9 @@ void CopyTo(const FabricSnapshot& from, admin::v1::FabricSnapshot* to) {
     copy->set_taken(candidate.taken);
     copy->set_reason(candidate.reason);
   }
+  to->set_links_lost(from.counters.links_lost);
+  to->set_messages_dropped(from.counters.messages_dropped);
+  to->set_completions_unknown(from.counters.completions_unknown);
   CopySurvey(from.devices, to->mutable_devices());
   CopyPool(from.pool, to->mutable_pool());
   CopyCluster(from.cluster, to->mutable_cluster());

@@ -132,6 +132,8 @@ struct FabricSnapshot {
   bool rdma_asked = false;  // by the configuration: TCP is a failure then
   std::uint64_t fallbacks = 0;
   std::vector<FabricCandidate> candidates;
+  FabricCounters counters;
+  std::uint64_t inbound = 0;  // connections of peers; 0: not known
   RdmaSurvey devices;
   PoolSnapshot pool;
   ClusterSnapshot cluster;

@@ -2,6 +2,8 @@
 
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -12,6 +14,7 @@ namespace {
 
 // Two keys of 64 random bits are never equal; narrower ones may be.
 constexpr int kKeyTries = 16;
+constexpr DurationNs kLookNs = kMillisecondNs;
 
 absl::StatusOr<std::uint64_t> RandomKey(std::size_t bytes) {
   std::uint64_t key = 0;
@@ -25,8 +28,8 @@ absl::StatusOr<std::uint64_t> RandomKey(std::size_t bytes) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FabricDomain>> FabricDomain::Open(
-    const FabricChoice& choice) {
-  std::unique_ptr<FabricDomain> domain(new FabricDomain(choice.info));
+    std::shared_ptr<fi_info> info) {
+  std::unique_ptr<FabricDomain> domain(new FabricDomain(std::move(info)));
   AGENTMEM_RETURN_IF_ERROR(domain->OpenObjects());
   return domain;
 }
@@ -59,7 +62,7 @@ absl::StatusOr<FabricHandle<fid_cq>> FabricDomain::OpenQueue(
   fid_cq* opened = nullptr;
   int result = fi_cq_open(domain_.get(), &attributes, &opened, nullptr);
   if (result == -FI_ENOSYS) {
-    waitable_ = false;
+    AGENTMEM_RETURN_IF_ERROR(StartTimer());
     attributes.wait_obj = FI_WAIT_NONE;
     result = fi_cq_open(domain_.get(), &attributes, &opened, nullptr);
   }
@@ -78,6 +81,22 @@ absl::StatusOr<FabricHandle<fid_cq>> FabricDomain::OpenQueue(
   }
   queues_.push_back(&opened->fid);
   return queue;
+}
+
+absl::Status FabricDomain::StartTimer() {
+  waitable_ = false;
+  if (timer_.valid()) return absl::OkStatus();
+  timer_ =
+      UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  const itimerspec each = {{0, kLookNs}, {0, kLookNs}};
+  epoll_event event = {};
+  event.events = EPOLLIN;
+  if (!timer_.valid() ||
+      timerfd_settime(timer_.get(), 0, &each, nullptr) != 0 ||
+      epoll_ctl(wait_fd_.get(), EPOLL_CTL_ADD, timer_.get(), &event) != 0) {
+    return ErrnoStatus("a timer for a network that cannot be waited on");
+  }
+  return absl::OkStatus();
 }
 
 void FabricDomain::CloseQueue(FabricHandle<fid_cq> queue) {
@@ -176,8 +195,13 @@ void* FabricDomain::DescriptorOf(MemoryId memory, const char* local,
 }
 
 bool FabricDomain::ReadyToWait() {
-  return waitable_ &&
-         fi_trywait(fabric_.get(), queues_.data(),
+  if (!waitable_) {
+    std::uint64_t times = 0;
+    [[maybe_unused]] const ssize_t got =
+        ::read(timer_.get(), &times, sizeof(times));
+    return true;
+  }
+  return fi_trywait(fabric_.get(), queues_.data(),
                     static_cast<int>(queues_.size())) == FI_SUCCESS;
 }
 

@@ -1,6 +1,9 @@
 // A provider's domain with what all endpoints share: the descriptor to wait on,
 // and the registered memory.
 //
+// A provider whose queues cannot be waited on (efa in libfabric 1.17) is looked
+// at each millisecond instead: the descriptor is readable so often.
+//
 // Each endpoint has a completion queue of its own: one that is shared keeps, in
 // libfabric 1.17, a pointer to an endpoint that was closed, and fi_trywait
 // follows it.
@@ -36,7 +39,7 @@ struct FabricBuffer {
 class FabricDomain {
  public:
   static absl::StatusOr<std::unique_ptr<FabricDomain>> Open(
-      const FabricChoice& choice);
+      std::shared_ptr<fi_info> info);
 
   absl::StatusOr<Registered> Register(std::span<char> memory,
                                       RemoteAccess access);
@@ -53,6 +56,8 @@ class FabricDomain {
 
   int wait_fd() const { return wait_fd_.get(); }
   bool ReadyToWait();
+  // False: the descriptor tells of time alone.
+  bool waitable() const { return waitable_; }
 
   const fi_info& info() const { return *info_; }
   fid_domain* domain() const { return domain_.get(); }
@@ -72,6 +77,7 @@ class FabricDomain {
   // With a key that nobody guesses, where the provider leaves it to us.
   absl::StatusOr<FabricHandle<fid_mr>> RegisterRange(std::span<char> range,
                                                      std::uint64_t access);
+  absl::Status StartTimer();
 
   const std::shared_ptr<fi_info> info_;
   FabricHandle<fid_fabric> fabric_;
@@ -79,6 +85,7 @@ class FabricDomain {
   UniqueFd wait_fd_;            // epoll over those of the queues
   std::vector<fid*> queues_;    // open ones, as fi_trywait takes them
   bool waitable_ = true;        // all of them have a descriptor
+  UniqueFd timer_;              // where they have none
   std::vector<Memory> memory_;  // MemoryId is the index + 1
 };
 

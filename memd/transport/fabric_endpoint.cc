@@ -58,6 +58,16 @@ bool FabricEndpoint::Cut() {
   return true;
 }
 
+std::size_t FabricEndpoint::Connections() const {
+  const std::string provider = domain_->info().fabric_attr->prov_name;
+  int descriptor = -1;
+  if (!provider.starts_with("tcp;") ||
+      fi_control(&completions_->fid, FI_GETWAIT, &descriptor) != 0) {
+    return 0;
+  }
+  return CountConnections(descriptor);
+}
+
 absl::StatusOr<std::string> FabricEndpoint::Name() const {
   std::string name(kNameBytesMax, '\0');
   std::size_t bytes = name.size();

@@ -29,6 +29,8 @@ class FabricEndpoint {
   // was posted then completes or fails while the queue is read. False: they are
   // not, and nothing has changed.
   bool Cut();
+  // How many there are. 0 where they are no TCP sockets.
+  std::size_t Connections() const;
   void Shut() { endpoint_.reset(); }
   bool shut() const { return endpoint_ == nullptr; }
 

@@ -1,6 +1,7 @@
 #include "memd/transport/fabric_inbox.h"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace agentmem {
 namespace {
@@ -12,24 +13,32 @@ constexpr std::size_t kCompletions = 2 * FabricInbox::kBuffers;
 
 absl::StatusOr<std::unique_ptr<FabricInbox>> FabricInbox::Open(
     FabricDomain* domain) {
+  constexpr std::uint32_t kReceives = kBuffers + kTaggedBuffers;
   std::unique_ptr<FabricInbox> inbox(new FabricInbox());
   AGENTMEM_ASSIGN_OR_RETURN(
       inbox->buffer_,
-      domain->MakeBuffer(kBuffers * FabricLink::kMessageBytesMax));
+      domain->MakeBuffer(kReceives * FabricLink::kMessageBytesMax));
   AGENTMEM_ASSIGN_OR_RETURN(inbox->endpoint_,
                             FabricEndpoint::Open(domain, kCompletions));
-  inbox->contexts_.resize(kBuffers);
-  inbox->unposted_.reserve(kBuffers);
-  for (std::uint32_t i = 0; i < kBuffers; ++i) {
-    inbox->contexts_[i].index = i;
+  static_assert(offsetof(Receive, context) == 0);
+  inbox->receives_.resize(kReceives);
+  inbox->unposted_.reserve(kReceives);
+  for (std::uint32_t i = 0; i < kReceives; ++i) {
     inbox->TakeBack(i);
   }
   inbox->PostTakenBack();
   if (!inbox->all_posted()) {
     return Unavailable("the network takes fewer than " +
-                       std::to_string(kBuffers) + " buffers for messages");
+                       std::to_string(kReceives) + " buffers for messages");
   }
   return inbox;
+}
+
+std::optional<std::uint32_t> FabricInbox::Take(const void* context) {
+  const auto found = FindContext(receives_, context);
+  if (!found.has_value() || !receives_[*found].posted) return std::nullopt;
+  receives_[*found].posted = false;
+  return found;
 }
 
 std::span<const char> FabricInbox::Bytes(std::uint32_t index,
@@ -47,14 +56,38 @@ std::uint32_t FabricInbox::IndexOf(std::span<const char> bytes) const {
 void FabricInbox::PostTakenBack() {
   while (!unposted_.empty()) {
     const std::uint32_t index = unposted_.back();
-    const ssize_t posted = fi_recv(
-        endpoint_->get(),
-        buffer_.bytes.get() + index * FabricLink::kMessageBytesMax,
-        FabricLink::kMessageBytesMax, fi_mr_desc(buffer_.registration.get()),
-        FI_ADDR_UNSPEC, &contexts_[index]);
-    if (posted != 0) return;
+    const ssize_t result = Post(index);
+    refused_ = result != 0;
+    if (refused_) {
+      if (result != -FI_EAGAIN && broken_.ok()) {
+        broken_ = FabricStatus("the network takes no buffer for messages",
+                               static_cast<int>(result));
+      }
+      return;
+    }
+    receives_[index].posted = true;
     unposted_.pop_back();
   }
+}
+
+void FabricInbox::NoteStrayError() {
+  if (++stray_errors_ < kStrayErrorsMax || !broken_.ok()) return;
+  broken_ = Unavailable("the network lost " + std::to_string(stray_errors_) +
+                        " messages together with their buffers");
+}
+
+ssize_t FabricInbox::Post(std::uint32_t index) {
+  char* const bytes =
+      buffer_.bytes.get() + index * FabricLink::kMessageBytesMax;
+  void* const descriptor = fi_mr_desc(buffer_.registration.get());
+  void* const context = &receives_[index].context;
+  if (IsTagged(index)) {
+    return fi_trecv(endpoint_->get(), bytes, FabricLink::kMessageBytesMax,
+                    descriptor, FI_ADDR_UNSPEC, /*tag=*/0,
+                    /*ignore=*/~std::uint64_t{0}, context);
+  }
+  return fi_recv(endpoint_->get(), bytes, FabricLink::kMessageBytesMax,
+                 descriptor, FI_ADDR_UNSPEC, context);
 }
 
 }  // namespace agentmem

@@ -11,18 +11,17 @@ FabricLink::FabricLink(FabricDomain* domain, LinkId id,
     : domain_(domain),
       id_(id),
       piece_bytes_max_(piece_bytes_max),
-      operations_(kTransfersMax + kSendsMax + kReceives) {
+      operations_(kTransfersMax + kSendsMax + kReceives + kTaggedReceives) {
   static_assert(offsetof(Operation, context) == 0);
-  static_assert(offsetof(FabricContext, reserved) == 0);
   for (std::uint32_t i = 0; i < operations_.size(); ++i) {
     Operation& operation = operations_[i];
-    operation.context.link = id;
-    operation.context.index = i;
     if (i < kTransfersMax) {
       operation.next = std::exchange(free_transfer_, i);
     } else if (i < kTransfersMax + kSendsMax) {
       operation.next = std::exchange(free_send_, i);
-      operation.context.kind = FabricKind::kSend;
+      operation.kind = FabricKind::kSend;
+    } else if (i >= kTransfersMax + kSendsMax + kReceives) {
+      operation.kind = FabricKind::kReceiveTagged;
     }
   }
 }
@@ -36,7 +35,7 @@ absl::StatusOr<std::unique_ptr<FabricLink>> FabricLink::Open(
 }
 
 absl::Status FabricLink::OpenEndpoint(const std::string& peer_name) {
-  constexpr std::uint64_t kMessages = kSendsMax + kReceives;
+  constexpr std::uint64_t kMessages = kSendsMax + kReceives + kTaggedReceives;
   AGENTMEM_ASSIGN_OR_RETURN(messages_,
                             domain_->MakeBuffer(kMessages * kMessageBytesMax));
   AGENTMEM_ASSIGN_OR_RETURN(endpoint_,
@@ -46,7 +45,7 @@ absl::Status FabricLink::OpenEndpoint(const std::string& peer_name) {
     Operation& operation = operations_[kTransfersMax + i];
     operation.transfer.local = messages_.bytes.get() + i * kMessageBytesMax;
     operation.descriptor = fi_mr_desc(messages_.registration.get());
-    if (i >= kSendsMax) DropMessage(operation.context.index);
+    if (i >= kSendsMax) DropMessage(kTransfersMax + i);
   }
   return broken_;
 }
@@ -77,10 +76,16 @@ bool FabricLink::StartTransfer(FabricKind kind, const Transfer& transfer) {
   const std::uint32_t index = Take(&free_transfer_);
   if (index == kNone) return false;
   Operation& operation = operations_[index];
-  operation.context.kind = kind;
+  operation.kind = kind;
   operation.transfer = transfer;
   operation.descriptor = descriptor;
   operation.done_bytes = 0;
+  if (transfer.remote_address + transfer.length < transfer.remote_address) {
+    // No peer need be asked.
+    operation.state = Operation::State::kFailed;
+    broken_ = Unavailable("a request beyond the end of all addresses");
+    return true;
+  }
   Start(index);
   return true;
 }
@@ -143,13 +148,13 @@ void FabricLink::NoteNotTaken(TimeNs now) {
   broken_ = Unavailable("its connection ended, and no new one came about");
 }
 
-ssize_t FabricLink::Post(Operation* operation) {
+ssize_t FabricLink::PostPiece(Operation* operation) {
   const Transfer& transfer = operation->transfer;
   char* const local = transfer.local + operation->done_bytes;
   operation->piece_bytes =
       std::min(transfer.length - operation->done_bytes, piece_bytes_max_);
   ssize_t result = 0;
-  switch (operation->context.kind) {
+  switch (operation->kind) {
     case FabricKind::kRead:
       result = fi_read(endpoint_->get(), local, operation->piece_bytes,
                        operation->descriptor, peer_,
@@ -168,15 +173,39 @@ ssize_t FabricLink::Post(Operation* operation) {
           fi_recv(endpoint_->get(), transfer.local, kMessageBytesMax,
                   operation->descriptor, FI_ADDR_UNSPEC, &operation->context);
       break;
+    case FabricKind::kReceiveTagged:
+      result = fi_trecv(endpoint_->get(), transfer.local, kMessageBytesMax,
+                        operation->descriptor, FI_ADDR_UNSPEC, /*tag=*/0,
+                        /*ignore=*/~std::uint64_t{0}, &operation->context);
+      break;
   }
-  if (result == -FI_EAGAIN) return result;
-  if (operation->context.kind != FabricKind::kReceive) ++posted_;
+  return result;
+}
+
+ssize_t FabricLink::Post(Operation* operation) {
+  const FabricKind kind = operation->kind;
+  if (kind == FabricKind::kSend && messages_wait_) return -FI_EAGAIN;
+  const ssize_t result = PostPiece(operation);
+  if (result == -FI_EAGAIN) {
+    messages_wait_ = posted_writes_ > 0;
+    return result;
+  }
   operation->state = Operation::State::kPosted;
+  if (!IsReceive(kind)) ++posted_;
+  if (kind == FabricKind::kWrite) ++posted_writes_;
   if (result != 0) {
+    Unpost(*operation);
     operation->state = Operation::State::kFailed;
     broken_ = FabricStatus("posting an operation", static_cast<int>(result));
   }
   return result;
+}
+
+void FabricLink::Unpost(const Operation& operation) {
+  if (!IsReceive(operation.kind)) --posted_;
+  if (operation.kind == FabricKind::kWrite && --posted_writes_ == 0) {
+    messages_wait_ = false;
+  }
 }
 
 ssize_t FabricLink::PostWrite(Operation* operation) {
@@ -198,15 +227,22 @@ ssize_t FabricLink::PostWrite(Operation* operation) {
                      FI_COMPLETION | FI_DELIVERY_COMPLETE);
 }
 
+std::optional<std::uint32_t> FabricLink::Find(const void* context) const {
+  const auto found = FindContext(operations_, context);
+  const bool posted = found.has_value() &&
+                      operations_[*found].state == Operation::State::kPosted;
+  return posted ? found : std::nullopt;
+}
+
 bool FabricLink::Complete(std::uint32_t index, TransportEvent* event) {
   Operation& operation = operations_[index];
   AGENTMEM_CHECK(operation.state == Operation::State::kPosted);
   answered_ = true;
-  --posted_;
+  Unpost(operation);
   operation.done_bytes += operation.piece_bytes;
   if (operation.done_bytes < operation.transfer.length) {
     if (ending() || !broken_.ok()) {
-      Fail(index);
+      operation.state = Operation::State::kFailed;
     } else {
       Start(index);
     }
@@ -216,10 +252,12 @@ bool FabricLink::Complete(std::uint32_t index, TransportEvent* event) {
   return true;
 }
 
-void FabricLink::Fail(std::uint32_t index) {
+void FabricLink::Fail(std::uint32_t index, const std::string& why) {
   Operation& operation = operations_[index];
-  if (operation.state != Operation::State::kPosted) return;
+  AGENTMEM_CHECK(operation.state == Operation::State::kPosted);
+  // (What waits for posted writes waits on: they have not all completed.)
   operation.state = Operation::State::kFailed;
+  if (broken_.ok()) broken_ = Unavailable(why);
 }
 
 bool FabricLink::Cut() {
@@ -231,14 +269,13 @@ bool FabricLink::reading() const {
   return std::any_of(operations_.begin(), operations_.end(),
                      [](const Operation& operation) {
                        return operation.state == Operation::State::kPosted &&
-                              operation.context.kind == FabricKind::kRead;
+                              operation.kind == FabricKind::kRead;
                      });
 }
 
 void FabricLink::DropMessage(std::uint32_t index) {
   Operation& operation = operations_[index];
   if (ending()) return;
-  operation.context.kind = FabricKind::kReceive;
   // One that is not taken back is one less to receive into: the peer that
   // sends to where nobody listens waits.
   const ssize_t result = Post(&operation);
@@ -258,7 +295,7 @@ bool FabricLink::ExpireWaiting(TimeNs now, TransportEvent* event, bool* write) {
   const std::uint32_t next = operations_[index].next;
   (before == kNone ? waiting_first_ : operations_[before].next) = next;
   if (waiting_last_ == index) waiting_last_ = before;
-  *write = operations_[index].context.kind == FabricKind::kWrite;
+  *write = operations_[index].kind == FabricKind::kWrite;
   Release(index, Code::kDeadlineExceeded, event);
   return true;
 }

@@ -9,6 +9,12 @@
 // has one of them posted at a time. Operations wait in order, behind a link
 // that is being set up or whose provider is full (FI_EAGAIN).
 //
+// RxM makes a new connection, silently, where one has ended, and takes nothing
+// until it is there. So a message that was not taken at once waits until all
+// writes that were posted before have completed: it might go over another
+// connection than they did, and arrive though they failed. Once one has failed,
+// nothing more is posted.
+//
 // Ownership: owns the endpoint, the operations (libfabric writes into their
 // contexts until they complete) and the messages' bytes. Threads: one at a
 // time. Errors: those of a posting end up as `broken`; the transport then
@@ -16,7 +22,9 @@
 #ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_LINK_H_
 #define AGENTMEM_MEMD_TRANSPORT_FABRIC_LINK_H_
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,15 +33,29 @@
 
 namespace agentmem {
 
-enum class FabricKind : std::uint8_t { kReceive, kRead, kWrite, kSend };
-
-// What libfabric's op_context points at: `reserved` is the provider's own.
-struct FabricContext {
-  fi_context2 reserved;
-  FabricKind kind = FabricKind::kReceive;
-  LinkId link;  // unset: of the endpoint that peers connect to
-  std::uint32_t index = 0;
+enum class FabricKind : std::uint8_t {
+  kReceive,
+  kReceiveTagged,
+  kRead,
+  kWrite,
+  kSend
 };
+
+constexpr bool IsReceive(FabricKind kind) {
+  return kind == FabricKind::kReceive || kind == FabricKind::kReceiveTagged;
+}
+
+// Which element of `all` libfabric's op_context points at; nothing: none. Peers
+// can bring about others: of a write that carries data it is null, and of a
+// rendezvous that failed a buffer of RxM's.
+template <typename T>
+std::optional<std::uint32_t> FindContext(const std::vector<T>& all,
+                                         const void* context) {
+  const auto at = reinterpret_cast<std::uintptr_t>(context) -
+                  reinterpret_cast<std::uintptr_t>(all.data());
+  if (at % sizeof(T) != 0 || at / sizeof(T) >= all.size()) return std::nullopt;
+  return static_cast<std::uint32_t>(at / sizeof(T));
+}
 
 class FabricLink {
  public:
@@ -55,10 +77,15 @@ class FabricLink {
   // every kRetryNs after the first kEagerTries.
   void PostWaiting(TimeNs now);
 
+  // The operation whose context this is, if it is posted.
+  std::optional<std::uint32_t> Find(const void* context) const;
+  FabricKind KindOf(std::uint32_t index) const {
+    return operations_[index].kind;
+  }
   // A piece has completed. True: the operation has, and `event` says so.
   bool Complete(std::uint32_t index, TransportEvent* event);
-  // A piece has failed: the link has to be shut.
-  void Fail(std::uint32_t index);
+  // A piece has failed: the link is broken, and has to be shut.
+  void Fail(std::uint32_t index, const std::string& why);
   // Something was received by an endpoint that should get nothing.
   void DropMessage(std::uint32_t index);
 
@@ -92,7 +119,10 @@ class FabricLink {
 
  private:
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+  // For what nobody should send: posted all the same, since RxM keeps what has
+  // no buffer in memory of its own, without a bound.
   static constexpr std::uint32_t kReceives = 2;
+  static constexpr std::uint32_t kTaggedReceives = 1;
   static constexpr int kEagerTries = 64;
   static constexpr DurationNs kRetryNs = 10 * kMillisecondNs;
   // A peer that has answered before, and with nothing in flight takes nothing
@@ -101,7 +131,8 @@ class FabricLink {
   static constexpr DurationNs kGoneNs = 100 * kMillisecondNs;
 
   struct Operation {
-    FabricContext context;  // first: libfabric hands it back
+    fi_context2 context;  // first: libfabric hands it back, and writes there
+    FabricKind kind = FabricKind::kReceive;
     // A failed one waits for Abandon.
     enum class State : std::uint8_t { kFree, kWaiting, kPosted, kFailed };
     State state = State::kFree;
@@ -121,13 +152,16 @@ class FabricLink {
   void NoteNotTaken(TimeNs now);
   // 0, -FI_EAGAIN, or the provider's refusal.
   ssize_t Post(Operation* operation);
+  ssize_t PostPiece(Operation* operation);
+  // One of them is over.
+  void Unpost(const Operation& operation);
   ssize_t PostWrite(Operation* operation);
 
   FabricDomain* const domain_;
   const LinkId id_;
   const std::uint64_t piece_bytes_max_;
   FabricBuffer messages_;  // of sends, then of receives
-  // Transfers, sends, receives; never resized.
+  // Transfers, sends, receives, tagged ones; never resized.
   std::vector<Operation> operations_;
   std::unique_ptr<FabricEndpoint> endpoint_;
   fi_addr_t peer_ = FI_ADDR_UNSPEC;
@@ -140,6 +174,8 @@ class FabricLink {
   int tries_ = 0;
   TimeNs next_try_ = 0;
   std::uint32_t posted_ = 0;            // operations, not receives
+  std::uint32_t posted_writes_ = 0;     // of these
+  bool messages_wait_ = false;          // for the posted writes
   TimeNs refused_since_ = kNoDeadline;  // with nothing posted
   absl::Status broken_;
   bool ending_ = false;

@@ -38,9 +38,10 @@ constexpr RefusedProvider kRefused[] = {
     {"shm", "it takes a wrong key for a right one"},
 };
 
-constexpr std::uint64_t kCapabilities = FI_MSG | FI_SEND | FI_RECV | FI_RMA |
-                                        FI_READ | FI_WRITE | FI_REMOTE_READ |
-                                        FI_REMOTE_WRITE;
+// Tagged messages are never sent, but peers may send them (FabricInbox).
+constexpr std::uint64_t kCapabilities = FI_MSG | FI_TAGGED | FI_SEND | FI_RECV |
+                                        FI_RMA | FI_READ | FI_WRITE |
+                                        FI_REMOTE_READ | FI_REMOTE_WRITE;
 
 std::string CoreOf(const std::string& provider) {
   return provider.substr(0, provider.find(';'));
@@ -168,7 +169,8 @@ bool IsLoopback(const std::string& address) {
 }
 
 std::shared_ptr<fi_info> MakeHints(const FabricOptions& options,
-                                   const std::string& provider, bool ip) {
+                                   const std::string& provider,
+                                   const std::string& domain, bool ip) {
   std::shared_ptr<fi_info> hints(fi_allocinfo(), fi_freeinfo);
   hints->caps = kCapabilities;
   hints->mode = FI_CONTEXT | FI_CONTEXT2;
@@ -180,8 +182,8 @@ std::shared_ptr<fi_info> MakeHints(const FabricOptions& options,
   hints->domain_attr->data_progress = FI_PROGRESS_MANUAL;
   hints->domain_attr->resource_mgmt = FI_RM_ENABLED;
   hints->fabric_attr->prov_name = strdup(provider.c_str());
-  if (!options.domain.empty()) {
-    hints->domain_attr->name = strdup(options.domain.c_str());
+  if (!domain.empty()) {
+    hints->domain_attr->name = strdup(domain.c_str());
   }
   if (ip) {
     hints->addr_format = AddressFamily(options.bind_address) == AF_INET6
@@ -192,10 +194,12 @@ std::shared_ptr<fi_info> MakeHints(const FabricOptions& options,
 }
 
 FabricOffer QueryLibfabric(const FabricOptions& options,
-                           const std::string& provider) {
+                           const std::string& provider,
+                           const std::string& domain) {
   const KnownProvider* const known = FindKnown(provider);
   const bool ip = known == nullptr || known->ip;
-  const std::shared_ptr<fi_info> hints = MakeHints(options, provider, ip);
+  const std::shared_ptr<fi_info> hints =
+      MakeHints(options, provider, domain, ip);
   const bool bind = ip && !options.bind_address.empty();
   FabricOffer offer;
   if (bind && !HasAddress(options.bind_address)) {
@@ -209,8 +213,8 @@ FabricOffer QueryLibfabric(const FabricOptions& options,
   if (result != 0) {
     offer.reason = std::string("libfabric offers none") +
                    (bind ? " on " + options.bind_address : "") +
-                   (options.domain.empty() ? "" : " in " + options.domain) +
-                   ": " + fi_strerror(-result);
+                   (domain.empty() ? "" : " in " + domain) + ": " +
+                   fi_strerror(-result);
     return offer;
   }
   const std::shared_ptr<fi_info> all(found, fi_freeinfo);
@@ -252,11 +256,31 @@ std::vector<std::string> LibfabricNames() {
 }  // namespace
 
 FabricCatalog LibfabricCatalog(const FabricOptions& options) {
-  return {[options](const std::string& provider) {
-            return QueryLibfabric(options, provider);
+  return {[options](const std::string& provider, const std::string& domain) {
+            return QueryLibfabric(options, provider, domain);
           },
           LibfabricNames};
 }
+
+namespace {
+
+// Of the preferred device, if there is one; else of any. `why_not` it was not
+// the preferred one.
+FabricOffer QueryNearest(const FabricOptions& options,
+                         const FabricCatalog& catalog,
+                         const KnownProvider& known, std::string* why_not) {
+  const std::string& nearest = options.preferred_domain;
+  if (nearest.empty() || !options.domain.empty() || !known.rdma || !known.ip) {
+    return catalog.query(known.name, options.domain);
+  }
+  FabricOffer offer = catalog.query(known.name, nearest);
+  if (offer.reason.empty()) return offer;
+  *why_not =
+      nearest + ", which is the nearest, was passed over: " + offer.reason;
+  return catalog.query(known.name, options.domain);
+}
+
+}  // namespace
 
 absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
                                           const FabricCatalog& catalog) {
@@ -277,9 +301,11 @@ absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
   std::string passed_over;
   for (const KnownProvider& known : looked_for) {
     FabricCandidate candidate = {known.name, known.rdma};
+    std::string why_not;
     if (!choice.provider.empty()) {
       candidate.reason = choice.provider + " comes before it";
-    } else if (FabricOffer offer = catalog.query(known.name);
+    } else if (FabricOffer offer =
+                   QueryNearest(options, catalog, known, &why_not);
                !offer.reason.empty()) {
       candidate.reason = offer.reason;
       passed_over += std::string(passed_over.empty() ? "" : "; ") + known.name +
@@ -288,12 +314,16 @@ absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
       candidate.taken = true;
       candidate.reason =
           in_order ? "the first in the order that is there" : "by its name";
+      if (!why_not.empty()) candidate.reason += "; " + why_not;
       choice.provider = known.name;
       choice.domain = offer.domain;
       choice.address = offer.address;
       choice.info = std::move(offer.info);
       choice.rdma = known.rdma;
-      choice.fallbacks = in_order && !known.rdma ? 1 : 0;
+      const bool preferred = options.preferred_domain.empty() ||
+                             !options.domain.empty() ||
+                             (known.ip && known.rdma && why_not.empty());
+      choice.fallbacks = (in_order && !known.rdma) || !preferred ? 1 : 0;
     }
     choice.candidates.push_back(std::move(candidate));
   }
@@ -309,11 +339,34 @@ absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
   return choice;
 }
 
-std::vector<std::pair<std::string, std::string>> FabricEnvironment() {
+namespace {
+
+std::size_t PeersProvidedFor(std::size_t known_at_start) {
+  return std::clamp(known_at_start, kFabricPeers, kFabricPeersMax);
+}
+
+}  // namespace
+
+std::string TooManyPeers(const std::string& provider, std::size_t members,
+                         std::size_t known_at_start) {
+  const std::size_t room = PeersProvidedFor(known_at_start);
+  if (!provider.starts_with("verbs") || members <= room + 1) return "";
+  return "the cluster has " + std::to_string(members) +
+         " members, and this node's completion queues are made for " +
+         std::to_string(room) +
+         " peers: more at once may overrun them. Start memd with "
+         "FI_UNIVERSE_SIZE=" +
+         std::to_string(members - 1) +
+         " in its environment, if the device has 256 queue entries for each "
+         "(max_cqe in `ibv_devinfo -v`)";
+}
+
+std::vector<std::pair<std::string, std::string>> FabricEnvironment(
+    std::size_t peers) {
   std::vector<std::pair<std::string, std::string>> environment = {
       // RxM asks for completion queues of 256 entries for each peer of the
       // universe; many devices have no more than 32767.
-      {"FI_UNIVERSE_SIZE", "64"},
+      {"FI_UNIVERSE_SIZE", std::to_string(PeersProvidedFor(peers))},
       // Memory is registered once, for good: a cache of registrations would
       // only keep alive what was given up, and watch our page tables (by
       // userfaultfd, which regions use themselves).

@@ -2,7 +2,7 @@
 //
 // "auto" goes through a stated order and takes the first that offers what the
 // transport needs (messages and one-sided reads and writes between reliable
-// datagram endpoints):
+// datagram endpoints), and that opens:
 //
 //   verbs;ofi_rxm   InfiniBand, RoCE, iWARP
 //   efa psm3 opx    other networks with RDMA of their own
@@ -42,6 +42,9 @@ struct FabricOptions {
   std::string bind_address;
   // libfabric's domain, such as an RDMA device: "mlx5_0". Empty: any.
   std::string domain;
+  // Where `domain` is empty: the RDMA device to try before others. Another one,
+  // or another network, is a fallback then.
+  std::string preferred_domain;
   // One operation of the network carries at most so many bytes; 0: as many as
   // the provider takes.
   std::uint64_t piece_bytes_max = 0;
@@ -67,14 +70,25 @@ struct FabricChoice {
   std::string domain;
   std::string address;
   bool rdma = false;
-  std::uint64_t fallbacks = 0;  // 1: "auto" found no RDMA
+  std::uint64_t fallbacks = 0;  // 1: no RDMA, or not by what was preferred
   std::vector<FabricCandidate> candidates;
   std::shared_ptr<fi_info> info;
 };
 
-// What there is to choose from: libfabric, or a test's list.
+// What went wrong on the network so far.
+struct FabricCounters {
+  std::uint64_t links_lost = 0;
+  std::uint64_t messages_dropped = 0;  // too long, or to where none belongs
+  // Of nothing that was posted here, such as a peer's write that carries data.
+  std::uint64_t completions_unknown = 0;
+};
+
+// What there is to choose from: libfabric, or a test's list. A query may find
+// out whether what is offered opens, too.
 struct FabricCatalog {
-  std::function<FabricOffer(const std::string& provider)> query;
+  std::function<FabricOffer(const std::string& provider,
+                            const std::string& domain)>
+      query;
   std::function<std::vector<std::string>()> names;
 };
 FabricCatalog LibfabricCatalog(const FabricOptions& options);
@@ -82,10 +96,22 @@ FabricCatalog LibfabricCatalog(const FabricOptions& options);
 absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
                                           const FabricCatalog& catalog);
 
+// Peers that the inbox's completion queue is made for on verbs, 256 entries
+// each: with more of them at once it may overrun, which ends it. 127 of them
+// fill the 32767 entries that many devices have at most.
+inline constexpr std::size_t kFabricPeers = 64;
+inline constexpr std::size_t kFabricPeersMax = 127;
+
 // What main() sets, where the user has not, before the first call to libfabric
 // (it reads these once): names and values. Opens each RDMA device, and closes
-// it.
-std::vector<std::pair<std::string, std::string>> FabricEnvironment();
+// it. `peers`: how many are known of.
+std::vector<std::pair<std::string, std::string>> FabricEnvironment(
+    std::size_t peers = 0);
+
+// So many members are more than the queues were made for: what to do. Empty:
+// they are not, or the provider does not care.
+std::string TooManyPeers(const std::string& provider, std::size_t members,
+                         std::size_t known_at_start);
 
 }  // namespace agentmem
 

@@ -1,7 +1,6 @@
 #include "memd/transport/fabric_transport.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "base/check.h"
@@ -13,8 +12,6 @@
 namespace agentmem {
 namespace {
 
-// Completions read at once.
-constexpr std::size_t kBatch = 16;
 // Events that were told are forgotten when they are so many, or all.
 constexpr std::size_t kToldEventsMax = 1024;
 // What a socket holds is read in some hundred turns at most, and then its end.
@@ -67,11 +64,35 @@ absl::StatusOr<std::unique_ptr<FabricTransport>> FabricTransport::Open(
   return transport;
 }
 
-absl::Status FabricTransport::OpenObjects(const FabricOptions& options) {
-  AGENTMEM_ASSIGN_OR_RETURN(choice_,
-                            ChooseFabric(options, LibfabricCatalog(options)));
-  AGENTMEM_ASSIGN_OR_RETURN(domain_, FabricDomain::Open(choice_));
+absl::Status FabricTransport::OpenProvider(const FabricOffer& offer,
+                                           bool by_name) {
+  inbox_.reset();
+  AGENTMEM_ASSIGN_OR_RETURN(domain_, FabricDomain::Open(offer.info));
   AGENTMEM_ASSIGN_OR_RETURN(inbox_, FabricInbox::Open(domain_.get()));
+  if (by_name || domain_->waitable()) return absl::OkStatus();
+  return FailedPrecondition(
+      "it has nothing to sleep on, and would be looked at all the time");
+}
+
+absl::Status FabricTransport::OpenObjects(const FabricOptions& options) {
+  // What is offered may not open: then the next one has its turn.
+  const bool by_name = options.provider != "auto";
+  absl::Status refused;
+  FabricCatalog catalog = LibfabricCatalog(options);
+  catalog.query = [&, offers = catalog.query](const std::string& provider,
+                                              const std::string& domain) {
+    FabricOffer offer = offers(provider, domain);
+    if (!offer.reason.empty()) return offer;
+    const absl::Status opened = OpenProvider(offer, by_name);
+    if (!opened.ok()) {
+      refused = opened;
+      offer.reason = StatusMessage(opened);
+    }
+    return offer;
+  };
+  auto choice = ChooseFabric(options, catalog);
+  if (!choice.ok()) return by_name && !refused.ok() ? refused : choice.status();
+  choice_ = std::move(choice).value();
   AGENTMEM_ASSIGN_OR_RETURN(const std::string name, inbox_->Name());
   address_ = MakeAddress(choice_.provider, name);
   piece_bytes_max_ = choice_.info->ep_attr->max_msg_size;
@@ -100,6 +121,7 @@ absl::StatusOr<LinkId> FabricTransport::Connect(const std::string& address) {
   AGENTMEM_ASSIGN_OR_RETURN(
       std::unique_ptr<FabricLink> link,
       FabricLink::Open(domain_.get(), id, name, piece_bytes_max_));
+  readers_.push_back(link.get());
   links_[id] = std::move(link);
   ++last_link_;
   return id;
@@ -114,12 +136,8 @@ FabricLink* FabricTransport::Find(LinkId link) {
 bool FabricTransport::StartTransfer(bool read, const Transfer& transfer) {
   FabricLink* const link = Find(transfer.link);
   if (link == nullptr || !link->broken().ok()) return false;
-  const bool wraps =
-      transfer.remote_address + transfer.length < transfer.remote_address;
-  if (wraps || transfer.length == 0) {
-    // No peer need be asked, and none would take the first kindly.
+  if (transfer.length == 0) {
     TransportEvent event;
-    event.code = wraps ? Code::kOutOfRange : Code::kOk;
     event.link = transfer.link;
     event.ticket = transfer.ticket;
     events_.push_back(event);
@@ -130,6 +148,7 @@ bool FabricTransport::StartTransfer(bool read, const Transfer& transfer) {
     return false;
   }
   next_deadline_ = std::min(next_deadline_, transfer.deadline);
+  NoteBroken(link);
   return true;
 }
 
@@ -147,12 +166,12 @@ bool FabricTransport::Send(LinkId id, std::span<const char> message,
   if (link == nullptr || !link->broken().ok()) return false;
   if (!link->StartSend(message, ticket, deadline)) return false;
   next_deadline_ = std::min(next_deadline_, deadline);
+  NoteBroken(link);
   return true;
 }
 
 std::size_t FabricTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
   inbox_->PostTakenBack();
-  PostWaiting(now);
   // What was found before goes first; the network is moved on in any case.
   const std::size_t found = events_.size() - next_event_;
   std::size_t room = out.size() - std::min(out.size(), found);
@@ -161,6 +180,9 @@ std::size_t FabricTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
     room -= std::min(room, read);
     if (read == 0) break;
   } while (room > 0);
+  // After the completions: they make room, and may tell that a link is lost.
+  PostWaiting(now);
+  NoteBrokenInbox();
   if (now >= next_deadline_) ExpireOperations(now);
   if (!lost_.empty()) SettleLost();
   return Deliver(out);
@@ -183,74 +205,6 @@ std::size_t FabricTransport::Deliver(std::span<TransportEvent> out) {
   return count;
 }
 
-std::size_t FabricTransport::ReadAll(std::size_t max) {
-  std::size_t read = ReadCompletions(inbox_->completions(), max);
-  for (const auto& [id, link] : links_) {
-    if (read >= max) break;
-    if (!link->shut()) {
-      read += ReadCompletions(link->completions(), max - read);
-    }
-  }
-  return read;
-}
-
-std::size_t FabricTransport::ReadCompletions(fid_cq* queue, std::size_t max) {
-  std::array<fi_cq_msg_entry, kBatch> entries;
-  const ssize_t read = fi_cq_read(queue, entries.data(), std::min(max, kBatch));
-  if (read == -FI_EAVAIL) return OnError(queue) ? 1 : 0;
-  if (read <= 0) return 0;
-  for (ssize_t i = 0; i < read; ++i) OnCompletion(entries[i]);
-  return static_cast<std::size_t>(read);
-}
-
-void FabricTransport::OnCompletion(const fi_cq_msg_entry& entry) {
-  const auto* const context =
-      static_cast<const FabricContext*>(entry.op_context);
-  if (context->link == LinkId()) {
-    TransportEvent event;
-    event.kind = TransportEvent::Kind::kMessage;
-    event.message = inbox_->Bytes(context->index, entry.len);
-    events_.push_back(event);
-    return;
-  }
-  FabricLink* const link = links_.find(context->link)->second.get();
-  if (context->kind == FabricKind::kReceive) {
-    ++counters_.messages_dropped;
-    link->DropMessage(context->index);
-    return;
-  }
-  TransportEvent event;
-  if (link->Complete(context->index, &event)) events_.push_back(event);
-  if (!link->broken().ok()) MarkLost(link, StatusMessage(link->broken()));
-}
-
-bool FabricTransport::OnError(fid_cq* queue) {
-  fi_cq_err_entry error = {};
-  const ssize_t read = fi_cq_readerr(queue, &error, 0);
-  if (read <= 0) return false;
-  if (error.op_context == nullptr) return true;
-  const auto* const context =
-      static_cast<const FabricContext*>(error.op_context);
-  if (context->kind == FabricKind::kReceive) {
-    // A message that does not fit, or whose sender went away: nobody's fault
-    // here, and no link's.
-    ++counters_.messages_dropped;
-    if (context->link == LinkId()) {
-      inbox_->TakeBack(context->index);
-    } else {
-      links_.find(context->link)->second->DropMessage(context->index);
-    }
-    return true;
-  }
-  const char* const what = context->kind == FabricKind::kRead    ? "a read: "
-                           : context->kind == FabricKind::kWrite ? "a write: "
-                                                                 : "a send: ";
-  FabricLink* const link = links_.find(context->link)->second.get();
-  link->Fail(context->index);
-  MarkLost(link, std::string(what) + fi_strerror(error.err));
-  return true;
-}
-
 void FabricTransport::MarkLost(FabricLink* link, const std::string& reason) {
   if (link->ending() ||
       std::find(lost_.begin(), lost_.end(), link) != lost_.end()) {
@@ -264,12 +218,22 @@ void FabricTransport::MarkLost(FabricLink* link, const std::string& reason) {
 
 void FabricTransport::PostWaiting(TimeNs now) {
   for (const auto& [id, link] : links_) {
-    if (!link->waiting()) continue;
+    if (link->ending() || !link->waiting()) continue;
     link->PostWaiting(now);
-    if (!link->broken().ok()) {
-      MarkLost(link.get(), StatusMessage(link->broken()));
-    }
+    NoteBroken(link.get());
   }
+}
+
+void FabricTransport::NoteBrokenInbox() {
+  if (inbox_->broken().ok() || !failure_.empty()) return;
+  failure_ = "peers' messages do not reach this node any more (" +
+             StatusMessage(inbox_->broken()) +
+             "): its peers will take it for dead; restart memd";
+  LogError("fabric: " + failure_);
+}
+
+void FabricTransport::NoteBroken(FabricLink* link) {
+  if (!link->broken().ok()) MarkLost(link, StatusMessage(link->broken()));
 }
 
 void FabricTransport::ExpireOperations(TimeNs now) {
@@ -301,12 +265,12 @@ void FabricTransport::ShutAndDrain(FabricLink* link) {
   // that meets the end of its connection ends once.
   if (link->reading() && link->Cut()) {
     for (int i = 0; i < kCutPollsMax && link->reading(); ++i) {
-      ReadCompletions(link->completions(), kBatch);
+      ReadCompletions(link, kCompletionsAtOnce);
     }
   }
   link->Shut();
   // What it completed is still in the queue, and names its operations.
-  while (ReadCompletions(link->completions(), kBatch) > 0) {
+  while (ReadCompletions(link, kCompletionsAtOnce) > 0) {
   }
   TransportEvent event;
   while (link->Abandon(&event)) events_.push_back(event);
@@ -331,13 +295,33 @@ void FabricTransport::Close(LinkId id) {
   FabricLink* const link = found->second.get();
   if (!link->shut()) ShutAndDrain(link);
   std::erase(lost_, link);
+  const auto reader = std::find(readers_.begin(), readers_.end(), link);
+  if (reader - readers_.begin() < static_cast<std::ptrdiff_t>(next_reader_)) {
+    --next_reader_;
+  }
+  readers_.erase(reader);
   links_.erase(found);
+}
+
+std::size_t FabricTransport::CountInbound() const {
+  return inbox_->Connections();
+}
+
+std::vector<std::string> FabricTransport::Warnings() const {
+  std::vector<std::string> warnings;
+  if (!failure_.empty()) warnings.push_back(failure_);
+  if (!domain_->waitable()) {
+    warnings.push_back("the fabric provider " + choice_.provider +
+                       " has nothing to sleep on: memd looks at it each "
+                       "millisecond, also when nothing happens");
+  }
+  return warnings;
 }
 
 int FabricTransport::wait_fd() const { return domain_->wait_fd(); }
 
 bool FabricTransport::ReadyToWait() {
-  return next_event_ == events_.size() && inbox_->all_posted() &&
+  return next_event_ == events_.size() && !inbox_->must_post() &&
          lost_.empty() && domain_->ReadyToWait();
 }
 

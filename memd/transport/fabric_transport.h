@@ -33,7 +33,6 @@
 #include "memd/transport/transport.h"
 
 struct fi_cq_msg_entry;
-struct fid_cq;
 
 namespace agentmem {
 
@@ -41,10 +40,8 @@ class FabricDomain;
 class FabricInbox;
 class FabricLink;
 
-struct FabricCounters {
-  std::uint64_t links_lost = 0;
-  std::uint64_t messages_dropped = 0;  // too long, or to where none belongs
-};
+// A link takes so many at most: sockets, and what they are waited on by.
+inline constexpr std::uint64_t kDescriptorsOfLink = 24;
 
 class FabricTransport final : public Transport {
  public:
@@ -69,19 +66,38 @@ class FabricTransport final : public Transport {
   // What carries the traffic, and what else was looked at.
   const FabricChoice& choice() const { return choice_; }
   const FabricCounters& counters() const { return counters_; }
+  // The end of its work as peers see it; empty: there is none.
+  const std::string& failure() const { return failure_; }
+  // Connections that peers made to this node: one of each member, or nobody
+  // knows of whom. 0 where it cannot be told (not TCP). Cost: reads of /proc.
+  std::size_t CountInbound() const;
+  // What else an operator should know, and the failure.
+  std::vector<std::string> Warnings() const;
 
  private:
+  static constexpr std::size_t kCompletionsAtOnce = 16;
+
   FabricTransport();
   absl::Status OpenObjects(const FabricOptions& options);
+  absl::Status OpenProvider(const FabricOffer& offer, bool by_name);
   FabricLink* Find(LinkId link);  // null: not there, or lost
   bool StartTransfer(bool read, const Transfer& transfer);
-  // Reads at most as many completions of a queue as `max`; how many there were.
-  std::size_t ReadCompletions(fid_cq* queue, std::size_t max);
-  // Of all queues, at most kBatch of each.
+
+  // fabric_completions.cc. A null link is the inbox.
+  // Reads at most as many completions as `max`; how many there were.
+  std::size_t ReadCompletions(FabricLink* link, std::size_t max);
+  // Of all queues, at most kCompletionsAtOnce of each; those that `max` leaves
+  // out come first the next time.
   std::size_t ReadAll(std::size_t max);
-  void OnCompletion(const fi_cq_msg_entry& entry);
-  bool OnError(fid_cq* queue);  // false: there was none
+  void OnCompletion(FabricLink* link, const fi_cq_msg_entry& entry);
+  void OnReceived(const fi_cq_msg_entry& entry);
+  bool OnError(FabricLink* link);  // false: there was none
+  void OnReceiveError(const void* context);
+
   void MarkLost(FabricLink* link, const std::string& reason);
+  // After all that may have posted something on it.
+  void NoteBroken(FabricLink* link);
+  void NoteBrokenInbox();
   void ExpireOperations(TimeNs now);
   void PostWaiting(TimeNs now);
   // Shuts those that were marked, and tells of their operations.
@@ -100,6 +116,10 @@ class FabricTransport final : public Transport {
   std::unique_ptr<FabricInbox> inbox_;
   absl::flat_hash_map<LinkId, std::unique_ptr<FabricLink>> links_;
 
+  // Whose queues are read, in turns: null, the inbox, and then the links.
+  std::vector<FabricLink*> readers_ = {nullptr};
+  std::size_t next_reader_ = 0;
+
   std::uint64_t last_link_ = 0;
   std::vector<FabricLink*> lost_;  // marked, not settled yet
   // Told from next_event_ on; bounded by the operations and the inbox.
@@ -107,6 +127,7 @@ class FabricTransport final : public Transport {
   std::size_t next_event_ = 0;
   TimeNs next_deadline_ = kNoDeadline;  // no operation has one before it
   FabricCounters counters_;
+  std::string failure_;
 };
 
 }  // namespace agentmem

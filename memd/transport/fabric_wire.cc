@@ -48,21 +48,34 @@ bool IsConnectedTcp(int fd) {
          (peer.ss_family == AF_INET || peer.ss_family == AF_INET6);
 }
 
-}  // namespace
-
-std::size_t CutConnections(int wait_fd) {
-  std::size_t cut = 0;
+// What is watched, through others too, and connected.
+std::vector<int> ConnectionsBelow(int wait_fd) {
+  std::vector<int> connections;
   std::set<int> seen = {wait_fd};
   std::vector<int> left = {wait_fd};
   while (!left.empty()) {
     const int fd = left.back();
     left.pop_back();
-    if (IsConnectedTcp(fd) && ::shutdown(fd, SHUT_RDWR) == 0) ++cut;
+    if (IsConnectedTcp(fd)) connections.push_back(fd);
     for (const int watched : WatchedBy(fd)) {
       if (seen.insert(watched).second) left.push_back(watched);
     }
   }
+  return connections;
+}
+
+}  // namespace
+
+std::size_t CutConnections(int wait_fd) {
+  std::size_t cut = 0;
+  for (const int fd : ConnectionsBelow(wait_fd)) {
+    cut += ::shutdown(fd, SHUT_RDWR) == 0;
+  }
   return cut;
+}
+
+std::size_t CountConnections(int wait_fd) {
+  return ConnectionsBelow(wait_fd).size();
 }
 
 }  // namespace agentmem

@@ -19,6 +19,9 @@ namespace agentmem {
 // Their owner still reads what has arrived, and then sees the end.
 std::size_t CutConnections(int wait_fd);
 
+// How many CutConnections would cut.
+std::size_t CountConnections(int wait_fd);
+
 }  // namespace agentmem
 
 #endif  // AGENTMEM_MEMD_TRANSPORT_FABRIC_WIRE_H_

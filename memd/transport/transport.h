@@ -10,12 +10,24 @@
 //   Connect --> up --(error, or an operation beyond its deadline)--> lost
 //    \---------- Close <--------------------------------------------/
 //
-// What is posted on a link completes exactly once, in no order: OK, or
-// UNAVAILABLE when the link was lost (kLost comes after the last of them) or
-// closed. Bytes of a Write are in the peer's memory when it completes OK.
-// A message arrives once, or not at all if a link is lost; where the limits say
-// so, after the bytes of all writes that were posted on its link before it,
-// else in no order with them. Who sent it, it must say itself.
+// What is posted on a link completes exactly once, in no order, with one of:
+//
+//   OK                 done: a read's bytes are here, a write's in the peer's
+//                      memory; of a message, that the network has it
+//   DEADLINE_EXCEEDED  the network took nothing of it by its deadline: nothing
+//                      was done. Of a write, or on a link whose peer has never
+//                      answered, the link is lost with it; else it stays up
+//   UNAVAILABLE        the link was lost or closed: done, in part, or not
+//
+// A link is lost by any operation that the peer or the network refuses (a wrong
+// key, a range that is not in the peer's memory or wraps around), by one that
+// it has taken and that is not done by its deadline, and by its peer's end.
+// Then kLost comes, after the last completion.
+//
+// A message arrives once, or not at all if its link is lost; where the limits
+// say so, after the bytes of all writes that were posted on its link before it
+// and not at all if one of these failed, else in no order with them. Who sent
+// it, it must say itself.
 //
 // An operation that is posted cannot be called back: the peer, or the NIC, may
 // touch its memory until it completes. So one that is late takes its link with
@@ -94,7 +106,7 @@ struct TransportLimits {
   std::uint64_t message_bytes_max = 0;    // of Send
   std::uint64_t transfers_in_flight = 0;  // posted and not completed, a link
   // A message does not arrive before what was written before it on its link,
-  // nor without it.
+  // nor without it, whatever becomes of the link.
   bool messages_follow_writes = false;
 };
 

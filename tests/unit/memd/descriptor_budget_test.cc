@@ -27,6 +27,11 @@ TEST(DescriptorBudgetTest, AThousandProcessesWithARegionEachFitInto20000) {
                     kDescriptorsOfRegion));
 }
 
+TEST(DescriptorBudgetTest, WhatTheFabricTakesIsNoTenants) {
+  EXPECT_EQ(DescriptorsOfEach(20000, 2, 1000),
+            DescriptorsOfEach(20000, 2) - 500);
+}
+
 TEST(DescriptorBudgetTest, AChargeThatDoesNotFitTakesNothing) {
   DescriptorAccount account(20);
   const DescriptorCharge first(&account, 12);

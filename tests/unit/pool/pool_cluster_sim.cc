@@ -61,6 +61,11 @@ std::string PoolClusterSim::Run() {
     counts_.repaired += snapshot.repaired + snapshot.moved;
     counts_.stale += snapshot.stale;
   }
+  const SimCounters& network = cluster_->network().counters();
+  counts_.links_lost = network.links_lost;
+  counts_.torn = network.torn;
+  counts_.late_writes = network.late_writes;
+  counts_.retransmits = network.retransmits;
   return wrong_;
 }
 
@@ -278,6 +283,8 @@ void PoolClusterSim::Take(const std::string& node,
          " ended " + std::to_string(late / kMillisecondNs) + " ms late");
   }
   counts_.failed += completion.code == Code::kUnavailable;
+  counts_.puts_failed += operation.op.kind == PoolOp::Kind::kPut &&
+                         completion.code == Code::kUnavailable;
   if (completion.code == Code::kDataLoss) Fail("DATA_LOSS on " + node);
   if (operation.op.kind == PoolOp::Kind::kPut) TakePut(operation, completion);
   if (operation.op.kind == PoolOp::Kind::kGet) TakeGet(operation, completion);

@@ -45,6 +45,12 @@ class PoolClusterSim {
     std::uint64_t checked = 0;
     std::uint64_t repaired = 0;
     std::uint64_t stale = 0;
+    std::uint64_t puts_failed = 0;
+    // Of the network.
+    std::uint64_t links_lost = 0;
+    std::uint64_t torn = 0;
+    std::uint64_t late_writes = 0;
+    std::uint64_t retransmits = 0;
   };
 
   explicit PoolClusterSim(std::uint64_t seed);

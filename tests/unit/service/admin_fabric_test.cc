@@ -47,6 +47,7 @@ FabricSnapshot TwoNodes() {
   fabric.address = "10.0.0.1";
   fabric.rdma_asked = true;
   fabric.fallbacks = 1;
+  fabric.counters = {21, 22, 23};
   fabric.candidates = {{"verbs;ofi_rxm", true, false, "no device"},
                        {"tcp;ofi_rxm", false, true, "the first"}};
   RdmaDevice device{"mlx5_0", "0000:03:00.0", 1, {}, {true, "by dma-buf"},
@@ -115,6 +116,9 @@ TEST_F(AdminFabricTest, TheFabricArrivesAsItWas) {
   EXPECT_FALSE(fabric.rdma());
   EXPECT_TRUE(fabric.rdma_asked());
   EXPECT_EQ(fabric.fallbacks(), 1u);
+  EXPECT_EQ(fabric.links_lost(), 21u);
+  EXPECT_EQ(fabric.messages_dropped(), 22u);
+  EXPECT_EQ(fabric.completions_unknown(), 23u);
   ASSERT_EQ(fabric.candidates_size(), 2);
   EXPECT_TRUE(fabric.candidates(0).rdma());
   EXPECT_EQ(fabric.candidates(0).reason(), "no device");

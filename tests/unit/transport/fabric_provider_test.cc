@@ -2,11 +2,14 @@
 #include "memd/transport/fabric_provider.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <rdma/fi_errno.h>
 #include <stdlib.h>
 
 #include <map>
 
 #include "memd/transport/fabric_transport.h"
+#include "tests/unit/transport/fabric_faults.h"
 #include "tests/unit/transport/fabric_fixture.h"
 
 namespace agentmem {
@@ -15,7 +18,7 @@ namespace {
 // A machine whose libfabric offers these.
 FabricCatalog Offering(const std::vector<std::string>& there) {
   return {
-      [there](const std::string& provider) {
+      [there](const std::string& provider, const std::string&) {
         FabricOffer offer;
         if (std::find(there.begin(), there.end(), provider) == there.end()) {
           offer.reason = "not in this machine";
@@ -67,6 +70,107 @@ TEST(FabricProvider, TcpIsAFallbackAndCountedUnlessItWasAskedFor) {
   ASSERT_TRUE(asked.ok());
   EXPECT_EQ(asked->provider, "tcp;ofi_rxm");
   EXPECT_EQ(asked->fallbacks, 0u);
+}
+
+TEST(FabricProvider, TheNearestDeviceIsPreferredAndAnotherIsAFallback) {
+  FabricOptions options = Named("auto");
+  options.preferred_domain = "mlx5_0";
+  FabricCatalog catalog = Offering({});
+  std::string broken;
+  catalog.query = [&](const std::string& provider, const std::string& domain) {
+    FabricOffer offer;
+    offer.domain = domain.empty() ? "mlx5_1" : domain;
+    if (provider != "verbs;ofi_rxm" || domain == broken) {
+      offer.reason = "it does not open";
+    }
+    return offer;
+  };
+  broken = "none";
+  auto choice = ChooseFabric(options, catalog);
+  ASSERT_TRUE(choice.ok());
+  EXPECT_EQ(choice->domain, "mlx5_0");
+  EXPECT_EQ(choice->fallbacks, 0u);
+  broken = "mlx5_0";
+  choice = ChooseFabric(options, catalog);
+  ASSERT_TRUE(choice.ok());
+  EXPECT_EQ(choice->domain, "mlx5_1");
+  EXPECT_TRUE(choice->rdma);
+  EXPECT_EQ(choice->fallbacks, 1u);
+  const std::string& reason = choice->candidates[0].reason;
+  EXPECT_NE(reason.find("mlx5_0"), std::string::npos) << reason;
+  EXPECT_NE(reason.find("it does not open"), std::string::npos) << reason;
+  // Who names a device gets that one.
+  options.domain = "mlx5_7";
+  choice = ChooseFabric(options, catalog);
+  ASSERT_TRUE(choice.ok());
+  EXPECT_EQ(choice->domain, "mlx5_7");
+  EXPECT_EQ(choice->fallbacks, 0u);
+}
+
+TEST(FabricProvider, WhatIsOfferedAndDoesNotOpenIsPassedOverWithItsError) {
+  SetFabricEnvironment();
+  const FabricFaultsScope scope;
+  Faults().answer = [](FabricCall call) -> ssize_t {
+    return call == FabricCall::kDomain ? -FI_ENOMEM : 0;
+  };
+  FabricOptions options = Named("auto");
+  options.bind_address = "127.0.0.1";
+  auto transport = FabricTransport::Open(options);
+  ASSERT_EQ(transport.status().code(), absl::StatusCode::kFailedPrecondition);
+  const std::string message(transport.status().message());
+  EXPECT_NE(message.find("tcp;ofi_rxm: fabric provider"), std::string::npos)
+      << message;
+  EXPECT_NE(message.find("does not open"), std::string::npos) << message;
+  options.provider = "tcp";
+  transport = FabricTransport::Open(options);
+  EXPECT_EQ(transport.status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(FabricProvider, WhatCannotBeWaitedOnIsTakenByItsNameAloneAndLookedAt) {
+  SetFabricEnvironment();
+  const FabricFaultsScope scope;
+  Faults().answer = [](FabricCall call) -> ssize_t {
+    return call == FabricCall::kWaitedQueue ? -FI_ENOSYS : 0;
+  };
+  FabricOptions options = Named("auto");
+  options.bind_address = "127.0.0.1";
+  auto transport = FabricTransport::Open(options);
+  ASSERT_EQ(transport.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(std::string(transport.status().message()).find("sleep"),
+            std::string::npos);
+  options.provider = "tcp";
+  transport = FabricTransport::Open(options);
+  ASSERT_TRUE(transport.ok()) << transport.status().ToString();
+  ASSERT_EQ((*transport)->Warnings().size(), 1u);
+  EXPECT_NE((*transport)->Warnings()[0].find("sleep"), std::string::npos);
+  // It sleeps, and wakes by itself.
+  pollfd waited = {(*transport)->wait_fd(), POLLIN, 0};
+  const TimeNs end = MonotonicNowNs() + 50 * kMillisecondNs;
+  int looks = 0;
+  for (; MonotonicNowNs() < end; ++looks) {
+    ASSERT_TRUE((*transport)->ReadyToWait());
+    ASSERT_EQ(::poll(&waited, 1, 5000), 1);
+  }
+  EXPECT_LE(looks, 60);
+}
+
+TEST(FabricProvider, MorePeersThanTheQueuesAreMadeForAreNamed) {
+  const auto universe = [](std::size_t peers) {
+    for (const auto& [name, value] : FabricEnvironment(peers)) {
+      if (name == "FI_UNIVERSE_SIZE") return value;
+    }
+    return std::string();
+  };
+  EXPECT_EQ(universe(0), "64");
+  EXPECT_EQ(universe(100), "100");
+  EXPECT_EQ(universe(1000), "127");
+  EXPECT_EQ(TooManyPeers("verbs;ofi_rxm", 65, 0), "");
+  EXPECT_EQ(TooManyPeers("tcp;ofi_rxm", 66, 0), "");
+  EXPECT_EQ(TooManyPeers("verbs;ofi_rxm", 101, 100), "");
+  const std::string many = TooManyPeers("verbs;ofi_rxm", 200, 0);
+  EXPECT_NE(many.find("200 members"), std::string::npos) << many;
+  EXPECT_NE(many.find("64 peers"), std::string::npos) << many;
+  EXPECT_NE(many.find("FI_UNIVERSE_SIZE=199"), std::string::npos) << many;
 }
 
 TEST(FabricProvider, RequiredRdmaThatIsNotThereIsAnErrorThatSaysWhatToDo) {

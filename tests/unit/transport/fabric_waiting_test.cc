@@ -99,6 +99,27 @@ TEST_F(FabricWaitingTest, AReadIsFinishedByWaitingAlone) {
   }
 }
 
+TEST_F(FabricWaitingTest, AFloodOfMessagesStarvesNoLink) {
+  const std::string message(64, 'm');
+  std::uint64_t sent = 0;
+  const auto flood = [&] {
+    while (b_->transport->Send(back_, message, sent, kNoDeadline)) ++sent;
+    b_->Poll(64);
+  };
+  for (int i = 0; i < 200; ++i) flood();
+  constexpr std::uint64_t kTicket = 1;
+  ASSERT_TRUE(a_->transport->Read(
+      a_->Make(link_, b_->memory.remote, 0, 4096, 0, kTicket)));
+  // It takes one event a Poll, of which there are always more.
+  int polls = 0;
+  for (; polls < 5000 && a_->done.count(kTicket) == 0; ++polls) {
+    flood();
+    a_->Poll(1);
+  }
+  EXPECT_EQ(a_->done.count(kTicket), 1u) << "after " << polls << " polls";
+  EXPECT_GT(a_->messages.size(), 0u);
+}
+
 TEST_F(FabricWaitingTest, AFloodWaitsAtItsSenderAndNothingIsLost) {
   const std::string filler(a_->transport->limits().message_bytes_max - 8, 'f');
   std::uint64_t sent = 0;

@@ -58,6 +58,8 @@ TEST(FabricCutTest, CutsWhatIsWatchedThroughOthersAndNothingElse) {
   const UniqueFd inner = Epoll({watched[0].get(), local[0]});
   const UniqueFd outer = Epoll({inner.get()});
   EXPECT_TRUE(IsOpen(watched[1].get()));
+  EXPECT_EQ(CountConnections(outer.get()), 1u);
+  EXPECT_TRUE(IsOpen(watched[1].get()));
   EXPECT_EQ(CutConnections(outer.get()), 1u);
   EXPECT_TRUE(AtEnd(watched[0].get()));
   EXPECT_TRUE(AtEnd(watched[1].get()));

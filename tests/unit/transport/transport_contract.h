@@ -245,11 +245,41 @@ TYPED_TEST_P(TransportContract, AWrongKeyLosesThatLinkAndNoOther) {
 
 TYPED_TEST_P(TransportContract, OutOfBoundsTouchesNothingAndLosesTheLink) {
   auto& a = this->a_;
+  const LinkId other = a.Connect(this->b_);
   Transfer beyond = a.Between(this->link_, this->b_, 1, 0, 128);
   beyond.remote_address += ContractNode::kBytes - 127;
   ASSERT_TRUE(this->Posted([&] { return a.transport->Read(beyond); }));
+  ASSERT_TRUE(this->Until([&] { return a.lost.size() == 1; }));
+  EXPECT_EQ(a.done[1], std::vector<Code>{Code::kUnavailable});
+  EXPECT_EQ(a.own, std::vector<char>(ContractNode::kBytes, 'o'));
+
+  beyond.link = other;
+  beyond.ticket = 2;
+  ASSERT_TRUE(this->Posted([&] { return a.transport->Write(beyond); }));
+  ASSERT_TRUE(this->Until([&] { return a.lost.size() == 2; }));
+  EXPECT_EQ(a.done[2], std::vector<Code>{Code::kUnavailable});
+  EXPECT_EQ(this->b_.shared, std::vector<char>(ContractNode::kBytes, 's'));
+}
+
+TYPED_TEST_P(TransportContract, AWriteThatWrapsLosesTheLinkBeforeAMessage) {
+  auto& a = this->a_;
+  Transfer wraps = a.Between(this->link_, this->b_, 1, 0, 128);
+  wraps.remote_address = ~std::uint64_t{0} - 100;
+  ASSERT_TRUE(this->Posted([&] { return a.transport->Write(wraps); }));
+  const std::string message = "the write before this one is there";
+  const bool posted = a.transport->Send(this->link_, message, 2, kNoDeadline);
   ASSERT_TRUE(this->Until([&] { return !a.lost.empty(); }));
   EXPECT_EQ(a.done[1], std::vector<Code>{Code::kUnavailable});
+  EXPECT_EQ(a.done.contains(2), posted);
+  EXPECT_EQ(this->b_.shared, std::vector<char>(ContractNode::kBytes, 's'));
+  // What is on its way comes before an answer on another link.
+  const LinkId other = a.Connect(this->b_);
+  const Transfer read = a.Between(other, this->b_, 3, 0, 64);
+  ASSERT_TRUE(this->Posted([&] { return a.transport->Read(read); }));
+  ASSERT_TRUE(this->Until([&] { return a.done.contains(3); }));
+  if (a.transport->limits().messages_follow_writes) {
+    EXPECT_TRUE(this->b_.messages.empty());
+  }
 }
 
 TYPED_TEST_P(TransportContract, ALostLinkIsReplacedByANewOne) {
@@ -290,11 +320,9 @@ TYPED_TEST_P(TransportContract, APeersEndFailsWhatIsOnItsWayAndLosesTheLink) {
   ASSERT_TRUE(this->UntilDone(1));
   const Transfer second = a.Between(this->link_, this->b_, 2, 0, 64);
   this->b_.transport = nullptr;
-  if (a.transport->Read(second)) {
-    ASSERT_TRUE(this->Until([&] { return a.done.contains(2); }));
-    EXPECT_EQ(a.done[2], std::vector<Code>{Code::kUnavailable});
-  }
+  ASSERT_TRUE(a.transport->Read(second));
   ASSERT_TRUE(this->Until([&] { return !a.lost.empty(); }));
+  EXPECT_EQ(a.done[2], std::vector<Code>{Code::kUnavailable});
 }
 
 TYPED_TEST_P(TransportContract, WhatIsNoAddressIsRefused) {
@@ -320,7 +348,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     AMessageArrivesOnceAndItsBytesWereCopied,
     AMessageArrivesAfterWhatWasWrittenBeforeIt, AllThatIsPostedCompletesOnce,
     NoMoreThanTheLimitIsInFlight, AWrongKeyLosesThatLinkAndNoOther,
-    OutOfBoundsTouchesNothingAndLosesTheLink, ALostLinkIsReplacedByANewOne,
+    OutOfBoundsTouchesNothingAndLosesTheLink,
+    AWriteThatWrapsLosesTheLinkBeforeAMessage, ALostLinkIsReplacedByANewOne,
     WhatIsInFlightOnAClosedLinkCompletesOnce,
     APeersEndFailsWhatIsOnItsWayAndLosesTheLink, WhatIsNoAddressIsRefused,
     AnUnknownLinkTakesNothing);
