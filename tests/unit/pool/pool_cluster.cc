@@ -67,6 +67,12 @@ void PoolCluster::End(const std::string& name, bool power_off) {
   runs_.erase(name);
 }
 
+void PoolCluster::KillQuietly(const std::string& name) {
+  network_.KillQuietly(name);
+  runs_.at(name)->node = nullptr;
+  runs_.erase(name);
+}
+
 PoolPeer PoolCluster::CardFor(const std::string& of,
                               const std::string& reader) {
   const PoolRun& run = at(of);
@@ -85,8 +91,9 @@ PoolPeer PoolCluster::CardFor(const std::string& of,
 }
 
 void PoolCluster::Introduce(const std::string& a, const std::string& b) {
-  at(a).node->AddPeer(CardFor(b, a), now());
-  at(b).node->AddPeer(CardFor(a, b), now());
+  // (A node that stands still hears nothing; that it is a member is known.)
+  if (!stopped(a)) at(a).node->AddPeer(CardFor(b, a), now());
+  if (!stopped(b)) at(b).node->AddPeer(CardFor(a, b), now());
 }
 
 void PoolCluster::IntroduceAll() {
@@ -109,6 +116,7 @@ void PoolCluster::PollAll() {
   const bool tick = now() >= next_tick_;
   if (tick) next_tick_ = now() + kTick;
   for (auto& [name, run] : runs_) {
+    if (stopped(name)) continue;
     const std::size_t count = run->node->Poll(now(), out);
     run->done.insert(run->done.end(), out.begin(),
                      out.begin() + static_cast<std::ptrdiff_t>(count));

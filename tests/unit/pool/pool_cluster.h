@@ -52,6 +52,13 @@ class PoolCluster {
   // The process, or the machine, is gone with all that it held.
   void Kill(const std::string& name) { End(name, /*power_off=*/false); }
   void PowerOff(const std::string& name) { End(name, /*power_off=*/true); }
+  void KillQuietly(const std::string& name);
+  // It stands still until Continue: nothing is asked of it meanwhile.
+  void Stop(const std::string& name) { network_.Stop(name); }
+  void Continue(const std::string& name) { network_.Continue(name); }
+  bool stopped(const std::string& name) const {
+    return network_.IsStopped(name);
+  }
   // Its Hello with the other.
   void Introduce(const std::string& a, const std::string& b);
   void IntroduceAll();
