@@ -33,6 +33,7 @@ SimOptions SimOptions::Rough(std::uint64_t seed) {
       static_cast<DurationNs>(random() % (200 * kMicrosecondNs));
   options.bandwidth_bytes_per_s = random() % 2 == 0 ? 0 : 1'000'000'000;
   options.loss_rate = rate(0.05);
+  options.loss_stall_rate = rate(0.02);
   options.reorder_rate = rate(0.3);
   options.completion_error_rate = rate(0.005);
   options.completion_lost_rate = rate(0.005);
@@ -74,16 +75,23 @@ std::uint64_t SimNetwork::LiveRunOf(const std::string& node) const {
 void SimNetwork::Kill(const std::string& node) {
   const std::uint64_t run = LiveRunOf(node);
   AGENTMEM_CHECK(run != 0);
-  End(run, /*answers=*/true);
+  End(run, Death::kTold);
+}
+
+void SimNetwork::KillQuietly(const std::string& node) {
+  const std::uint64_t run = LiveRunOf(node);
+  AGENTMEM_CHECK(run != 0);
+  End(run, Death::kQuiet);
 }
 
 void SimNetwork::PowerOff(const std::string& node) {
   const std::uint64_t run = LiveRunOf(node);
   AGENTMEM_CHECK(run != 0);
-  End(run, /*answers=*/false);
+  End(run, Death::kMachine);
 }
 
-void SimNetwork::End(std::uint64_t run, bool answers) {
+void SimNetwork::End(std::uint64_t run, Death death) {
+  const bool answers = death != Death::kMachine;
   SimTransport* const dead = Find(run);
   if (dead == nullptr) return;
   Trace(SimTrace::Kind::kDeath, run, answers, 0);
@@ -94,7 +102,8 @@ void SimNetwork::End(std::uint64_t run, bool answers) {
       WriteLate(run, operation.peer, operation.transfer);
     }
   }
-  if (!answers) return;
+  Continue(runs_[run - 1].node);
+  if (death != Death::kTold) return;
   for (std::uint64_t other = 1; other <= runs_.size(); ++other) {
     if (Find(other) == nullptr) continue;
     Packet packet = {.from = run, .to = other};
@@ -129,6 +138,16 @@ void SimNetwork::Partition(const std::set<std::string>& side) {
 void SimNetwork::Slow(const std::string& node, double factor) {
   AGENTMEM_CHECK(factor > 0);
   slow_[node] = factor;
+}
+
+void SimNetwork::Continue(const std::string& node) {
+  stopped_.erase(node);
+  const auto held = held_.find(node);
+  if (held == held_.end()) return;
+  for (Packet& packet : held->second) {
+    Schedule(now(), [this, packet = std::move(packet)] { Arrive(packet); });
+  }
+  held_.erase(held);
 }
 
 bool SimNetwork::Step() {
@@ -180,6 +199,11 @@ void SimNetwork::Travel(Packet packet) {
 }
 
 void SimNetwork::Arrive(Packet packet) {
+  const std::string& to = runs_[packet.to - 1].node;
+  if (stopped_.contains(to) && Find(packet.to) != nullptr) {
+    held_[to].push_back(std::move(packet));
+    return;
+  }
   if (Passes(packet.from, packet.to)) {
     // To a process that is gone: "no such connection".
     const auto& then = Find(packet.to) ? packet.arrived : packet.failed;
@@ -194,7 +218,10 @@ void SimNetwork::Arrive(Packet packet) {
   ++packet.attempts;
   ++counters_.retransmits;
   Trace(SimTrace::Kind::kRetransmit, packet.from, packet.to, packet.attempts);
-  const TimeNs again = now() + options_.retransmit_delay;
+  const bool stalls = Chance(options_.loss_stall_rate);
+  counters_.stalls += stalls;
+  const TimeNs again =
+      now() + (stalls ? options_.loss_stall : options_.retransmit_delay);
   Schedule(again, [this, packet] { Travel(packet); });
 }
 

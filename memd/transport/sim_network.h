@@ -54,8 +54,20 @@ class SimNetwork {
   // The process dies: its memory is gone, and its peers notice in the time of a
   // packet. Its transport does nothing any more.
   void Kill(const std::string& node);
+  // The same, but a peer notices only when it asks for something, as RDMA has
+  // it where nothing is under way.
+  void KillQuietly(const std::string& node);
   // The machine dies: nothing answers, so peers notice by themselves.
   void PowerOff(const std::string& node);
+
+  // The process stands still until Continue, as by SIGSTOP: what is sent to it,
+  // reads and writes too, waits before it (as TCP has it; a NIC would answer).
+  // Who calls Stop must not call its transport meanwhile.
+  void Stop(const std::string& node) { stopped_.insert(node); }
+  void Continue(const std::string& node);
+  bool IsStopped(const std::string& node) const {
+    return stopped_.contains(node);
+  }
 
   // Nothing goes between the two, or not from the one to the other. What is on
   // its way is lost with it, and sent again until its retransmits are used up.
@@ -128,7 +140,8 @@ class SimNetwork {
   // A write to the peer's memory that outlives its sender.
   void WriteLate(std::uint64_t from, std::uint64_t to,
                  const Transfer& transfer);
-  void End(std::uint64_t run, bool answers);
+  enum class Death : std::uint8_t { kTold, kQuiet, kMachine };
+  void End(std::uint64_t run, Death death);
   std::uint64_t LiveRunOf(const std::string& node) const;
 
   SimTransport* Find(std::uint64_t run) const;
@@ -150,6 +163,8 @@ class SimNetwork {
   std::vector<Run> runs_;                               // the first is number 1
   std::set<std::pair<std::string, std::string>> cuts_;  // from, to
   std::map<std::string, double> slow_;
+  std::set<std::string> stopped_;
+  std::map<std::string, std::vector<Packet>> held_;  // for those that stopped
   SimCounters counters_;
   std::uint64_t trace_hash_ = 0;
   std::function<void(const SimTrace&)> observer_;

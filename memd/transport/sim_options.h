@@ -27,6 +27,10 @@ struct SimOptions {
   double loss_rate = 0;
   DurationNs retransmit_delay = kMillisecondNs;
   std::uint32_t retransmits_max = 7;
+  // A lost packet is missed late: a link over verbs stands still for seconds
+  // until its retransmission timer ends. Of the losses, so many.
+  double loss_stall_rate = 0;
+  DurationNs loss_stall = 2 * kSecondNs;
 
   // A packet takes up to `reorder_delay_max` longer, and others overtake it.
   double reorder_rate = 0;
@@ -66,6 +70,7 @@ struct SimCounters {
   std::uint64_t operations = 0;  // posted
   std::uint64_t messages_delivered = 0;
   std::uint64_t retransmits = 0;
+  std::uint64_t stalls = 0;  // of these, late ones
   std::uint64_t links_lost = 0;
   std::uint64_t refused = 0;  // wrong key, bounds or access
   std::uint64_t completion_errors = 0;

@@ -17,7 +17,7 @@ SimTransport::SimTransport(SimNetwork* network, std::uint64_t run,
   limits_.messages_follow_writes = network->options_.messages_follow_writes;
 }
 
-SimTransport::~SimTransport() { network_->End(run_, /*answers=*/true); }
+SimTransport::~SimTransport() { network_->End(run_, SimNetwork::Death::kTold); }
 
 absl::StatusOr<Registered> SimTransport::Register(std::span<char> memory,
                                                   RemoteAccess access) {
@@ -27,7 +27,7 @@ absl::StatusOr<Registered> SimTransport::Register(std::span<char> memory,
                            std::to_string(kMemoryStride) + " can");
   }
   Registered result;
-  result.id = MemoryId(static_cast<std::uint32_t>(memories_.size()));
+  result.id = MemoryId(static_cast<std::uint32_t>(memories_.size() + 1));
   if (access != RemoteAccess::kNone) {
     result.remote.address = (memories_.size() + 1) * kMemoryStride;
     result.remote.key = network_->Draw(UINT64_MAX);
@@ -84,8 +84,9 @@ bool SimTransport::Post(Verb verb, const Transfer& transfer,
   Link& link = found->second;
   if (!link.up || link.in_flight >= limits_.transfers_in_flight) return false;
   if (verb != Verb::kSend) {
-    AGENTMEM_CHECK(transfer.memory.value() < memories_.size());
-    const std::span<char> local = memories_[transfer.memory.value()].bytes;
+    AGENTMEM_CHECK(transfer.memory.value() >= 1 &&
+                   transfer.memory.value() <= memories_.size());
+    const std::span<char> local = memories_[transfer.memory.value() - 1].bytes;
     AGENTMEM_CHECK(
         transfer.local >= local.data() && transfer.length <= local.size() &&
         transfer.local + transfer.length <= local.data() + local.size());

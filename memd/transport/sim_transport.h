@@ -135,7 +135,7 @@ class SimTransport final : public Transport {
   const std::uint64_t run_;
   const std::string address_;
   TransportLimits limits_;
-  std::vector<Memory> memories_;  // by MemoryId
+  std::vector<Memory> memories_;  // MemoryId is the index + 1
   std::map<std::uint64_t, Link> links_;
   std::map<std::uint64_t, Operation> operations_;
   std::map<std::pair<std::uint64_t, std::uint64_t>, Arrivals> arrivals_;

@@ -25,6 +25,11 @@ void PoolCluster::PowerOff(const std::string& name) {
   End(name);
 }
 
+void PoolCluster::KillQuietly(const std::string& name) {
+  network_.KillQuietly(name);
+  End(name);
+}
+
 void PoolCluster::StartAll(const std::vector<std::string>& names,
                            std::uint64_t export_bytes) {
   for (const std::string& name : names) Start(name, export_bytes);

@@ -21,6 +21,13 @@ class PoolCluster final : public PoolRuns {
   // The process, or the machine, is gone with all that it held.
   void Kill(const std::string& name);
   void PowerOff(const std::string& name);
+  void KillQuietly(const std::string& name);
+  // It stands still until Continue: nothing is asked of it meanwhile.
+  void Stop(const std::string& name) { network_.Stop(name); }
+  void Continue(const std::string& name) { network_.Continue(name); }
+  bool stopped(const std::string& name) const override {
+    return network_.IsStopped(name);
+  }
   // Starts nodes and waits until all have met.
   void StartAll(const std::vector<std::string>& names,
                 std::uint64_t export_bytes);

@@ -14,6 +14,7 @@ namespace {
 constexpr DurationNs kSlack = kMoveNsMin + 200 * kMillisecondNs;
 constexpr std::uint64_t kStateBytesMax = 4 << 20;
 constexpr int kRounds = 3;
+constexpr DurationNs kStopNsMax = 2 * kSecondNs;
 
 }  // namespace
 
@@ -66,6 +67,7 @@ std::string PoolClusterSim::Run() {
   counts_.torn = network.torn;
   counts_.late_writes = network.late_writes;
   counts_.retransmits = network.retransmits;
+  counts_.stalls = network.stalls;
   return wrong_;
 }
 
@@ -73,6 +75,7 @@ std::string PoolClusterSim::Run() {
 void PoolClusterSim::Trouble() {
   SimOptions* const options = cluster_->network().options();
   options->loss_rate = rough_.loss_rate;
+  options->loss_stall_rate = rough_.loss_stall_rate;
   options->reorder_rate = rough_.reorder_rate;
   options->completion_error_rate = rough_.completion_error_rate;
   options->completion_lost_rate = rough_.completion_lost_rate;
@@ -96,7 +99,7 @@ void PoolClusterSim::Disturb() {
   SimNetwork& network = cluster_->network();
   const std::string& a = names_[Draw(names_.size() - 1)];
   const std::string& b = names_[Draw(names_.size() - 1)];
-  switch (Draw(8)) {
+  switch (Draw(9)) {
     case 0:
       if (a != b) network.Cut(a, b);
       break;
@@ -117,6 +120,9 @@ void PoolClusterSim::Disturb() {
       break;
     case 6:
       Restart();
+      break;
+    case 7:
+      Stop(a);
       break;
     default:
       if (deaths_left_ > 0) Die(AnyNode());
@@ -147,7 +153,37 @@ void PoolClusterSim::Die(const std::string& name) {
   for (auto i = operations_.begin(); i != operations_.end();) {
     i = i->second.node == name ? operations_.erase(i) : std::next(i);
   }
-  Chance(50) ? cluster_->Kill(name) : cluster_->PowerOff(name);
+  stopped_until_.erase(name);
+  continued_at_.erase(name);
+  switch (Draw(2)) {
+    case 0:
+      return cluster_->Kill(name);
+    case 1:
+      return cluster_->KillQuietly(name);
+    default:
+      return cluster_->PowerOff(name);
+  }
+}
+
+// Its clients stand still, too.
+void PoolClusterSim::Stop(const std::string& name) {
+  if (!cluster_->alive(name) || cluster_->stopped(name)) return;
+  cluster_->Stop(name);
+  stopped_until_[name] =
+      cluster_->now() + static_cast<DurationNs>(Draw(kStopNsMax));
+}
+
+void PoolClusterSim::ContinueAll(bool all) {
+  for (auto i = stopped_until_.begin(); i != stopped_until_.end();) {
+    if (!all && cluster_->now() < i->second) {
+      ++i;
+      continue;
+    }
+    ++counts_.stops;
+    cluster_->Continue(i->first);
+    continued_at_[i->first] = cluster_->now();
+    i = stopped_until_.erase(i);
+  }
 }
 
 void PoolClusterSim::Restart() {
@@ -162,11 +198,13 @@ void PoolClusterSim::Restart() {
 }
 
 void PoolClusterSim::Heal() {
+  ContinueAll(/*all=*/true);
   SimNetwork& network = cluster_->network();
   network.HealAll();
   for (const std::string& name : names_) network.Slow(name, 1);
   SimOptions* const options = network.options();
   options->loss_rate = 0;
+  options->loss_stall_rate = 0;
   options->reorder_rate = 0;
   options->completion_error_rate = 0;
   options->completion_lost_rate = 0;
@@ -184,6 +222,7 @@ void PoolClusterSim::Heal() {
 
 // Clients and Hellos, between two steps of the network.
 void PoolClusterSim::Step() {
+  ContinueAll(/*all=*/false);
   if (cluster_->now() >= next_hello_) {
     next_hello_ = cluster_->now() + 200 * kMillisecondNs;
     cluster_->IntroduceAll();
@@ -221,7 +260,7 @@ void PoolClusterSim::NewBlock() {
 
 void PoolClusterSim::SubmitAny() {
   const std::string node = AnyNode();
-  if (slots_[node].empty()) return;
+  if (slots_[node].empty() || cluster_->stopped(node)) return;
   const std::uint64_t what = Draw(99);
   PoolOp::Kind kind = PoolOp::Kind::kGet;
   if (may_put_ && what < 50) kind = PoolOp::Kind::kPut;
@@ -276,7 +315,8 @@ void PoolClusterSim::Take(const std::string& node,
   const Operation operation = found->second;
   operations_.erase(found);
   slots_[node].insert(operation.slot);
-  const DurationNs late = cluster_->now() - operation.op.deadline;
+  const DurationNs late =
+      cluster_->now() - std::max(operation.op.deadline, continued_at_[node]);
   if (late > kSlack) {
     Fail("an operation of kind " +
          std::to_string(static_cast<int>(operation.op.kind)) + " on " + node +

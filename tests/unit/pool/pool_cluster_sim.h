@@ -51,6 +51,8 @@ class PoolClusterSim {
     std::uint64_t torn = 0;
     std::uint64_t late_writes = 0;
     std::uint64_t retransmits = 0;
+    std::uint64_t stalls = 0;
+    std::uint64_t stops = 0;  // of nodes that went on
   };
 
   explicit PoolClusterSim(std::uint64_t seed);
@@ -93,6 +95,8 @@ class PoolClusterSim {
   void Disturb();
   void Die(const std::string& name);
   void Restart();
+  void Stop(const std::string& name);
+  void ContinueAll(bool all);
   void Heal();
   void Step();
   void SubmitAny();
@@ -125,6 +129,8 @@ class PoolClusterSim {
   DurationNs pace_ = 0;
   bool may_put_ = true;
   int deaths_left_ = 0;  // of this round
+  std::map<std::string, TimeNs> stopped_until_;
+  std::map<std::string, TimeNs> continued_at_;
   Counts counts_;
   std::string wrong_;
 };

@@ -75,6 +75,8 @@ TEST(PoolClusterSimSeedTest, EveryKindOfFaultHappens) {
     all.torn += counts.torn;
     all.late_writes += counts.late_writes;
     all.retransmits += counts.retransmits;
+    all.stalls += counts.stalls;
+    all.stops += counts.stops;
   }
   EXPECT_GT(all.deaths, 0u);
   EXPECT_GT(all.puts_failed, 0u);
@@ -84,6 +86,8 @@ TEST(PoolClusterSimSeedTest, EveryKindOfFaultHappens) {
   EXPECT_GT(all.torn, 0u);
   EXPECT_GT(all.late_writes, 0u);
   EXPECT_GT(all.retransmits, 0u);
+  EXPECT_GT(all.stalls, 0u);
+  EXPECT_GT(all.stops, 0u);
 }
 
 TEST(PoolClusterSimSeedTest, ASeedGivesTheSameRunTwice) {

@@ -100,8 +100,9 @@ PoolPeer PoolRuns::CardFor(const std::string& of, const std::string& reader) {
 }
 
 void PoolRuns::Introduce(const std::string& a, const std::string& b) {
-  at(a).node->AddPeer(CardFor(b, a), now());
-  at(b).node->AddPeer(CardFor(a, b), now());
+  // (A node that stands still hears nothing; that it is a member is known.)
+  if (!stopped(a)) at(a).node->AddPeer(CardFor(b, a), now());
+  if (!stopped(b)) at(b).node->AddPeer(CardFor(a, b), now());
 }
 
 void PoolRuns::IntroduceAll() {
@@ -117,6 +118,7 @@ void PoolRuns::PollAll() {
   const bool tick = now() >= next_tick_;
   if (tick) next_tick_ = now() + kTick;
   for (auto& [name, run] : runs_) {
+    if (stopped(name)) continue;
     const std::size_t count = run->node->Poll(now(), out);
     run->done.insert(run->done.end(), out.begin(),
                      out.begin() + static_cast<std::ptrdiff_t>(count));

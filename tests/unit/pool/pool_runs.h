@@ -55,6 +55,8 @@ class PoolRuns {
   virtual ~PoolRuns() = default;
 
   virtual TimeNs now() const = 0;
+  // It stands still: nothing is asked of it.
+  virtual bool stopped(const std::string& /*name*/) const { return false; }
   // Lets everything go on for so long; calls `each` after every step, which
   // may end it by saying true.
   virtual bool RunFor(DurationNs duration,

@@ -134,5 +134,53 @@ TEST_F(SimNodeTest, NothingThatOverflowsAnAddressIsRead) {
   EXPECT_EQ(network_->counters().refused, std::size(addresses));
 }
 
+TEST_F(SimNodeTest, AQuietDeathIsNoticedByWhoAsks) {
+  Start();
+  network_->KillQuietly("b");
+  network_->RunFor(kSecondNs);
+  Poll();
+  EXPECT_TRUE(a_.lost.empty());
+  Read(1, 0, 64);
+  Settle();
+  EXPECT_EQ(a_.done[1], Codes{Code::kUnavailable});
+  EXPECT_EQ(a_.lost.size(), 1u);
+}
+
+TEST_F(SimNodeTest, WhatIsAskedOfAStoppedNodeWaitsUntilItGoesOn) {
+  Start();
+  network_->Stop("b");
+  Read(1, 0, 64);
+  Write(2, 0, 64);
+  Send(3, "m");
+  network_->RunFor(kSecondNs);
+  a_.Poll(clock_.Now());
+  EXPECT_FALSE(a_.done.contains(1));
+  EXPECT_FALSE(a_.done.contains(2));
+  EXPECT_EQ(CountShared('o'), 0u);
+  EXPECT_TRUE(a_.lost.empty());
+  network_->Continue("b");
+  Settle();
+  EXPECT_EQ(a_.done[1], Codes{Code::kOk});
+  EXPECT_EQ(a_.done[2], Codes{Code::kOk});
+  EXPECT_EQ(CountShared('o'), 64u);
+  EXPECT_EQ(b_.messages, std::vector<std::string>{"m"});
+}
+
+TEST_F(SimNodeTest, ALossThatStallsIsMissedLate) {
+  SimOptions options;
+  options.loss_stall_rate = 1;
+  Start(options);
+  network_->options()->loss_rate = 1;
+  Read(1, 0, 64);
+  network_->RunFor(kMillisecondNs);
+  network_->options()->loss_rate = 0;
+  network_->RunFor(kSecondNs);
+  a_.Poll(clock_.Now());
+  EXPECT_FALSE(a_.done.contains(1));
+  Settle();
+  EXPECT_EQ(a_.done[1], Codes{Code::kOk});
+  EXPECT_EQ(network_->counters().stalls, 1u);
+}
+
 }  // namespace
 }  // namespace agentmem
