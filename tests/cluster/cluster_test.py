@@ -8,7 +8,6 @@ Usage: cluster_test.py DIRECTORY_OF_MEMD LIBAGENTMEM [UNITTEST ARGUMENTS]
 import os
 import pathlib
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from block_client import (DEADLINE_EXCEEDED, NOT_FOUND,  # noqa: E402
                           REPLICATED, UNAVAILABLE, VISIBLE, BlockClient,
                           Refused, content)
 from certificates import Certificates, peer_name  # noqa: E402
-from namespaces import Namespace  # noqa: E402
+from missing import why_not  # noqa: E402
 
 PROGRAMS = pathlib.Path(sys.argv[1]).resolve()
 LIBRARY = pathlib.Path(sys.argv[2]).resolve()
@@ -391,18 +390,6 @@ class NothingIsLeft(unittest.TestCase):
         for directory in directories:
             self.assertEqual(left_behind(directory), [])
         self.assertEqual(used & networks(), set())
-
-
-def why_not():
-    """What is missing here; None: nothing."""
-    for program in ("etcd", "openssl", "ip"):
-        if shutil.which(program) is None:
-            return f"there is no {program} (./dev deps)"
-    try:
-        Namespace().close()
-    except OSError as error:
-        return str(error)
-    return None
 
 
 if __name__ == "__main__":
