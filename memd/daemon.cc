@@ -232,12 +232,17 @@ void Daemon::Parts::AddAgents(const Config& config, const Clock* clock) {
         std::max<std::uint64_t>(1, config.clients_max / config.tenants.size());
     limits.descriptors = &accounts[i];
     if (etcd != nullptr) {
-      limits.shared =
-          SharedRefs{config.cluster.node, instance,
-                     [this](const std::string& other, std::uint64_t run) {
-                       return live.IsAlive(other, run);
-                     },
-                     [this] { return live.IsReachable(); }};
+      SharedRefs& shared = limits.shared.emplace();
+      shared.node = config.cluster.node;
+      shared.instance = instance;
+      shared.is_alive = [this](const std::string& other, std::uint64_t run) {
+        return live.IsAlive(other, run);
+      };
+      shared.is_reachable = [this] { return live.IsReachable(); };
+      shared.epoch = [this] { return live.Get().epoch.value(); };
+      shared.refresh_ns = CollectionThread::kLookRounds *
+                          static_cast<DurationNs>(config.collect_ms) *
+                          kMillisecondNs;
     }
     agents->AddTenant(limits);
   }
@@ -322,12 +327,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   parts->AddAgents(config, clock);
   parts->reactor->SetAgents(parts->agents.get());
   AGENTMEM_RETURN_IF_ERROR(parts->reactor->Start());
-  // Not where several nodes change the same refs: what one of them forks or
-  // trims, another's collection does not see in time (docs/pool.md).
-  if (parts->etcd == nullptr) {
-    parts->agents->StartCollecting(static_cast<DurationNs>(config.collect_ms) *
-                                   kMillisecondNs);
-  }
+  parts->agents->StartCollecting(static_cast<DurationNs>(config.collect_ms) *
+                                 kMillisecondNs);
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
 }
 

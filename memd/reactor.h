@@ -101,6 +101,8 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   absl::StatusOr<PortHandle> OpenPort(const std::string& tenant,
                                       const std::string& name,
                                       std::int32_t pid) override;
+  absl::StatusOr<LentBlocks> WalkLent(const std::string& tenant,
+                                      std::size_t cursor) override;
 
   // Of a node with a pool.
   const PoolIdentity& identity() const override;

@@ -33,6 +33,36 @@ absl::StatusOr<PortHandle> Reactor::OpenPort(const std::string& tenant,
   return future.get();
 }
 
+absl::StatusOr<LentBlocks> Reactor::WalkLent(const std::string& tenant,
+                                             std::size_t cursor) {
+  // Records that are looked at in a turn: tens of microseconds.
+  constexpr std::size_t kLookedAt = 4096;
+  LentBlocks lent;
+  ExportPool* const exports =
+      options_.pool == nullptr ? nullptr : options_.pool->exports.get();
+  std::optional<std::uint64_t> id;
+  for (const TenantDoor& door : doors_) {
+    const TenantOptions& options = door.tenant->options();
+    if (options.name == tenant) id = options.cluster_id;
+  }
+  if (exports == nullptr || !id.has_value()) return lent;
+  auto promise = std::make_shared<std::promise<LentBlocks>>();
+  auto future = promise->get_future();
+  const bool posted = Post([promise, exports, cursor, id] {
+    LentBlocks some;
+    some.cursor =
+        exports->Walk(cursor, kLookedAt, [&](const ExportPool::Block& block) {
+          if (block.name.tenant == *id &&
+              block.block_class == BlockClass::kState) {
+            some.state.push_back(block.name.key);
+          }
+        });
+    promise->set_value(std::move(some));
+  });
+  if (!posted) return Unavailable("memd is shutting down, or overloaded");
+  return future.get();
+}
+
 absl::StatusOr<PortHandle> Reactor::AttachPort(const std::string& tenant,
                                                const std::string& name,
                                                std::int32_t pid) {

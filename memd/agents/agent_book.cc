@@ -125,9 +125,11 @@ absl::Status AgentBook::Write(AgentState* state,
                               std::span<const RefChange> changes,
                               std::span<const RefBlock> blocks) {
   const std::uint64_t before = state->ref_version;
+  const Fence fence(changes[0].fence.value() + (changes[0].new_fence ? 1 : 0));
   const absl::Status status = refs_->Commit(changes, blocks);
   if (status.ok()) {
     state->ref_version = changes[0].remove ? 0 : before + 1;
+    state->fence = fence;
     return status;
   }
   // A change that was lost on its way may still be made: it is looked for again
@@ -140,10 +142,26 @@ absl::Status AgentBook::Write(AgentState* state,
   const bool made = changes[0].remove ? ref->version == 0
                                       : ref->version == before + 1 &&
                                             ref->value == changes[0].value;
-  if (!made || ref->fence.value() != changes[0].fence.value()) return status;
+  if (!made || ref->fence != fence) return status;
   state->doubtful = false;
   state->ref_version = ref->version;
+  state->fence = fence;
   return absl::OkStatus();
+}
+
+absl::Status AgentBook::WriteUsed(AgentState* state, const RefChange& change,
+                                  std::span<const RefBlock> blocks) {
+  std::vector<RefChange> changes = {change};
+  absl::Status status = DependOnUse(*state, &changes);
+  if (status.code() == absl::StatusCode::kAborted) Lose(state);
+  AGENTMEM_RETURN_IF_ERROR(status);
+  status = Write(state, changes, blocks);
+  if (changes.size() > 1 && status.code() == absl::StatusCode::kUnavailable) {
+    const std::shared_ptr<NodeUse> use = UseOf(state->record.lineage);
+    MutexLock lock(&use->mutex);
+    use->unsettled = true;
+  }
+  return status;
 }
 
 // Under our fence only we change it: what is not as it was before is as it was
@@ -173,6 +191,7 @@ absl::Status AgentBook::ClearDoubt(AgentState* state) {
   state->ref_version = ref.version;
   state->deleted = ref.version == 0;
   state->ahead = false;
+  state->lost = false;
   if (!state->deleted) state->record = std::move(record);
   return absl::OkStatus();
 }
@@ -185,6 +204,22 @@ absl::StatusOr<std::shared_ptr<AgentState>> AgentBook::Find(
   AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state.get()));
   if (state->deleted) return NotFound("no " + Quoted(name));
   return state;
+}
+
+absl::StatusOr<std::shared_ptr<AgentState>> AgentBook::FindToRead(
+    const std::string& name) {
+  AGENTMEM_ASSIGN_OR_RETURN(std::shared_ptr<AgentState> state, Find(name));
+  AGENTMEM_RETURN_IF_ERROR(ReadOn(state));
+  return state;
+}
+
+absl::Status AgentBook::ReadOn(const std::shared_ptr<AgentState>& read) {
+  AgentState* const state = read.get();
+  MutexLock lock(&state->mutex);
+  if (state->lost) AGENTMEM_RETURN_IF_ERROR(ClearDoubt(state));
+  // (Who looks for a version says that there is none.)
+  if (state->deleted) return absl::OkStatus();
+  return TakeUse(state, false);
 }
 
 absl::StatusOr<AgentBook::Opened> AgentBook::Open(const std::string& name,
@@ -211,14 +246,19 @@ absl::StatusOr<AgentBook::Opened> AgentBook::Open(const std::string& name,
     record.labels = labels;
     AGENTMEM_ASSIGN_OR_RETURN(const std::string value,
                               EncodeAgentRecord(record));
-    const RefChange change = {RefName(name), 0, state->fence, value, false};
+    RefChange change = {RefName(name), 0, state->fence, value, false};
+    // So that no two agents of one name look alike to who depends on one.
+    change.new_fence = shared_.has_value();
     AGENTMEM_RETURN_IF_ERROR(Write(state, {&change, 1}, {}));
     state->record = std::move(record);
     state->deleted = false;
     opened.made = true;
   }
-  opened.fence = state->fence;
-  if ((flags & kOpenWrite) == 0) return opened;
+  if ((flags & kOpenWrite) == 0) {
+    AGENTMEM_RETURN_IF_ERROR(TakeUse(state, false));
+    opened.fence = state->fence;
+    return opened;
+  }
   if (state->writer.token != 0 && (flags & kOpenTakeOver) == 0) {
     return FailedPrecondition(Quoted(name) + " is being written by \"" +
                               state->writer.name + "\" (process " +
@@ -302,7 +342,7 @@ absl::Status AgentBook::Apply(AgentState* state, const RecordChange& change) {
   if (change.durable) {
     const RefChange ref = {RefName(state->name), state->ref_version,
                            state->fence, value, false};
-    AGENTMEM_RETURN_IF_ERROR(Write(state, {&ref, 1}, change.blocks));
+    AGENTMEM_RETURN_IF_ERROR(WriteUsed(state, ref, change.blocks));
   } else {
     state->unsettled.insert(change.unsettled.begin(), change.unsettled.end());
   }
@@ -321,13 +361,14 @@ absl::Status AgentBook::Persist(AgentState* state) {
                             EncodeAgentRecord(state->record));
   const RefChange ref = {RefName(state->name), state->ref_version, state->fence,
                          value, false};
-  AGENTMEM_RETURN_IF_ERROR(Write(state, {&ref, 1}, {}));
+  AGENTMEM_RETURN_IF_ERROR(WriteUsed(state, ref, {}));
   state->ahead = false;
   return absl::OkStatus();
 }
 
 absl::Status AgentBook::Fork(AgentState* from, const std::string& to,
-                             const VersionLink& at, std::int64_t unix_ns) {
+                             const VersionLink& at, std::int64_t unix_ns,
+                             std::uint64_t at_lineage) {
   MutexLock book(&mutex_);
   AGENTMEM_ASSIGN_OR_RETURN(std::shared_ptr<AgentState> child, Load(to));
   if (child.get() == from) {
@@ -338,20 +379,41 @@ absl::Status AgentBook::Fork(AgentState* from, const std::string& to,
   AgentState* const second = first == from ? child.get() : from;
   MutexLock first_lock(&first->mutex);
   MutexLock second_lock(&second->mutex);
-  return ForkLocked(from, child.get(), at, unix_ns);
+  return ForkLocked(from, child.get(), at, unix_ns, at_lineage);
 }
 
 absl::Status AgentBook::ForkLocked(AgentState* from, AgentState* child,
-                                   const VersionLink& at,
-                                   std::int64_t unix_ns) {
-  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(from));
-  AGENTMEM_RETURN_IF_ERROR(ClearDoubt(child));
-  if (from->deleted) return NotFound("no " + Quoted(from->name));
-  if (!child->deleted) {
-    return MakeStatus(absl::StatusCode::kAlreadyExists,
-                      Quoted(child->name) + " exists already");
+                                   const VersionLink& at, std::int64_t unix_ns,
+                                   std::uint64_t at_lineage) {
+  // Elsewhere `from` may be committed to all the time.
+  constexpr int kTriesMax = 16;
+  for (int i = 0;; ++i) {
+    AGENTMEM_RETURN_IF_ERROR(ClearDoubt(from));
+    AGENTMEM_RETURN_IF_ERROR(ClearDoubt(child));
+    if (from->deleted) return NotFound("no " + Quoted(from->name));
+    if (!child->deleted) {
+      return MakeStatus(absl::StatusCode::kAlreadyExists,
+                        Quoted(child->name) + " exists already");
+    }
+    if (from->ahead) return NotSettled(*from);
+    if (at_lineage != 0 && from->record.lineage != at_lineage) {
+      return NotFound(Quoted(from->name) + " was deleted, and made again");
+    }
+    const absl::Status status = TryFork(from, child, at, unix_ns);
+    if (!shared_.has_value() || status.code() != absl::StatusCode::kAborted) {
+      return status;
+    }
+    LoseIfTaken(from);
+    if (i == kTriesMax) {
+      return Unavailable(Quoted(from->name) +
+                         " changes all the time on another node; try again");
+    }
+    from->doubtful = child->doubtful = true;
   }
-  if (from->ahead) return NotSettled(*from);
+}
+
+absl::Status AgentBook::TryFork(AgentState* from, AgentState* child,
+                                const VersionLink& at, std::int64_t unix_ns) {
   AgentRecord made = from->record;
   AGENTMEM_ASSIGN_OR_RETURN(made.lineage, new_lineage_());
   made.created_wall_ns = made.phase_wall_ns = unix_ns;
@@ -359,14 +421,25 @@ absl::Status AgentBook::ForkLocked(AgentState* from, AgentState* child,
   made.phase_detail.clear();
   made.origin = AgentOrigin{from->name, from->record.lineage};
   for (RegionRecord& region : made.regions) {
+    if (shared_.has_value() && at.number != 0 &&
+        (at.number < region.oldest_kept || at.number > region.head.number)) {
+      return NotFound(Quoted(from->name) + " has no version " +
+                      std::to_string(at.number) + " any more");
+    }
     if (at.number != 0) region.head = at;
     if (region.head.number == 0) continue;
     region.oldest_kept = region.head.number;
     region.origin_number = region.head.number;
   }
   AGENTMEM_ASSIGN_OR_RETURN(const std::string value, EncodeAgentRecord(made));
-  const RefChange change = {RefName(child->name), 0, child->fence, value,
-                            false};
+  std::vector<RefChange> changes = {
+      {RefName(child->name), 0, child->fence, value, false}};
+  if (shared_.has_value()) {
+    // The collectors of other nodes see the versions in the one or the other.
+    changes[0].new_fence = true;
+    changes.push_back({RefName(from->name), from->ref_version, from->fence, "",
+                       false, /*only_check=*/true});
+  }
   // (Before: it may turn out later that it was made.)
   if (collecting_) {
     Roots roots;
@@ -375,7 +448,7 @@ absl::Status AgentBook::ForkLocked(AgentState* from, AgentState* child,
     born_blocks_.insert(born_blocks_.end(), roots.blocks.begin(),
                         roots.blocks.end());
   }
-  AGENTMEM_RETURN_IF_ERROR(Write(child, {&change, 1}, {}));
+  AGENTMEM_RETURN_IF_ERROR(Write(child, changes, {}));
   child->record = std::move(made);
   child->deleted = false;
   return absl::OkStatus();

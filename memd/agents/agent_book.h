@@ -13,7 +13,10 @@
 // writes is read anew whenever it is asked for.
 //
 // The book also knows what collection (memd/agents/collector.h) may not take:
-// what the records lead to, what is held, and what is in a writer's hand.
+// what the records lead to, what is held, and what is in a writer's hand. Where
+// refs are shared, the other nodes' collectors learn of the last two by the
+// uses of this node (memd/agents/lineage_use.h): one is there before a version
+// is read or a block is named, as long as the agent's state is.
 //
 // Ownership: sessions share states; the book keeps none alive. Threads:
 // thread-safe; a state's mutex is held over the store's synced write, so that
@@ -39,6 +42,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "memd/agents/agent_record.h"
+#include "memd/agents/lineage_use.h"
 #include "memd/agents/node_loader.h"
 #include "memd/agents/writer_claim.h"
 #include "memd/dram/shared_memory.h"
@@ -65,7 +69,7 @@ struct Watcher {
 
 class VersionHold;
 
-struct AgentState {
+struct AgentState : std::enable_shared_from_this<AgentState> {
   explicit AgentState(std::string agent) : name(std::move(agent)) {}
 
   const std::string name;
@@ -94,6 +98,8 @@ struct AgentState {
   // The store could not say whether it made the last change: it is asked what
   // there is before the next one.
   bool doubtful AGENTMEM_GUARDED_BY(mutex) = false;
+  // The record has versions that were lost to another node's writer.
+  bool lost AGENTMEM_GUARDED_BY(mutex) = false;
 };
 
 // While it lives, collection leaves a version alone, or all that a region has
@@ -143,6 +149,8 @@ struct Roots {
   std::vector<VersionRoot> versions;
   std::vector<Key> blocks;  // that stand for themselves
   absl::flat_hash_set<Key> in_hand;
+  // Uses of other nodes that give blocks names, by lineage: they know.
+  absl::flat_hash_map<std::uint64_t, std::vector<LineageUse>> elsewhere;
 };
 void AddRecordRoots(const AgentRecord& record, Roots* roots);
 struct KnownAgent {
@@ -150,6 +158,47 @@ struct KnownAgent {
   std::uint64_t lineage = 0;
   std::uint64_t origin = 0;  // lineage that it was forked from; 0: none
   bool by_age = false;       // a region's retention is
+};
+
+// What this node's use of a lineage is, and for whom.
+struct NodeUse {
+  Mutex mutex;  // after a state's; held over the store's write
+  std::weak_ptr<const AgentState> state AGENTMEM_GUARDED_BY(mutex);
+  // Of the ref, as it was read or written last; version 0: there is none.
+  bool known AGENTMEM_GUARDED_BY(mutex) = false;
+  std::uint64_t version AGENTMEM_GUARDED_BY(mutex) = 0;
+  LineageUse use AGENTMEM_GUARDED_BY(mutex);
+  // A change of the ref may come yet; or one of the agent's record that depends
+  // on it. To write it ends both.
+  bool doubtful AGENTMEM_GUARDED_BY(mutex) = false;
+  bool unsettled AGENTMEM_GUARDED_BY(mutex) = false;
+  TimeNs looked_at AGENTMEM_GUARDED_BY(mutex) = 0;
+  std::uint64_t epoch AGENTMEM_GUARDED_BY(mutex) = 0;  // when it was known
+};
+
+// All that a cluster's nodes have said of a tenant's agents, at one moment.
+struct AgentsView {
+  struct Use {
+    std::string node;
+    std::uint64_t lineage = 0;
+    std::uint64_t version = 0;  // of the ref
+    LineageUse use;
+  };
+  std::vector<KnownAgent> agents;
+  absl::flat_hash_map<std::uint64_t, AgentRecord> records;  // by lineage
+  std::vector<Use> uses;                                    // by lineage
+
+  std::span<const Use> UsesOf(std::uint64_t lineage) const;
+};
+
+// What this node has in its hands, whatever the refs say.
+struct NodeHands {
+  std::vector<VersionRoot> versions;
+  std::vector<Key> blocks;  // that stand for themselves
+  absl::flat_hash_set<Key> in_hand;
+  // Lineages whose writer is here: what it can open stands in `versions`.
+  absl::flat_hash_set<std::uint64_t> written;
+  absl::flat_hash_set<std::uint64_t> unsettled;  // NodeUse::unsettled
 };
 
 class AgentBook {
@@ -180,6 +229,12 @@ class AgentBook {
   // For looking: no writer, never made.
   absl::StatusOr<std::shared_ptr<AgentState>> Find(const std::string& name)
       AGENTMEM_EXCLUDES(mutex_);
+  // For reading its versions.
+  absl::StatusOr<std::shared_ptr<AgentState>> FindToRead(
+      const std::string& name) AGENTMEM_EXCLUDES(mutex_);
+  // Before each look for a version in a state that was open before: it may be
+  // of another agent of that name now.
+  absl::Status ReadOn(const std::shared_ptr<AgentState>& state);
   // What it writes; not what it watches.
   void Release(AgentState* state, std::uint64_t token);
   // Of the session `token`, all words or one.
@@ -198,10 +253,13 @@ class AgentBook {
   absl::Status Persist(AgentState* state);
 
   // `to` begins as `from` is, or, with a number in `at`, its only region as
-  // that version. What `from` committed as visible is settled before.
+  // that version. What `from` committed as visible is settled before. Where
+  // refs are shared, `from` still has that version when `to` is made, or the
+  // fork is refused.
+  // `at_lineage`: of `from`, as `at` was looked up; 0: `at` is its, for sure.
   absl::Status Fork(AgentState* from, const std::string& to,
-                    const VersionLink& at,
-                    std::int64_t unix_ns) AGENTMEM_NO_ANALYSIS;
+                    const VersionLink& at, std::int64_t unix_ns,
+                    std::uint64_t at_lineage = 0) AGENTMEM_NO_ANALYSIS;
   absl::Status Delete(AgentState* state) AGENTMEM_EXCLUDES(mutex_);
   absl::StatusOr<std::vector<std::string>> List(const std::string& prefix);
 
@@ -232,6 +290,34 @@ class AgentBook {
   // Nothing is left of one that is gone.
   absl::Status Forget(std::uint64_t lineage);
 
+  // Collection where refs are shared; docs/regions.md has the argument.
+  bool shared() const { return shared_.has_value(); }
+  const std::string& node() const { return shared_->node; }
+  DurationNs away_ns() const { return shared_->away_ns; }
+  std::uint64_t epoch() const {
+    return shared_->epoch == nullptr ? 0 : shared_->epoch();
+  }
+  absl::StatusOr<AgentsView> View();
+  // Uses of this node that are over end, also those of its earlier runs, and
+  // the others say what is used still; with a new view, those of nodes that
+  // are away for long end, too. `stored`: has this node's disk blocks of it?
+  absl::Status TendUses(
+      const AgentsView* view, TimeNs now,
+      const std::function<bool(std::uint64_t lineage)>& stored = nullptr)
+      AGENTMEM_EXCLUDES(uses_mutex_);
+  // Before the view by which it is decided what is garbage. Names in hand are
+  // those of `lineages`.
+  NodeHands TakeHands(const absl::flat_hash_set<std::uint64_t>& lineages)
+      AGENTMEM_EXCLUDES(mutex_);
+  // What may not be collected of a family that `view` has. UNAVAILABLE: that
+  // cannot be said now.
+  absl::StatusOr<Roots> RootsOf(std::span<const KnownAgent> family,
+                                const AgentsView& view, const NodeHands& hands);
+  // A node has blocks of the lineage on its disk, or has none. `view` is older
+  // than the look at the disk.
+  absl::Status NoteStored(std::uint64_t lineage, bool has_blocks,
+                          const AgentsView& view);
+
  private:
   static absl::Status CheckWriterLocked(const AgentState& state,
                                         std::uint64_t token)
@@ -239,8 +325,11 @@ class AgentBook {
   absl::Status Apply(AgentState* state, const RecordChange& change)
       AGENTMEM_REQUIRES(state->mutex) AGENTMEM_EXCLUDES(garbage_mutex_);
   absl::Status ForkLocked(AgentState* from, AgentState* child,
-                          const VersionLink& at,
-                          std::int64_t unix_ns) AGENTMEM_NO_ANALYSIS;
+                          const VersionLink& at, std::int64_t unix_ns,
+                          std::uint64_t at_lineage) AGENTMEM_NO_ANALYSIS;
+  absl::Status TryFork(AgentState* from, AgentState* child,
+                       const VersionLink& at,
+                       std::int64_t unix_ns) AGENTMEM_NO_ANALYSIS;
   std::string RefName(const std::string& agent) const;
   std::string GoneName(std::uint64_t lineage) const;
   void AddHeld(const absl::flat_hash_set<std::uint64_t>& lineages, Roots* roots)
@@ -249,6 +338,10 @@ class AgentBook {
       AGENTMEM_REQUIRES(state->mutex);
   absl::StatusOr<std::shared_ptr<AgentState>> Load(const std::string& name)
       AGENTMEM_REQUIRES(mutex_);
+  // As Write; by a writer: while this node's use of it is what it was.
+  absl::Status WriteUsed(AgentState* state, const RefChange& change,
+                         std::span<const RefBlock> blocks)
+      AGENTMEM_REQUIRES(state->mutex);
   // The first change is of its ref. OK: it was made, and ref_version says so.
   absl::Status Write(AgentState* state, std::span<const RefChange> changes,
                      std::span<const RefBlock> blocks)
@@ -263,6 +356,51 @@ class AgentBook {
       AGENTMEM_REQUIRES(state->mutex);
   void LoseIfTaken(AgentState* state) AGENTMEM_REQUIRES(state->mutex);
   void DropClaim(const AgentState& state);
+  // Nobody here writes it any more, and what was visible here only is gone.
+  static void Lose(AgentState* state) AGENTMEM_REQUIRES(state->mutex);
+
+  // agent_book_uses.cc
+  std::string UseName(std::uint64_t lineage, const std::string& node) const;
+  std::shared_ptr<NodeUse> UseOf(std::uint64_t lineage)
+      AGENTMEM_EXCLUDES(uses_mutex_);
+  // Null: none is known.
+  std::shared_ptr<NodeUse> FindUse(std::uint64_t lineage)
+      AGENTMEM_EXCLUDES(uses_mutex_);
+  bool IsOurs(const NodeUse& use) const AGENTMEM_REQUIRES(use.mutex);
+  absl::Status Know(std::uint64_t lineage, NodeUse* use)
+      AGENTMEM_REQUIRES(use->mutex);
+  // None: it is removed.
+  absl::Status WriteUse(std::uint64_t lineage, NodeUse* use,
+                        const std::optional<LineageUse>& next,
+                        std::span<const RefChange> checks)
+      AGENTMEM_REQUIRES(use->mutex);
+  // The agent's state uses its lineage from here on; with `writes`, names with
+  // its fence.
+  absl::Status TakeUse(AgentState* state, bool writes)
+      AGENTMEM_REQUIRES(state->mutex);
+  // Once. False: the record, or the use, was changed by another.
+  absl::StatusOr<bool> TryTakeUse(AgentState* state, bool writes)
+      AGENTMEM_REQUIRES(state->mutex);
+  // As far as can be said.
+  bool HasUse(const AgentState& state) AGENTMEM_REQUIRES(state.mutex);
+  // Adds that the use is as it was, where a change depends on it.
+  absl::Status DependOnUse(const AgentState& state,
+                           std::vector<RefChange>* changes)
+      AGENTMEM_REQUIRES(state.mutex);
+  bool UseIsLost(const AgentState& state) AGENTMEM_REQUIRES(state.mutex);
+  absl::Status TendOurs(
+      std::uint64_t lineage, NodeUse* use, TimeNs now,
+      const std::function<bool(std::uint64_t lineage)>& stored)
+      AGENTMEM_EXCLUDES(use->mutex);
+  absl::Status Refresh(std::uint64_t lineage, AgentState* state, NodeUse* use)
+      AGENTMEM_REQUIRES(state->mutex) AGENTMEM_REQUIRES(use->mutex);
+  absl::Status CloseUse(
+      std::uint64_t lineage, NodeUse* use,
+      const std::function<bool(std::uint64_t lineage)>& stored)
+      AGENTMEM_REQUIRES(use->mutex);
+  absl::Status EndUseOf(const AgentsView::Use& seen);
+  bool IsAwayForLong(const AgentsView::Use& seen, TimeNs now)
+      AGENTMEM_EXCLUDES(uses_mutex_);
 
   RefStore* const refs_;
   const TenantId tenant_;
@@ -275,6 +413,12 @@ class AgentBook {
   bool collecting_ AGENTMEM_GUARDED_BY(mutex_) = false;
   std::vector<VersionRoot> born_ AGENTMEM_GUARDED_BY(mutex_);
   std::vector<Key> born_blocks_ AGENTMEM_GUARDED_BY(mutex_);
+  Mutex uses_mutex_;  // after a use's
+  absl::flat_hash_map<std::uint64_t, std::shared_ptr<NodeUse>> uses_
+      AGENTMEM_GUARDED_BY(uses_mutex_);  // by lineage
+  // Since when a run of a node is no member, as this node saw it.
+  absl::flat_hash_map<std::pair<std::string, std::uint64_t>, TimeNs> away_
+      AGENTMEM_GUARDED_BY(uses_mutex_);
   Mutex garbage_mutex_;  // after all others
   Garbage garbage_ AGENTMEM_GUARDED_BY(garbage_mutex_) = {true, {}};
 };

@@ -87,6 +87,10 @@ absl::Status AgentBook::GiveUpOld(const std::string& name,
   AgentRecord seen;
   {
     MutexLock lock(&state->mutex);
+    // Its writer's node does it.
+    if (state->writer.token == 0 && !CheckClaim(*state, 0).ok()) {
+      return absl::OkStatus();
+    }
     seen = state->record;
   }
   absl::flat_hash_map<std::uint64_t, std::uint64_t> oldest;  // by region

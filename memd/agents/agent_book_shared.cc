@@ -9,7 +9,8 @@ namespace {
 void LogLostVersions(const AgentState& state) {
   LogError("agent " + state.name +
            ": versions that were acknowledged as visible are lost: another "
-           "node took it over before they were durable");
+           "node took it over, or this one was away for too long, before they "
+           "were durable");
 }
 
 }  // namespace
@@ -69,16 +70,23 @@ absl::Status AgentBook::TakeShared(AgentState* state,
   }
   AGENTMEM_ASSIGN_OR_RETURN(AgentRecord record,
                             DecodeAgentRecord(state->name, now->value));
-  // What this node acknowledged as visible stays, unless another wrote since.
+  // What this node acknowledged as visible stays, unless another wrote since,
+  // or it was away for so long that its blocks may be gone.
   if (now->version != state->ref_version ||
-      record.lineage != state->record.lineage || !state->ahead) {
+      record.lineage != state->record.lineage || !state->ahead ||
+      !HasUse(*state)) {
     if (state->ahead) LogLostVersions(*state);
     state->record = std::move(record);
     state->ref_version = now->version;
     state->ahead = false;
+    state->lost = false;
     state->unsettled.clear();
   }
   state->doubtful = false;
+  if (const absl::Status used = TakeUse(state, true); !used.ok()) {
+    state->doubtful = true;
+    return used;
+  }
   const std::string name = ClaimName(state->name);
   AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs_->Read(name));
   const RefChange change = {name, ref.version, ref.fence,
@@ -97,11 +105,18 @@ absl::Status AgentBook::TakeShared(AgentState* state,
 void AgentBook::LoseIfTaken(AgentState* state) {
   if (!shared_.has_value() || state->writer.token == 0) return;
   const auto ref = refs_->Read(RefName(state->name));
-  if (!ref.ok() || ref->fence.value() == state->fence.value()) return;
+  if (!ref.ok()) return;
+  if (ref->fence.value() == state->fence.value() && !UseIsLost(*state)) return;
+  Lose(state);
+}
+
+void AgentBook::Lose(AgentState* state) {
   if (state->ahead) LogLostVersions(*state);
   state->writer = {};
   state->ahead = false;
   state->unsettled.clear();
+  state->doubtful = true;
+  state->lost = true;
 }
 
 void AgentBook::DropClaim(const AgentState& state) {

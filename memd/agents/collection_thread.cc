@@ -13,7 +13,6 @@
 
 #include "base/log.h"
 #include "base/status.h"
-#include "memd/agents/collector.h"
 
 namespace agentmem {
 namespace {
@@ -44,18 +43,32 @@ class QuietNodes final : public NodeSource {
 
 class PortBlocks final : public CollectedBlocks {
  public:
-  PortBlocks(BlockPort* port, BlockStore* store, TenantId tenant,
-             const Clock* clock)
+  PortBlocks(BlockPort* port, PortSource* ports, BlockStore* store,
+             const TenantAgents& tenant, const Clock* clock)
       : port_(port),
+        ports_(ports),
         store_(store),
-        tenant_(tenant),
+        name_(tenant.name),
+        tenant_(tenant.id),
         clock_(clock),
-        nodes_(port, store, tenant, clock) {}
+        nodes_(port, store, tenant.id, clock) {}
 
   absl::Status List(std::uint64_t lineage,
                     const std::function<void(const Key&)>& visit) override {
     return store_->ScanPrefix(
         tenant_, lineage, [&](const StoredBlock& block) { visit(block.key); });
+  }
+
+  absl::Status ListLent(const absl::flat_hash_set<std::uint64_t>& lineages,
+                        const std::function<void(const Key&)>& visit) override {
+    LentBlocks lent;
+    do {
+      AGENTMEM_ASSIGN_OR_RETURN(lent, ports_->WalkLent(name_, lent.cursor));
+      for (const Key& key : lent.state) {
+        if (lineages.contains(LineageOf(key))) visit(key);
+      }
+    } while (lent.cursor != 0);
+    return absl::OkStatus();
   }
 
   std::size_t Drop(std::span<const Key> keys) override {
@@ -82,7 +95,9 @@ class PortBlocks final : public CollectedBlocks {
   static constexpr DurationNs kDropNs = 10 * kSecondNs;
 
   BlockPort* const port_;
+  PortSource* const ports_;
   BlockStore* const store_;
+  const std::string name_;
   const TenantId tenant_;
   const Clock* const clock_;
   QuietNodes nodes_;
@@ -125,17 +140,48 @@ void CollectionThread::Run() {
              static_cast<int>((left + kMillisecondNs - 1) / kMillisecondNs));
       continue;
     }
-    if (by_age_ || tenant_->book.HasGarbage()) {
-      const absl::Status status = Round();
-      if (!status.ok() && !stopping_.load()) {
-        LogWarning("tenant " + tenant_->name +
-                   ": collecting blocks that no version needs: " +
-                   StatusMessage(status));
-      }
+    const absl::Status status = Tick();
+    if (!status.ok() && !stopping_.load()) {
+      LogWarning("tenant " + tenant_->name +
+                 ": collecting blocks that no version needs: " +
+                 StatusMessage(status));
     }
     next = clock_->Now() + every_;
   }
   ended_.store(true);
+}
+
+absl::Status CollectionThread::Tick() {
+  bool look = false;
+  if (tenant_->shared) {
+    // The nodes cannot agree just now, and memd has said so.
+    if (!tenant_->reachable()) return absl::OkStatus();
+    look = ticks_++ % kLookRounds == 0;
+    AGENTMEM_RETURN_IF_ERROR(Tend(look));
+  }
+  if (!look && !by_age_ && !tenant_->book.HasGarbage()) return absl::OkStatus();
+  return Round();
+}
+
+absl::Status CollectionThread::Tend(bool look) {
+  AgentBook& book = tenant_->book;
+  const auto stored = [this](std::uint64_t lineage) {
+    bool some = false;
+    const absl::Status status = store_->ScanPrefix(
+        tenant_->id, lineage, [&some](const StoredBlock&) { some = true; });
+    return some || !status.ok();
+  };
+  if (!look) return book.TendUses(nullptr, clock_->Now(), stored);
+  AGENTMEM_ASSIGN_OR_RETURN(const AgentsView view, book.View());
+  AGENTMEM_RETURN_IF_ERROR(book.TendUses(&view, clock_->Now(), stored));
+  // Who was away did not hear of drops; and who came back gave blocks to others
+  // that had dropped them.
+  const std::uint64_t epoch = book.epoch();
+  if (std::exchange(epoch_, epoch) != epoch ||
+      ticks_ % (kLookRounds * kEverywhereLooks) == 1) {
+    book.NoteGarbageEverywhere();
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CollectionThread::Round() {
@@ -143,9 +189,9 @@ absl::Status CollectionThread::Round() {
       PortHandle handle,
       ports_->OpenPort(tenant_->name, "memd: collection", 0));
   BlockPort port(std::move(handle));
-  PortBlocks blocks(&port, store_, tenant_->id, clock_);
-  Collector collector(&tenant_->book, &blocks,
-                      [this] { return !stopping_.load(); });
+  PortBlocks blocks(&port, ports_, store_, *tenant_, clock_);
+  Collector collector(
+      &tenant_->book, &blocks, [this] { return !stopping_.load(); }, &memory_);
   AGENTMEM_ASSIGN_OR_RETURN(const Collected done, collector.Run(WallNowNs()));
   by_age_ = done.by_age;
   if (done.dropped != 0) {

@@ -17,7 +17,11 @@ namespace {
 
 constexpr std::size_t kDroppedAtOnce = 256;
 
-std::string NameOf(const std::vector<KnownAgent>& family) {
+absl::Status Stopped() { return absl::CancelledError("memd ends"); }
+
+}  // namespace
+
+std::string Collector::NameOf(const Family& family) {
   for (const KnownAgent& agent : family) {
     if (!agent.name.empty()) {
       return "agent \"" + agent.name + "\" and those of its family";
@@ -26,9 +30,11 @@ std::string NameOf(const std::vector<KnownAgent>& family) {
   return "a deleted agent";
 }
 
-absl::Status Stopped() { return absl::CancelledError("memd ends"); }
-
-}  // namespace
+void Collector::Listed::Arrange() {
+  std::sort(keys.begin(), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+  marked.assign(keys.size(), false);
+}
 
 // Agents and their origins, also by way of origins that are gone.
 std::vector<Collector::Family> Collector::FamiliesOf(
@@ -60,7 +66,9 @@ std::vector<Collector::Family> Collector::FamiliesOf(
 absl::StatusOr<Collected> Collector::Run(std::int64_t wall_now_ns) {
   Collected done;
   const AgentBook::Garbage garbage = book_->BeginCollection();
-  const absl::Status status = RunFamilies(garbage, wall_now_ns, &done);
+  const absl::Status status = book_->shared()
+                                  ? RunShared(garbage, wall_now_ns, &done)
+                                  : RunFamilies(garbage, wall_now_ns, &done);
   book_->EndCollection();
   listed_.clear();
   trees_.clear();
@@ -108,6 +116,12 @@ void Collector::GiveUpOld(const KnownAgent& agent, std::int64_t wall_now_ns) {
       status.code() == absl::StatusCode::kNotFound) {
     return;
   }
+  // Another node was before this one.
+  if (book_->shared() &&
+      (status.code() == absl::StatusCode::kAborted ||
+       status.code() == absl::StatusCode::kFailedPrecondition)) {
+    return;
+  }
   LogWarning("agent \"" + agent.name +
              "\": giving up versions by age: " + StatusMessage(status));
 }
@@ -116,7 +130,7 @@ absl::Status Collector::CollectFamily(const Family& family, Collected* done) {
   AGENTMEM_RETURN_IF_ERROR(ListBlocks(family, done));
   AGENTMEM_ASSIGN_OR_RETURN(const Roots roots, book_->TakeRoots(family));
   AGENTMEM_RETURN_IF_ERROR(Mark(roots));
-  if (!Sweep(roots, done)) return Stopped();
+  if (!Sweep(family, roots, done)) return Stopped();
   return ForgetGone(family);
 }
 
@@ -125,10 +139,8 @@ absl::Status Collector::ListBlocks(const Family& family, Collected* done) {
   for (const KnownAgent& agent : family) {
     Listed& listed = listed_[agent.lineage];
     AGENTMEM_RETURN_IF_ERROR(blocks_->List(
-        agent.lineage,
-        [&listed](const Key& key) { listed.keys.push_back(key.high()); }));
-    std::sort(listed.keys.begin(), listed.keys.end());
-    listed.marked.assign(listed.keys.size(), false);
+        agent.lineage, [&listed](const Key& key) { listed.Add(key); }));
+    listed.Arrange();
     done->listed += listed.keys.size();
   }
   return absl::OkStatus();
@@ -220,7 +232,8 @@ absl::Status Collector::MarkTree(const Tree& tree,
 }
 
 // False: memd ends.
-bool Collector::Sweep(const Roots& roots, Collected* done) {
+bool Collector::Sweep(const Family& family, const Roots& roots,
+                      Collected* done) {
   std::vector<Key> garbage;
   const auto drop = [&](std::uint64_t lineage) {
     const std::size_t in_use = blocks_->Drop(garbage);
@@ -229,11 +242,23 @@ bool Collector::Sweep(const Roots& roots, Collected* done) {
     if (in_use != 0) book_->NoteGarbage(lineage);
     garbage.clear();
   };
-  for (const auto& [lineage, listed] : listed_) {
+  for (const KnownAgent& agent : family) {
+    const std::uint64_t lineage = agent.lineage;
+    const auto found = listed_.find(lineage);
+    if (found == listed_.end()) continue;
+    const Listed& listed = found->second;
+    const auto named = roots.elsewhere.find(lineage);
     for (std::size_t i = 0; i < listed.keys.size(); ++i) {
       if (listed.marked[i]) continue;
       const Key key = Key::FromWords(lineage, listed.keys[i]);
       if (roots.in_hand.contains(key)) continue;
+      if (named != roots.elsewhere.end() &&
+          std::any_of(named->second.begin(), named->second.end(),
+                      [&key](const LineageUse& use) {
+                        return use.CoversFence(RegionFenceOf(key));
+                      })) {
+        continue;
+      }
       garbage.push_back(key);
       if (garbage.size() < kDroppedAtOnce) continue;
       if (!go_on_()) return false;

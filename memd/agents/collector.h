@@ -16,6 +16,17 @@
 // would not be complete. Versions that are too old by age are given up first
 // (AgentBook::Amend), in the record before in the store.
 //
+// Where refs are shared each node collects by itself what lies on its disk and,
+// when it looks everywhere, in the memory that it lends. There the order is
+//
+//   View -> families -> ListBlocks -> TakeHands -> View -> mark -> Drop
+//
+// and all that the other nodes do between any two of these either stands in the
+// second view, or leaves every block alone that the view calls garbage. Blocks
+// whose names other nodes may still have in a hand stay. docs/regions.md has
+// the argument. A family is looked at when this node has garbage of it, and
+// when less of it is kept than at the last time.
+//
 // Ownership: borrows. Threads: one at a time, beside all sessions.
 // Errors: of the records (nothing was collected then); a family's are in the
 // log. Cost: a read of each record, and of each version and node of the
@@ -28,9 +39,11 @@
 #include <functional>
 #include <map>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -47,6 +60,11 @@ class CollectedBlocks {
   // Calls `visit` for each block that the store has under `lineage`.
   virtual absl::Status List(std::uint64_t lineage,
                             const std::function<void(const Key&)>& visit) = 0;
+  // And for each of these lineages that lies in the memory that this node
+  // lends.
+  virtual absl::Status ListLent(
+      const absl::flat_hash_set<std::uint64_t>& lineages,
+      const std::function<void(const Key&)>& visit) = 0;
   // How many are in use now: a later round may have them.
   virtual std::size_t Drop(std::span<const Key> keys) = 0;
   virtual NodeSource* nodes() = 0;
@@ -61,12 +79,29 @@ struct Collected {
   bool by_age = false;          // agents become garbage as time goes by
 };
 
+// What a round leaves for the next ones, where refs are shared.
+struct CollectorMemory {
+  // Of a lineage's family, what was kept when it was collected last.
+  absl::flat_hash_map<std::uint64_t, std::size_t> kept;
+  // Lineages that there were. One that is there no more was forgotten by all:
+  // what is left of it here is garbage.
+  absl::flat_hash_set<std::uint64_t> known;
+  absl::flat_hash_map<std::uint64_t, int> failures;  // one after another
+  // Since when an agent has been gone, as this node saw it, by the wall's
+  // clock.
+  absl::flat_hash_map<std::uint64_t, std::int64_t> gone;
+};
+
 class Collector {
  public:
-  // `go_on`: asked between blocks; false ends the round early.
+  // `go_on`: asked between blocks; false ends the round early. `memory`: of the
+  // rounds before; may be null where refs are not shared.
   Collector(AgentBook* book, CollectedBlocks* blocks,
-            std::function<bool()> go_on)
-      : book_(book), blocks_(blocks), go_on_(std::move(go_on)) {}
+            std::function<bool()> go_on, CollectorMemory* memory = nullptr)
+      : book_(book),
+        blocks_(blocks),
+        go_on_(std::move(go_on)),
+        memory_(memory) {}
 
   // A round: of the agents that have garbage, as far as the book knows.
   absl::StatusOr<Collected> Run(std::int64_t wall_now_ns);
@@ -75,6 +110,9 @@ class Collector {
   struct Listed {
     std::vector<std::uint64_t> keys;  // Key::high(), ascending
     std::vector<bool> marked;
+    bool stored = false;  // some of them are
+    void Add(const Key& key) { keys.push_back(key.high()); }
+    void Arrange();
   };
   using Family = std::vector<KnownAgent>;
   using PageSet = absl::flat_hash_set<std::uint64_t>;
@@ -85,6 +123,7 @@ class Collector {
   };
 
   static std::vector<Family> FamiliesOf(std::vector<KnownAgent> agents);
+  static std::string NameOf(const Family& family);
   absl::Status RunFamilies(const AgentBook::Garbage& garbage,
                            std::int64_t wall_now_ns, Collected* done);
   void GiveUpOld(const KnownAgent& agent, std::int64_t wall_now_ns);
@@ -95,13 +134,32 @@ class Collector {
   absl::Status MarkTree(const Tree& tree, const PageSet& hidden_somewhere,
                         NodeLoader* loader, absl::flat_hash_set<Key>* seen);
   void MarkBlock(const Key& key);
-  bool Sweep(const Roots& roots, Collected* done);
+  bool Sweep(const Family& family, const Roots& roots, Collected* done);
   absl::Status ForgetGone(const Family& family);
+
+  // collector_shared.cc
+  absl::Status RunShared(const AgentBook::Garbage& garbage,
+                         std::int64_t wall_now_ns, Collected* done);
+  std::size_t KeptOf(const Family& family, const AgentsView& view) const;
+  bool IsWanted(const Family& family, const AgentsView& view,
+                const AgentBook::Garbage& garbage) const;
+  absl::Status CollectListed(
+      const absl::flat_hash_set<std::uint64_t>& forgotten, Collected* done);
+  absl::Status CollectShared(const Family& family, const AgentsView& view,
+                             const NodeHands& hands, Collected* done);
+  absl::Status NoteLeft(const Family& family, const AgentsView& view);
+  bool CanForget(const Family& family, const KnownAgent& gone,
+                 const AgentsView& view) const;
+  bool IsUsed(std::uint64_t lineage, const AgentsView& view) const;
+  void NoteFailure(const Family& family, const absl::Status& status,
+                   Collected* done);
 
   AgentBook* const book_;
   CollectedBlocks* const blocks_;
   const std::function<bool()> go_on_;
-  // Of a family.
+  CollectorMemory* const memory_;
+  std::int64_t wall_now_ns_ = 0;
+  // Of a family, or of many.
   std::map<std::uint64_t, Listed> listed_;              // by lineage
   std::map<std::uint64_t, std::map<Key, Tree>> trees_;  // by region, root
 };

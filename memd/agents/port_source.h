@@ -6,17 +6,20 @@
 // and lives until it has taken the port's Op::kClose. The doorbell is rung as a
 // client rings it; `wake` becomes readable where a client's futex would be
 // woken.
-// Threads: OpenPort from any thread; it waits for the reactor.
+// Threads: from any thread; both wait for the reactor.
 // Errors: UNAVAILABLE (memd ends), RESOURCE_EXHAUSTED (descriptors, memory).
 #ifndef AGENTMEM_MEMD_AGENTS_PORT_SOURCE_H_
 #define AGENTMEM_MEMD_AGENTS_PORT_SOURCE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "proto/client_layout.h"
+#include "proto/types.h"
 
 namespace agentmem {
 
@@ -30,6 +33,12 @@ struct PortHandle {
   int data_fd = -1;  // borrowed
 };
 
+// Blocks of a tenant in the memory that this node lends, some of them.
+struct LentBlocks {
+  std::vector<Key> state;  // those of class state
+  std::size_t cursor = 0;  // to go on with; 0: that was all
+};
+
 class PortSource {
  public:
   virtual ~PortSource() = default;
@@ -37,6 +46,9 @@ class PortSource {
   virtual absl::StatusOr<PortHandle> OpenPort(const std::string& tenant,
                                               const std::string& name,
                                               std::int32_t pid) = 0;
+  // From `cursor` on; 0: the first.
+  virtual absl::StatusOr<LentBlocks> WalkLent(const std::string& tenant,
+                                              std::size_t cursor) = 0;
 };
 
 }  // namespace agentmem

@@ -334,10 +334,15 @@ absl::Status AgentSession::ShowAgent(const Request& request, Reply* reply) {
 absl::Status AgentSession::ForkAgent(const Request& request) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::string to,
                             AgentName(request.fixed.other));
+  // (As it is now it need not be read.)
+  const bool reads = request.fixed.region_version != 0;
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> from,
-                            tenant_->book.Find(request.fixed.agent));
+                            reads
+                                ? tenant_->book.FindToRead(request.fixed.agent)
+                                : tenant_->book.Find(request.fixed.agent));
   HeldVersion at;
-  if (request.fixed.region_version != 0) {
+  std::uint64_t lineage = 0;
+  if (reads) {
     std::string region;
     {
       MutexLock lock(&from->mutex);
@@ -348,6 +353,7 @@ absl::Status AgentSession::ForkAgent(const Request& request) {
             " regions: a fork at a version is of an agent with one");
       }
       region = from->record.regions[0].name;
+      lineage = from->record.lineage;
     }
     AGENTMEM_ASSIGN_OR_RETURN(
         at, VersionOf(from, region, request.fixed.region_version));
@@ -355,7 +361,7 @@ absl::Status AgentSession::ForkAgent(const Request& request) {
   const VersionLink link =
       at.manifest == nullptr ? VersionLink() : at.manifest->link();
   return ChangeSettled(from.get(), request.fixed.deadline_ns, [&] {
-    return tenant_->book.Fork(from.get(), to, link, WallNowNs());
+    return tenant_->book.Fork(from.get(), to, link, WallNowNs(), lineage);
   });
 }
 

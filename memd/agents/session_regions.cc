@@ -379,7 +379,7 @@ absl::Status AgentSession::Hint(const Request& request, Reply* reply) {
 
 absl::Status AgentSession::Hibernate(const Request& request, Reply* reply) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
-                            tenant_->book.Find(request.fixed.agent));
+                            tenant_->book.FindToRead(request.fixed.agent));
   AGENTMEM_RETURN_IF_ERROR(SettleAhead(state.get(), request.fixed.deadline_ns));
   struct Call {
     std::atomic<std::size_t> pending = 0;
@@ -459,7 +459,7 @@ absl::Status AgentSession::DemoteBlocks(AgentState* state, Reply* reply) {
 // the working sets.
 absl::Status AgentSession::Resume(const Request& request, Reply* reply) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
-                            tenant_->book.Find(request.fixed.agent));
+                            tenant_->book.FindToRead(request.fixed.agent));
   std::vector<RegionRecord> regions;
   {
     MutexLock lock(&state->mutex);

@@ -18,6 +18,7 @@ absl::Status Enough() { return Aborted("enough"); }
 absl::StatusOr<AgentSession::HeldVersion> AgentSession::VersionOf(
     const std::shared_ptr<AgentState>& state, const std::string& region,
     std::uint64_t number) {
+  AGENTMEM_RETURN_IF_ERROR(tenant_->book.ReadOn(state));
   const VersionHold walked_over(state, region);
   AGENTMEM_ASSIGN_OR_RETURN(const RegionRecord record,
                             RecordOf(state.get(), region));
@@ -49,7 +50,7 @@ absl::StatusOr<AgentSession::HeldVersion> AgentSession::VersionOf(
 
 absl::Status AgentSession::History(const Request& request, Reply* reply) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
-                            tenant_->book.Find(request.fixed.agent));
+                            tenant_->book.FindToRead(request.fixed.agent));
   const VersionHold walked_over(state, request.fixed.region);
   AGENTMEM_ASSIGN_OR_RETURN(
       const HeldVersion first,
@@ -96,7 +97,7 @@ absl::Status AgentSession::History(const Request& request, Reply* reply) {
 
 absl::Status AgentSession::DiffVersions(const Request& request, Reply* reply) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
-                            tenant_->book.Find(request.fixed.agent));
+                            tenant_->book.FindToRead(request.fixed.agent));
   const std::string region = request.fixed.region;
   // From 0: from nothing.
   HeldVersion from;
@@ -228,9 +229,16 @@ absl::Status AgentSession::RevertTo(CommitBlocks* blocks,
   const RefBlock with_ref = {peer_.tenant_id, version.version.key, bytes};
   RecordChange published;
   if (!tenant_->shared) published.blocks = {&with_ref, 1};
-  published.edit = [&](AgentRecord* record) {
+  published.edit = [&](AgentRecord* record) -> absl::Status {
     for (RegionRecord& known : record->regions) {
-      if (known.name == region) known.head = made.link();
+      if (known.name != region) continue;
+      // (Other nodes' collectors know of no more than the record says.)
+      if (change.info.related_number < known.oldest_kept) {
+        return NotFound("region \"" + region + "\" gave up version " +
+                        std::to_string(change.info.related_number) +
+                        " meanwhile");
+      }
+      known.head = made.link();
     }
     return absl::OkStatus();
   };

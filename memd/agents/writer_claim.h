@@ -18,6 +18,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "base/clock.h"
 
 namespace agentmem {
 
@@ -29,6 +30,13 @@ struct SharedRefs {
   std::function<bool(const std::string& node, std::uint64_t instance)> is_alive;
   // Can the nodes agree on anything now? Thread-safe.
   std::function<bool()> is_reachable;
+  // Moves when a node comes or goes; may be null. Thread-safe.
+  std::function<std::uint64_t()> epoch = nullptr;
+  // How often what is used here is told to the others anew (lineage_use.h).
+  DurationNs refresh_ns = 60 * kSecondNs;
+  // A node that is no member for so long loses what it used. So long, too, all
+  // remember an agent that is gone.
+  DurationNs away_ns = 600 * kSecondNs;
 };
 
 struct WriterClaim {

@@ -47,7 +47,7 @@ absl::StatusOr<Ref> Changed(const RefChange& change, const Ref& ref) {
                    "; read it again and decide anew");
   }
   Ref changed;
-  changed.fence = ref.fence;
+  changed.fence = change.new_fence ? Fence(ref.fence.value() + 1) : ref.fence;
   if (change.remove) return changed;
   changed.version = change.expected_version + 1;
   changed.value = change.value;
@@ -198,7 +198,7 @@ absl::StatusOr<bool> EtcdRefStore::TryCommit(std::span<const RefChange> changes,
     AGENTMEM_ASSIGN_OR_RETURN(const Ref changed,
                               Changed(changes[i], (*refs)[i].ref));
     txn.unchanged.emplace_back(key, (*refs)[i].revision);
-    txn.then.push_back(Write(key, changed));
+    if (!changes[i].only_check) txn.then.push_back(Write(key, changed));
     txn.otherwise.push_back({EtcdOp::Kind::kGet, key});
   }
   AGENTMEM_ASSIGN_OR_RETURN(const EtcdTxnResult result,
@@ -238,13 +238,33 @@ absl::Status EtcdRefStore::Commit(std::span<const RefChange> changes,
 
 absl::StatusOr<std::vector<std::string>> EtcdRefStore::List(
     const std::string& prefix) {
-  const TimeNs deadline = MonotonicNowNs() + options_.timeout_ns;
+  AGENTMEM_ASSIGN_OR_RETURN(std::vector<NamedRef> refs, ReadAll({&prefix, 1}));
+  std::vector<std::string> names;
+  names.reserve(refs.size());
+  for (NamedRef& named : refs) names.push_back(std::move(named.name));
+  return names;
+}
+
+absl::StatusOr<std::vector<NamedRef>> EtcdRefStore::ReadAll(
+    std::span<const std::string> prefixes) {
+  std::vector<NamedRef> refs;
+  std::int64_t revision = 0;
+  for (const std::string& prefix : prefixes) {
+    AGENTMEM_RETURN_IF_ERROR(AddAll(
+        prefix, MonotonicNowNs() + options_.timeout_ns, &revision, &refs));
+  }
+  return refs;
+}
+
+absl::Status EtcdRefStore::AddAll(const std::string& prefix, TimeNs deadline,
+                                  std::int64_t* revision,
+                                  std::vector<NamedRef>* refs) {
   EtcdRangeRequest request;
   request.key = prefix_ + prefix;
   request.range_end = EtcdPrefixEnd(request.key);
   request.limit = kListPageRefs;
-  std::vector<std::string> names;
   while (true) {
+    request.revision = *revision;
     auto page = client_->Range(request, deadline);
     if (page.status().code() == absl::StatusCode::kOutOfRange) {
       return Unavailable("listing refs: " + StatusMessage(page.status()) +
@@ -256,13 +276,13 @@ absl::StatusOr<std::vector<std::string>> EtcdRefStore::List(
           CheckKey(value.key.substr(0, prefix_.size() + prefix.size()),
                    prefix_ + prefix));
       std::string name = value.key.substr(prefix_.size());
-      AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, DecodeRef(name, value.value));
-      if (ref.version > 0) names.push_back(std::move(name));
+      AGENTMEM_ASSIGN_OR_RETURN(Ref ref, DecodeRef(name, value.value));
+      if (ref.version > 0) refs->push_back({std::move(name), std::move(ref)});
     }
-    if (!page->more || page->values.empty()) return names;
+    // All that comes after is of the same moment.
+    if (*revision == 0) *revision = page->revision;
+    if (!page->more || page->values.empty()) return absl::OkStatus();
     request.key = page->values.back().key + '\0';
-    // All pages are of one moment.
-    if (request.revision == 0) request.revision = page->revision;
   }
 }
 

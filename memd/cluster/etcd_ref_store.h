@@ -52,6 +52,8 @@ class EtcdRefStore final : public RefStore {
                       std::span<const RefBlock> blocks) override;
   absl::StatusOr<std::vector<std::string>> List(
       const std::string& prefix) override;
+  absl::StatusOr<std::vector<NamedRef>> ReadAll(
+      std::span<const std::string> prefixes) override;
 
  private:
   // A ref, and the revision of etcd that made it so (0: nothing is there).
@@ -72,6 +74,9 @@ class EtcdRefStore final : public RefStore {
                                  std::vector<Found>* refs, TimeNs deadline);
   absl::Status CheckCommit(std::span<const RefChange> changes,
                            std::span<const RefBlock> blocks) const;
+  // Adds them as they were at `*revision` of etcd; 0: now, which it is set to.
+  absl::Status AddAll(const std::string& prefix, TimeNs deadline,
+                      std::int64_t* revision, std::vector<NamedRef>* refs);
 
   EtcdClient* const client_;
   const EtcdRefStoreOptions options_;

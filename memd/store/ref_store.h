@@ -5,7 +5,8 @@
 // fence. A writer takes the fence with AcquireFence, which adds one to it and
 // makes every older holder's changes fail with ABORTED, for ever.
 //
-// Commit changes several at once, with the blocks that they speak of.
+// Commit changes several at once, with the blocks that they speak of, and may
+// depend on others that it leaves as they are.
 //
 // Ownership: what Open made owns it; callers borrow.
 // Threads: thread-safe. Errors: NOT_FOUND (Get), ABORTED (another version or
@@ -33,13 +34,21 @@ struct Ref {
   Fence fence;
 };
 
+struct NamedRef {
+  std::string name;
+  Ref ref;
+};
+
 // One of the changes of a Commit.
 struct RefChange {
   std::string name;
   std::uint64_t expected_version = 0;  // 0: it has no value
   Fence fence;                         // as Read says
-  std::string value;
+  std::string value = {};
   bool remove = false;  // it has no value from here on; its fence stays
+  // It is as expected, and stays so: the others depend on it.
+  bool only_check = false;
+  bool new_fence = false;  // its fence rises by one, as by AcquireFence
 };
 
 // A block that becomes durable with a Commit; class state.
@@ -80,6 +89,11 @@ class RefStore {
   // The names that begin with `prefix`, in byte order.
   virtual absl::StatusOr<std::vector<std::string>> List(
       const std::string& prefix) = 0;
+
+  // All that have a value and whose names begin with one of `prefixes`, as they
+  // were at one moment; in no order. UNAVAILABLE too if it took too long.
+  virtual absl::StatusOr<std::vector<NamedRef>> ReadAll(
+      std::span<const std::string> prefixes) = 0;
 };
 
 }  // namespace agentmem

@@ -34,7 +34,7 @@ absl::StatusOr<Fence> RocksRefStore::AcquireFence(const std::string& name) {
   AGENTMEM_ASSIGN_OR_RETURN(Ref ref, Read(name));
   ref.fence = Fence(ref.fence.value() + 1);
   const Fence fence = ref.fence;
-  const Named named = {name, std::move(ref)};
+  const NamedRef named = {name, std::move(ref)};
   AGENTMEM_RETURN_IF_ERROR(Write({&named, 1}, {}));
   return fence;
 }
@@ -57,16 +57,15 @@ absl::Status RocksRefStore::Commit(std::span<const RefChange> changes,
                            std::to_string(kCommitBytesMax));
   }
   MutexLock lock(&mutex_);
-  std::vector<Named> refs;
+  std::vector<NamedRef> refs;
   for (const RefChange& change : changes) {
-    AGENTMEM_ASSIGN_OR_RETURN(Named changed, Changed(change));
-    refs.push_back(std::move(changed));
+    AGENTMEM_ASSIGN_OR_RETURN(NamedRef changed, Changed(change));
+    if (!change.only_check) refs.push_back(std::move(changed));
   }
   return Write(refs, blocks);
 }
 
-absl::StatusOr<RocksRefStore::Named> RocksRefStore::Changed(
-    const RefChange& change) {
+absl::StatusOr<NamedRef> RocksRefStore::Changed(const RefChange& change) {
   AGENTMEM_RETURN_IF_ERROR(CheckName(change.name));
   if (change.value.size() > kValueBytesMax) {
     return InvalidArgument("the value of ref '" + change.name + "' of " +
@@ -90,28 +89,42 @@ absl::StatusOr<RocksRefStore::Named> RocksRefStore::Changed(
   }
   ref.version = change.remove ? 0 : change.expected_version + 1;
   ref.value = change.remove ? std::string() : change.value;
-  return Named{change.name, std::move(ref)};
+  if (change.new_fence) ref.fence = Fence(ref.fence.value() + 1);
+  return NamedRef{change.name, std::move(ref)};
 }
 
 absl::StatusOr<std::vector<std::string>> RocksRefStore::List(
     const std::string& prefix) {
+  AGENTMEM_ASSIGN_OR_RETURN(const std::vector<NamedRef> refs,
+                            ReadAll({&prefix, 1}));
+  std::vector<std::string> names;
+  names.reserve(refs.size());
+  for (const NamedRef& named : refs) names.push_back(named.name);
+  return names;
+}
+
+absl::StatusOr<std::vector<NamedRef>> RocksRefStore::ReadAll(
+    std::span<const std::string> prefixes) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<OpenedRocks> opened,
                             database_->Use());
-  std::vector<std::string> names;
+  std::vector<NamedRef> refs;
+  // One iterator: it shows one moment.
   const std::unique_ptr<rocksdb::Iterator> iterator(
       opened->db()->NewIterator(rocksdb::ReadOptions(), opened->refs()));
-  for (iterator->Seek(prefix);
-       iterator->Valid() && iterator->key().starts_with(prefix);
-       iterator->Next()) {
-    std::string name = iterator->key().ToString();
-    AGENTMEM_ASSIGN_OR_RETURN(
-        const Ref ref,
-        DecodeRef(name, {iterator->value().data(), iterator->value().size()}));
-    if (ref.version > 0) names.push_back(std::move(name));
+  for (const std::string& prefix : prefixes) {
+    for (iterator->Seek(prefix);
+         iterator->Valid() && iterator->key().starts_with(prefix);
+         iterator->Next()) {
+      std::string name = iterator->key().ToString();
+      AGENTMEM_ASSIGN_OR_RETURN(Ref ref,
+                                DecodeRef(name, {iterator->value().data(),
+                                                 iterator->value().size()}));
+      if (ref.version > 0) refs.push_back({std::move(name), std::move(ref)});
+    }
+    AGENTMEM_RETURN_IF_ERROR(
+        RocksStatus(iterator->status(), "listing refs", database_->path()));
   }
-  AGENTMEM_RETURN_IF_ERROR(
-      RocksStatus(iterator->status(), "listing refs", database_->path()));
-  return names;
+  return refs;
 }
 
 absl::StatusOr<Ref> RocksRefStore::Read(const std::string& name) {
@@ -126,7 +139,7 @@ absl::StatusOr<Ref> RocksRefStore::Read(const std::string& name) {
   return DecodeRef(name, value);
 }
 
-absl::Status RocksRefStore::Write(std::span<const Named> refs,
+absl::Status RocksRefStore::Write(std::span<const NamedRef> refs,
                                   std::span<const RefBlock> blocks) {
   rocksdb::WriteBatch batch;
   {
@@ -153,7 +166,7 @@ absl::Status RocksRefStore::Write(std::span<const Named> refs,
           RocksStatus(status, "making " + BlockName(block.tenant, block.key),
                       database_->path()));
     }
-    for (const Named& named : refs) {
+    for (const NamedRef& named : refs) {
       AGENTMEM_RETURN_IF_ERROR(RocksStatus(
           batch.Put(opened->refs(), named.name, EncodeRef(named.ref)),
           "making ref '" + named.name + "'", database_->path()));

@@ -29,16 +29,14 @@ class RocksRefStore final : public RefStore {
                       std::span<const RefBlock> blocks) override;
   absl::StatusOr<std::vector<std::string>> List(
       const std::string& prefix) override;
+  absl::StatusOr<std::vector<NamedRef>> ReadAll(
+      std::span<const std::string> prefixes) override;
 
  private:
-  struct Named {
-    std::string name;
-    Ref ref;
-  };
   // The ref as `change` makes it.
-  absl::StatusOr<Named> Changed(const RefChange& change)
+  absl::StatusOr<NamedRef> Changed(const RefChange& change)
       AGENTMEM_REQUIRES(mutex_);
-  absl::Status Write(std::span<const Named> refs,
+  absl::Status Write(std::span<const NamedRef> refs,
                      std::span<const RefBlock> blocks)
       AGENTMEM_REQUIRES(mutex_);
 

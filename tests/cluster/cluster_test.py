@@ -8,7 +8,6 @@ Usage: cluster_test.py DIRECTORY_OF_MEMD LIBAGENTMEM [UNITTEST ARGUMENTS]
 import os
 import pathlib
 import select
-import shutil
 import signal
 import subprocess
 import sys

@@ -149,6 +149,10 @@ class WatchedRefs final : public RefStore {
       const std::string& prefix) override {
     return refs_->List(prefix);
   }
+  absl::StatusOr<std::vector<NamedRef>> ReadAll(
+      std::span<const std::string> prefixes) override {
+    return refs_->ReadAll(prefixes);
+  }
 
  private:
   RefStore* const refs_;

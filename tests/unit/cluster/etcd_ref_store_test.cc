@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <map>
+#include <thread>
+
 #include "base/status.h"
 #include "memd/cluster/cluster_keys.h"
 #include "tests/unit/cluster/etcd_process.h"
@@ -244,6 +248,85 @@ TEST_F(EtcdRefStoreTest, ClustersDoNotSeeEachOthersRefs) {
   EXPECT_EQ(
       EtcdRefStore::Make(client_.get(), {.cluster = "a/b"}).status().code(),
       absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(EtcdRefStoreTest, WhatAChangeDependsOnIsLookedAtAndLeftAsItIs) {
+  const Fence fence = refs().AcquireFence("origin").value();
+  ASSERT_TRUE(refs().CompareAndSwap("origin", 0, fence, "o").ok());
+  RefChange changes[] = {{"child", 0, Fence(), "c"},
+                         {.name = "origin",
+                          .expected_version = 2,
+                          .fence = fence,
+                          .only_check = true}};
+  EXPECT_EQ(refs().Commit(changes, {}).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(refs().Read("child")->version, 0u);
+  changes[1].expected_version = 1;
+  changes[1].fence = Fence(7);
+  EXPECT_EQ(refs().Commit(changes, {}).code(), absl::StatusCode::kAborted);
+  changes[1].fence = fence;
+  ASSERT_TRUE(refs().Commit(changes, {}).ok());
+  EXPECT_EQ(refs().Get("child")->value, "c");
+  const Ref origin = refs().Get("origin").value();
+  EXPECT_EQ(origin.value, "o");
+  EXPECT_EQ(origin.version, 1u);
+  EXPECT_EQ(origin.fence, fence);
+}
+
+TEST_F(EtcdRefStoreTest, AChangeCanTakeAFence) {
+  RefChange change = {.name = "head", .value = "a", .new_fence = true};
+  ASSERT_TRUE(refs().Commit({&change, 1}, {}).ok());
+  EXPECT_EQ(refs().Get("head")->fence, Fence(1));
+  EXPECT_EQ(refs().CompareAndSwap("head", 1, Fence(0), "b").status().code(),
+            absl::StatusCode::kAborted);
+  EXPECT_EQ(refs().CompareAndSwap("head", 1, Fence(1), "b").value(), 2u);
+}
+
+TEST_F(EtcdRefStoreTest, AllRefsOfSomePrefixesAreReadAtOnce) {
+  for (const char* name : {"b/2", "a", "b/1", "b", "b0", "c/1"}) {
+    ASSERT_TRUE(refs().CompareAndSwap(name, 0, Fence(), name).ok());
+  }
+  ASSERT_TRUE(refs().AcquireFence("b/without").ok());
+  const std::string prefixes[] = {"b/", "nothing", "c"};
+  std::map<std::string, std::string> read;
+  const auto all = refs().ReadAll(prefixes);
+  ASSERT_TRUE(all.ok()) << all.status().ToString();
+  for (const NamedRef& named : *all) {
+    EXPECT_EQ(named.ref.version, 1u);
+    read[named.name] = named.ref.value;
+  }
+  EXPECT_EQ(read, (std::map<std::string, std::string>{
+                      {"b/1", "b/1"}, {"b/2", "b/2"}, {"c/1", "c/1"}}));
+}
+
+// Pages of a prefix, and the prefixes after it, are as the first page was.
+TEST_F(EtcdRefStoreTest, AllRefsThatAreReadAreOfOneMoment) {
+  std::vector<RefChange> changes;
+  for (int i = 0; i < 128; ++i) {
+    changes.push_back({"a/" + std::to_string(1000 + i), 0, Fence(), "1"});
+  }
+  ASSERT_TRUE(refs().Commit(changes, {}).ok());
+  // A second one moves what stands last in the first prefix to the second.
+  std::atomic<bool> stop = false;
+  std::thread mover([&] {
+    const auto others = MakeRefs();
+    std::string from = "a/1127";
+    std::string to = "b/1127";
+    std::uint64_t moved = 0;
+    while (!stop.load() || moved == 0) {
+      const RefChange move[] = {{from, 1, Fence(), "", true},
+                                {to, 0, Fence(), "1"}};
+      if (others->Commit(move, {}).ok()) ++moved;
+      std::swap(from, to);
+    }
+  });
+  const std::string prefixes[] = {"a/", "b/"};
+  for (int i = 0; i < 50; ++i) {
+    const auto all = refs().ReadAll(prefixes);
+    ASSERT_TRUE(all.ok()) << all.status().ToString();
+    EXPECT_EQ(all->size(), 128u) << i;
+  }
+  stop = true;
+  mover.join();
 }
 
 }  // namespace

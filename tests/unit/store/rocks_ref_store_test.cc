@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "base/status.h"
 #include "memd/store/rocks_store.h"
 #include "tests/unit/store/store_harness.h"
@@ -138,6 +140,54 @@ TEST_F(RocksRefStoreTest, ARemovedRefHasNoValueAndKeepsItsFence) {
   EXPECT_EQ(refs().AcquireFence("head").value(), Fence(2));
   EXPECT_EQ(refs().CompareAndSwap("head", 0, fence, "b").status().code(),
             absl::StatusCode::kAborted);
+}
+
+TEST_F(RocksRefStoreTest, WhatAChangeDependsOnIsLookedAtAndLeftAsItIs) {
+  const Fence fence = refs().AcquireFence("origin").value();
+  ASSERT_TRUE(refs().CompareAndSwap("origin", 0, fence, "o").ok());
+  RefChange changes[] = {{"child", 0, Fence(), "c"},
+                         {.name = "origin",
+                          .expected_version = 2,
+                          .fence = fence,
+                          .only_check = true}};
+  EXPECT_EQ(refs().Commit(changes, {}).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(refs().Read("child")->version, 0u);
+  changes[1].expected_version = 1;
+  changes[1].fence = Fence(7);
+  EXPECT_EQ(refs().Commit(changes, {}).code(), absl::StatusCode::kAborted);
+  changes[1].fence = fence;
+  ASSERT_TRUE(refs().Commit(changes, {}).ok());
+  EXPECT_EQ(refs().Get("child")->value, "c");
+  const Ref origin = refs().Get("origin").value();
+  EXPECT_EQ(origin.value, "o");
+  EXPECT_EQ(origin.version, 1u);
+  EXPECT_EQ(origin.fence, fence);
+}
+
+TEST_F(RocksRefStoreTest, AChangeCanTakeAFence) {
+  RefChange change = {.name = "head", .value = "a", .new_fence = true};
+  ASSERT_TRUE(refs().Commit({&change, 1}, {}).ok());
+  EXPECT_EQ(refs().Get("head")->fence, Fence(1));
+  EXPECT_EQ(refs().CompareAndSwap("head", 1, Fence(0), "b").status().code(),
+            absl::StatusCode::kAborted);
+  EXPECT_EQ(refs().CompareAndSwap("head", 1, Fence(1), "b").value(), 2u);
+}
+
+TEST_F(RocksRefStoreTest, AllRefsOfSomePrefixesAreReadAtOnce) {
+  for (const char* name : {"b/2", "a", "b/1", "b", "b0", "c/1"}) {
+    ASSERT_TRUE(refs().CompareAndSwap(name, 0, Fence(), name).ok());
+  }
+  ASSERT_TRUE(refs().AcquireFence("b/without").ok());
+  const std::string prefixes[] = {"b/", "nothing", "c"};
+  std::map<std::string, std::string> read;
+  const auto all = refs().ReadAll(prefixes);
+  ASSERT_TRUE(all.ok()) << all.status().ToString();
+  for (const NamedRef& named : *all) {
+    EXPECT_EQ(named.ref.version, 1u);
+    read[named.name] = named.ref.value;
+  }
+  EXPECT_EQ(read, (std::map<std::string, std::string>{
+                      {"b/1", "b/1"}, {"b/2", "b/2"}, {"c/1", "c/1"}}));
 }
 
 }  // namespace

@@ -38,6 +38,10 @@ class HookedBlocks final : public CollectedBlocks, public NodeSource {
     Between();
     return absl::OkStatus();
   }
+  absl::Status ListLent(const absl::flat_hash_set<std::uint64_t>&,
+                        const std::function<void(const Key&)>&) override {
+    return absl::OkStatus();
+  }
   std::size_t Drop(std::span<const Key> keys) override {
     Between();
     std::size_t left = 0;

@@ -6,6 +6,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
@@ -18,11 +19,27 @@ class FakeRefs final : public RefStore {
  public:
   // Called for each block of a Commit that succeeds.
   std::function<void(const RefBlock&)> on_block;
+  // Before a Commit looks at what there is: others may be faster. Not called
+  // within itself.
+  std::function<void()> before_commit;
   // The next so many changes fail with UNAVAILABLE, and are not made; or they
   // are, and their answers are lost. And so many reads after these.
   int failures = 0;
   int lost_answers = 0;
   int failing_reads = 0;
+  // The next change of a name that begins so is on its way when the store says
+  // UNAVAILABLE; Deliver makes it, unless a ref that it named was changed
+  // since.
+  std::string delayed;
+  bool Deliver() {
+    MutexLock lock(&mutex_);
+    const auto changes = std::exchange(on_its_way_, {});
+    for (const auto& [change, revision] : changes) {
+      if (revisions_[change.name] != revision) return false;
+    }
+    for (const auto& [change, revision] : changes) Make(change);
+    return !changes.empty();
+  }
 
   absl::StatusOr<Ref> Get(const std::string& name) override {
     AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, Read(name));
@@ -44,6 +61,7 @@ class FakeRefs final : public RefStore {
     MutexLock lock(&mutex_);
     Ref& ref = refs_[name];
     ref.fence = Fence(ref.fence.value() + 1);
+    ++revisions_[name];
     return ref.fence;
   }
 
@@ -57,6 +75,10 @@ class FakeRefs final : public RefStore {
 
   absl::Status Commit(std::span<const RefChange> changes,
                       std::span<const RefBlock> blocks) override {
+    if (auto hook = std::exchange(before_commit, nullptr)) {
+      hook();
+      before_commit = std::move(hook);
+    }
     MutexLock lock(&mutex_);
     if (failures > 0) {
       --failures;
@@ -70,11 +92,15 @@ class FakeRefs final : public RefStore {
         return Aborted(change.name);
       }
     }
-    for (const RefChange& change : changes) {
-      Ref& ref = refs_[change.name];
-      ref.value = change.value;
-      ref.version = change.remove ? 0 : ref.version + 1;
+    if (!delayed.empty() && on_its_way_.empty() &&
+        changes[0].name.starts_with(delayed)) {
+      delayed.clear();
+      for (const RefChange& change : changes) {
+        on_its_way_.push_back({change, revisions_[change.name]});
+      }
+      return Unavailable("as it was told");
     }
+    for (const RefChange& change : changes) Make(change);
     if (on_block) {
       for (const RefBlock& block : blocks) on_block(block);
     }
@@ -96,10 +122,37 @@ class FakeRefs final : public RefStore {
     return names;
   }
 
+  absl::StatusOr<std::vector<NamedRef>> ReadAll(
+      std::span<const std::string> prefixes) override {
+    MutexLock lock(&mutex_);
+    std::vector<NamedRef> refs;
+    for (const std::string& prefix : prefixes) {
+      for (const auto& [name, ref] : refs_) {
+        if (ref.version != 0 && name.starts_with(prefix)) {
+          refs.push_back({name, ref});
+        }
+      }
+    }
+    return refs;
+  }
+
  private:
+  void Make(const RefChange& change) AGENTMEM_REQUIRES(mutex_) {
+    if (change.only_check) return;
+    Ref& ref = refs_[change.name];
+    ref.value = change.value;
+    ref.version = change.remove ? 0 : ref.version + 1;
+    if (change.new_fence) ref.fence = Fence(ref.fence.value() + 1);
+    ++revisions_[change.name];
+  }
+
   Mutex mutex_;
   bool failing_ AGENTMEM_GUARDED_BY(mutex_) = false;
   std::map<std::string, Ref> refs_ AGENTMEM_GUARDED_BY(mutex_);
+  // As etcd has them: never the same twice.
+  std::map<std::string, std::uint64_t> revisions_ AGENTMEM_GUARDED_BY(mutex_);
+  std::vector<std::pair<RefChange, std::uint64_t>> on_its_way_
+      AGENTMEM_GUARDED_BY(mutex_);
 };
 
 }  // namespace agentmem
