@@ -206,9 +206,10 @@ void PoolNode::FinishStore(const Op& op, Code code) {
   }
   if (peer != kNobody) {
     done.node = peers_[peer]->card.node;
+  } else if (!store_names_.empty()) {
+    done.node = store_names_.front();
   } else {
-    done.node = store_names_.empty() ? std::string_view("(no node serves)")
-                                     : std::string_view(store_names_.front());
+    done.node = "(no node serves)";
   }
   store_done_.push_back(done);
 }
