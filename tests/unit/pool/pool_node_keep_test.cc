@@ -402,6 +402,39 @@ TEST_F(PoolNodeKeepTest, AStoreThatIsNoMemberNowMayStillHaveTheBlock) {
   EXPECT_EQ(Disk("t").blocks.size(), 1u);
 }
 
+TEST_F(PoolNodeKeepTest, StateThatADiskMayHaveIsNotCalledLostByAnyNode) {
+  Keep("d", 1);
+  ASSERT_EQ(End("d"), Code::kOk);
+  StartServer("x", /*serves=*/false);  // with a disk of its own
+  StartDiskless("e");
+  Meet();
+  cluster_.Kill("s");
+  for (const char* name : {"x", "e"}) {
+    Node(name).RemovePeer("s", cluster_.now());
+    cluster_.RunFor(10 * kSecondNs);
+    PoolOp find = OpOf(name, PoolOp::Kind::kFind, 1);
+    find.store = false;
+    EXPECT_EQ(cluster_.Do(name, find).code, Code::kUnavailable) << name;
+    find.block_class = BlockClass::kCache;
+    find.kind = PoolOp::Kind::kFind;
+    EXPECT_EQ(cluster_.Do(name, find).code, Code::kNotFound) << "a miss";
+  }
+  StartServer("s");
+  Meet();
+  cluster_.RunFor(2 * kSecondNs);
+  for (const char* name : {"x", "e"}) {
+    PoolOp get = OpOf(name, PoolOp::Kind::kGet, 1);
+    get.store = false;
+    ASSERT_TRUE(Node(name).Submit(get));
+    ASSERT_TRUE(cluster_.RunFor(kSecondNs, [&] {
+      while (!Disk().jobs.empty()) Disk().FinishOne(&Node("s"));
+      return !cluster_.at(name).done.empty();
+    }));
+    EXPECT_EQ(cluster_.at(name).done[0].code, Code::kOk) << name;
+    EXPECT_EQ(Salt(name, 1), 1u);
+  }
+}
+
 class PoolNodeKeepSealedTest : public PoolNodeKeepTest {
  protected:
   PoolNodeKeepSealedTest() { sealed_ = true; }
