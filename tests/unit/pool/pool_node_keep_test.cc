@@ -325,6 +325,30 @@ TEST_F(PoolNodeKeepTest, MoreThanAPeersShareWaitsAndAllOfItIsWritten) {
   }
 }
 
+TEST_F(PoolNodeKeepTest, LentMemoryFullOfStateIsRefusedFullOfWhatComesIsNot) {
+  std::uint32_t n = 100;
+  for (;; ++n) {
+    PoolOp put = OpOf("d", PoolOp::Kind::kPut, n);
+    put.store = false;
+    if (cluster_.Do("d", put).code != Code::kOk) break;
+  }
+  Keep("d", 1);
+  EXPECT_EQ(End("d"), Code::kResourceExhausted);
+  EXPECT_THAT(TextOfStore("d"), HasSubstr("raise `export` in [pool] there"));
+  PoolOp drop = OpOf("d", PoolOp::Kind::kDrop, n - 1);
+  drop.store = false;
+  ASSERT_EQ(cluster_.Do("d", drop).code, Code::kOk);
+  Keep("d", 1);
+  ASSERT_TRUE(DiskIsAsked());
+  PoolOp second = OpOf("d", PoolOp::Kind::kKeep, 2);
+  second.bytes += kLength;
+  ASSERT_TRUE(Node("d").Submit(second));
+  cluster_.RunFor(kSecondNs);
+  EXPECT_TRUE(Done("d").empty()) << "it waits for the first one's place";
+  EXPECT_EQ(End("d"), Code::kOk);
+  EXPECT_EQ(End("d"), Code::kOk);
+}
+
 TEST_F(PoolNodeKeepTest, AQueueThatIsFullIsTriedAgain) {
   Disk().full = true;
   Keep("d", 1);
