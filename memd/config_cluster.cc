@@ -1,6 +1,8 @@
 // The part of the configuration that is about other nodes.
 #include <arpa/inet.h>
 
+#include <algorithm>
+
 #include "memd/config_fields.h"
 #include "proto/size_class.h"
 
@@ -172,9 +174,9 @@ absl::Status CheckStore(const std::string& name, const Config& config) {
                            ": field \"nodes\" of [store] says whose disk is "
                            "used, with kind = \"remote\"; kind is \"disk\"");
   }
-  for (const std::string& node : store.nodes) {
-    if (node != config.cluster.node) continue;
-    return InvalidArgument(name + ": field \"nodes\" of [store] has \"" + node +
+  if (std::count(store.nodes.begin(), store.nodes.end(), config.cluster.node)) {
+    return InvalidArgument(name + ": field \"nodes\" of [store] has \"" +
+                           config.cluster.node +
                            "\", which is this node; name others");
   }
   if (store.serve_bytes != 0 && !shared) {

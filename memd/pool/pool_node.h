@@ -388,7 +388,7 @@ class PoolNode final : public Pool {
   bool IsNamedStore(const std::string& node) const;
   bool MayHaveKept(const Peer& peer) const;
   bool MayKeep(const Peer& peer) const;
-  bool NoStoreIsAway() const;
+  bool IsAStoreAway() const;
   void RebuildStores();
   std::uint32_t StoreOf(std::uint32_t group) const;
   void AddStores(Op* op);

@@ -49,14 +49,14 @@ void PoolNode::StartGet(std::uint32_t index) {
   }
   if (op.op.store) {
     AddStores(&op);
-    op.unreachable = !NoStoreIsAway();
+    op.unreachable = IsAStoreAway() || HasMissingMembers();
   }
   AddPlaces(&op);
   if (op.op.block_class == BlockClass::kState) {
     // It is looked for everywhere before it is called lost, and not so called
     // while a node that may have it is away.
     op.everywhere = true;
-    op.unreachable |= HasMissingMembers();
+    op.unreachable |= HasMissingMembers() || IsAStoreAway();
     for (const auto& peer : peers_) {
       op.unreachable |= !peer->gone && peer->card.export_bytes != 0 &&
                         peer->state != PoolPeerState::kUp;

@@ -26,16 +26,16 @@ bool PoolNode::IsNamedStore(const std::string& node) const {
              store_names_.end();
 }
 
-// Is its store one that may have this node's blocks? (A member that is gone had
-// them, and may come back.)
+// Is its store one that may have blocks of other nodes: of this one, or, if it
+// has a disk, of any? (A member that is gone had them, and may come back.)
 bool PoolNode::MayHaveKept(const Peer& peer) const {
-  return remote_store_ && peer.card.store_bytes != 0 &&
+  return peer.card.store_bytes != 0 &&
          peer.card.store_version == kStoreVersion &&
          IsNamedStore(peer.card.node);
 }
 
 bool PoolNode::MayKeep(const Peer& peer) const {
-  return !peer.gone && MayHaveKept(peer);
+  return remote_store_ && !peer.gone && MayHaveKept(peer);
 }
 
 void PoolNode::RebuildStores() {
@@ -72,22 +72,22 @@ void PoolNode::AddStores(Op* op) {
   for (const std::uint32_t peer : store_peers_) AddCandidate(op, peer);
 }
 
-// Could each node that may have a block in its store be asked for it?
-bool PoolNode::NoStoreIsAway() const {
+// Is there a node that may have a block on its disk, and cannot be asked now?
+bool PoolNode::IsAStoreAway() const {
   for (const std::string& name : store_names_) {
     const auto known = by_node_.find(name);
     if (known == by_node_.end() ||
         peers_[known->second]->state != PoolPeerState::kUp) {
-      return false;
+      return true;
     }
   }
   for (const auto& peer : peers_) {
     if (MayHaveKept(*peer) &&
         (peer->gone || peer->state != PoolPeerState::kUp)) {
-      return false;
+      return true;
     }
   }
-  return !store_peers_.empty() && !HasMissingMembers();
+  return remote_store_ && store_peers_.empty();
 }
 
 // (Sealed already, where blocks are.)
@@ -189,7 +189,7 @@ void PoolNode::StartErase(std::uint32_t index) {
   Op& op = ops_[index];
   for (const std::uint32_t peer : store_peers_) AddCandidate(&op, peer);
   Forget(op.op);
-  op.unreachable = !NoStoreIsAway();
+  op.unreachable = IsAStoreAway();
   op.legs = 1;
   NextCandidate(index, 0);
 }
@@ -206,9 +206,10 @@ void PoolNode::FinishStore(const Op& op, Code code) {
   }
   if (peer != kNobody) {
     done.node = peers_[peer]->card.node;
+  } else if (!store_names_.empty()) {
+    done.node = store_names_.front();
   } else {
-    done.node = store_names_.empty() ? std::string_view("(no node serves)")
-                                     : std::string_view(store_names_.front());
+    done.node = "(no node serves)";
   }
   store_done_.push_back(done);
 }

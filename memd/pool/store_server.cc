@@ -44,16 +44,19 @@ StoreStaged StoreServer::Stage(const Asker& asker, const StoreStage& asked,
   std::uint64_t& mine = bytes_of_[asker.peer];
   const std::uint64_t share = std::max<std::uint64_t>(
       exports_->capacity_bytes() / kShareOfExports, kMaxBlockBytes);
-  if (mine != 0 && mine + asked.length > share) {
+  const auto busy = [&] {
     staged.code = Code::kUnavailable;  // not counted: it asks again
     staged.refusal = StoreRefusal::kBusy;
     return staged;
-  }
+  };
+  if (mine != 0 && mine + asked.length > share) return busy();
   ExportPool::Block place;
   place.name = {asked.name.tenant, asked.name.key};
   place.block_class = asked.block_class;
   place.length = asked.length;
   if (const Code code = exports_->Stage(&place, now); code != Code::kOk) {
+    // What is on its way to the disk makes room when it is there.
+    if (code == Code::kResourceExhausted && !entries_.empty()) return busy();
     return answer(Refused(code, StoreRefusal::kNoPlace));
   }
   mine += asked.length;

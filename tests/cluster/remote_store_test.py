@@ -31,16 +31,20 @@ SERVES = 96 << 20
 S, D1, D2 = "n1", "n2", "n3"
 
 
-class RemoteStore(unittest.TestCase):
+class RemoteStoreCase(unittest.TestCase):
     def setUp(self):
         self.cluster = clusters.Cluster(3, PROGRAMS, diskless=2, serve=SERVES)
         self.addCleanup(self.end)
+        self.prepare()
         # One says whose store it means; the other takes what serves.
         self.cluster.member(D1).store["nodes"] = [S]
         self.cluster.start()
         for name in (D1, D2):
             until(lambda n=name: self.store_of(n)["reachable"],
                   f"{name} reaches the store")
+
+    def prepare(self):
+        """What else is in the configuration."""
 
     def end(self):
         tails = "\n".join(f"{node.name}: {node.daemon.tail()}"
@@ -85,7 +89,7 @@ class RemoteStore(unittest.TestCase):
         return not (self.cluster.member(name).directory / "state" /
                     "store").exists()
 
-    def test_durable_survives_both_nodes(self):
+    def durable_survives_both_nodes(self):
         """Acknowledged by D1, it is on S's disk, and there alone."""
         numbers = range(1, 40)
         with self.client(D1) as client:
@@ -102,6 +106,23 @@ class RemoteStore(unittest.TestCase):
         self.expect_blocks(D1, numbers)
         # Each block was read from the store's disk, or from what S read of it.
         self.expect_blocks(S, numbers)
+
+
+class SealedRemoteStore(RemoteStoreCase):
+    def prepare(self):
+        keys = self.cluster.directory / "keys"
+        keys.touch(mode=0o600)
+        keys.write_text(f"1 {os.urandom(32).hex()}\n")
+        for node in self.cluster.nodes:
+            node.pool["keys"] = str(keys)
+
+    def test_durable_survives_both_nodes(self):
+        self.durable_survives_both_nodes()
+
+
+class RemoteStore(RemoteStoreCase):
+    def test_durable_survives_both_nodes(self):
+        self.durable_survives_both_nodes()
 
     def test_a_hibernated_agent_wakes_on_another_node(self):
         data = os.urandom(REGION_BYTES)

@@ -12,6 +12,7 @@
 #include "memd/store/rocks_store.h"
 #include "memd/transport/sim_network.h"
 #include "tests/unit/memd/tenant_bench.h"
+#include "tests/unit/store/scripted_segment_io.h"
 
 namespace agentmem {
 namespace {
@@ -76,6 +77,7 @@ class RemoteStoreTest : public testing::Test {
     Server& s = *server_;
     RocksStoreOptions disk;
     disk.path = directory_;
+    disk.segment_io = &io_;
     auto opened = RocksStore::Open(disk);
     ASSERT_TRUE(opened.ok()) << opened.status().ToString();
     s.disk = std::move(*opened);
@@ -198,6 +200,7 @@ class RemoteStoreTest : public testing::Test {
   }
 
   std::filesystem::path directory_;
+  ScriptedSegmentIo io_;  // of the server's disk
   ManualClock clock_{kSecondNs};
   SimNetwork network_{SimOptions{.message_bytes_max = kPoolMessageBytesMax},
                       &clock_};
@@ -309,6 +312,50 @@ TEST_F(RemoteStoreTest, ABudgetHoldsAndIsCountedAnewAfterARestart) {
   EXPECT_STREQ(refused.node.data(), "s");
   EXPECT_EQ(Put(n, BytesOf(900, n)), Code::kOk) << "that much there is";
   EXPECT_EQ(Get(3, BytesOf(9000, 3)), Code::kOk);
+}
+
+TEST_F(RemoteStoreTest,
+       ADiskThatIsFullIsResourceExhaustedAndGoesOnOnceItIsNot) {
+  const std::string bytes = BytesOf(100'000, 1);
+  EXPECT_EQ(Put(1, bytes), Code::kOk);
+  io_.FailAllocate(absl::ResourceExhaustedError("no space left"));
+  io_.FailWrite(absl::ResourceExhaustedError("no space left"));
+  std::memcpy(room_.base(), bytes.data(), bytes.size());
+  const StoreCompletion full =
+      Execute(OpOf(StoreOp::Kind::kPut, 2, bytes.size()));
+  EXPECT_EQ(full.code, Code::kResourceExhausted);
+  EXPECT_STREQ(full.node.data(), "s");
+  EXPECT_NE(pool_->Snapshot(clock_.Now()).stores[0].text.find("disk is full"),
+            std::string::npos);
+  EXPECT_EQ(Get(1, bytes), Code::kOk) << "reads go on";
+  EXPECT_EQ(Get(2, bytes), Code::kNotFound);
+  io_.FailAllocate(absl::OkStatus());
+  io_.FailWrite(absl::OkStatus());
+  EXPECT_EQ(Put(2, bytes), Code::kOk);
+  EXPECT_EQ(Get(2, bytes), Code::kOk);
+}
+
+TEST_F(RemoteStoreTest, ADiskThatDoesNotSyncAcknowledgesNothing) {
+  io_.FailSync(absl::UnavailableError("the device failed"));
+  EXPECT_EQ(Put(1, BytesOf(100'000, 1)), Code::kUnavailable);
+  EXPECT_EQ(server_->node->used_bytes(), 0u);
+  io_.FailSync(absl::OkStatus());
+}
+
+TEST_F(RemoteStoreTest, ATornRecordIsDataLossUntilItIsPutAnew) {
+  const std::string bytes = BytesOf(100'000, 1);
+  io_.discard_writes = true;  // and say that they were done
+  EXPECT_EQ(Put(1, bytes), Code::kOk);
+  io_.discard_writes = false;
+  StopServer();
+  StartServer();
+  EXPECT_EQ(Get(1, bytes), Code::kDataLoss);
+  EXPECT_EQ(Get(1, bytes), Code::kDataLoss) << "it stays so";
+  EXPECT_EQ(Put(1, bytes), Code::kOk);
+  EXPECT_EQ(Get(1, bytes), Code::kOk);
+  StopServer();
+  StartServer();
+  EXPECT_EQ(Get(1, bytes), Code::kOk);
 }
 
 TEST_F(RemoteStoreTest, CacheGivesWayToWhatComesOverTheBudget) {

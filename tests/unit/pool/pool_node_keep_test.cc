@@ -9,6 +9,7 @@
 
 #include "memd/pool/cipher_keys.h"
 #include "memd/pool/pool_timing.h"
+#include "tests/unit/pool/hand_disk.h"
 #include "tests/unit/pool/pool_cluster.h"
 
 namespace agentmem {
@@ -16,80 +17,11 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr std::uint64_t kTenant = 7;
+constexpr std::uint64_t kTenant = HandDisk::kTenant;
 constexpr std::uint64_t kLent = 16 << 20;
 constexpr std::uint32_t kLength = 300'000;
 
 Key NameOf(std::uint32_t n) { return {n, {n, 1, 2}}; }
-
-// A disk that does what it is told when it is told so.
-class HandDisk final : public ServedStore, public StoredBlocks {
- public:
-  struct Job {
-    ServedBlock block;
-    const char* from = nullptr;  // a write
-    char* to = nullptr;          // a read
-    std::uint64_t generation = 0;
-  };
-
-  StoreVerdict Admit(const ServedBlock& block) override {
-    if (block.tenant != kTenant) {
-      return {Code::kFailedPrecondition, StoreRefusal::kNoTenant, 0, 0};
-    }
-    const auto known = blocks.find(block.key);
-    if (known != blocks.end() && known->second.size() == block.length) {
-      return {Code::kAlreadyExists, StoreRefusal::kNone, 0, 0};
-    }
-    return verdict;
-  }
-  bool Write(const ServedBlock& block, const char* bytes,
-             std::uint64_t generation) override {
-    if (full) return false;
-    jobs.push_back({block, bytes, nullptr, generation});
-    return true;
-  }
-  void Erase(std::uint64_t, const Key& key) override { blocks.erase(key); }
-  std::uint64_t used_bytes() const override { return 11; }
-  std::uint64_t serve_bytes() const override { return 1 << 30; }
-
-  bool Lookup(std::uint64_t tenant, const Key& key, Found* found) override {
-    const auto known = blocks.find(key);
-    if (tenant != kTenant || known == blocks.end()) return false;
-    *found = {BlockClass::kState,
-              static_cast<std::uint32_t>(known->second.size()), corrupt};
-    return true;
-  }
-  bool Load(std::uint64_t, const Key& key, char* to, std::uint32_t length,
-            std::uint64_t generation) override {
-    ServedBlock block;
-    block.key = key;
-    block.length = length;
-    jobs.push_back({block, nullptr, to, generation});
-    return true;
-  }
-
-  void FinishOne(PoolNode* node, Code code = Code::kOk,
-                 StoreRefusal refusal = StoreRefusal::kNone) {
-    const Job job = jobs.front();
-    jobs.pop_front();
-    if (job.to != nullptr) {
-      std::memcpy(job.to, blocks.at(job.block.key).data(), job.block.length);
-      return node->OnLoaded(job.generation, code);
-    }
-    if (code == Code::kOk) {
-      blocks[job.block.key].assign(job.from, job.block.length);
-      durable += job.block.durable;
-    }
-    node->OnStored(job.generation, {code, refusal, 0, 0});
-  }
-
-  std::map<Key, std::string> blocks;  // outlives the node, as a disk does
-  std::deque<Job> jobs;
-  StoreVerdict verdict;
-  bool full = false;  // its queue
-  bool corrupt = false;
-  int durable = 0;
-};
 
 // "s" has a disk and serves it; "d" has none; "e" is another one like "d".
 class PoolNodeKeepTest : public ::testing::Test {
@@ -393,6 +325,30 @@ TEST_F(PoolNodeKeepTest, MoreThanAPeersShareWaitsAndAllOfItIsWritten) {
   }
 }
 
+TEST_F(PoolNodeKeepTest, LentMemoryFullOfStateIsRefusedFullOfWhatComesIsNot) {
+  std::uint32_t n = 100;
+  for (;; ++n) {
+    PoolOp put = OpOf("d", PoolOp::Kind::kPut, n);
+    put.store = false;
+    if (cluster_.Do("d", put).code != Code::kOk) break;
+  }
+  Keep("d", 1);
+  EXPECT_EQ(End("d"), Code::kResourceExhausted);
+  EXPECT_THAT(TextOfStore("d"), HasSubstr("raise `export` in [pool] there"));
+  PoolOp drop = OpOf("d", PoolOp::Kind::kDrop, n - 1);
+  drop.store = false;
+  ASSERT_EQ(cluster_.Do("d", drop).code, Code::kOk);
+  Keep("d", 1);
+  ASSERT_TRUE(DiskIsAsked());
+  PoolOp second = OpOf("d", PoolOp::Kind::kKeep, 2);
+  second.bytes += kLength;
+  ASSERT_TRUE(Node("d").Submit(second));
+  cluster_.RunFor(kSecondNs);
+  EXPECT_TRUE(Done("d").empty()) << "it waits for the first one's place";
+  EXPECT_EQ(End("d"), Code::kOk);
+  EXPECT_EQ(End("d"), Code::kOk);
+}
+
 TEST_F(PoolNodeKeepTest, AQueueThatIsFullIsTriedAgain) {
   Disk().full = true;
   Keep("d", 1);
@@ -468,6 +424,39 @@ TEST_F(PoolNodeKeepTest, AStoreThatIsNoMemberNowMayStillHaveTheBlock) {
   Keep("d", 2);
   EXPECT_EQ(End("d"), Code::kOk);
   EXPECT_EQ(Disk("t").blocks.size(), 1u);
+}
+
+TEST_F(PoolNodeKeepTest, StateThatADiskMayHaveIsNotCalledLostByAnyNode) {
+  Keep("d", 1);
+  ASSERT_EQ(End("d"), Code::kOk);
+  StartServer("x", /*serves=*/false);  // with a disk of its own
+  StartDiskless("e");
+  Meet();
+  cluster_.Kill("s");
+  for (const char* name : {"x", "e"}) {
+    Node(name).RemovePeer("s", cluster_.now());
+    cluster_.RunFor(10 * kSecondNs);
+    PoolOp find = OpOf(name, PoolOp::Kind::kFind, 1);
+    find.store = false;
+    EXPECT_EQ(cluster_.Do(name, find).code, Code::kUnavailable) << name;
+    find.block_class = BlockClass::kCache;
+    find.kind = PoolOp::Kind::kFind;
+    EXPECT_EQ(cluster_.Do(name, find).code, Code::kNotFound) << "a miss";
+  }
+  StartServer("s");
+  Meet();
+  cluster_.RunFor(2 * kSecondNs);
+  for (const char* name : {"x", "e"}) {
+    PoolOp get = OpOf(name, PoolOp::Kind::kGet, 1);
+    get.store = false;
+    ASSERT_TRUE(Node(name).Submit(get));
+    ASSERT_TRUE(cluster_.RunFor(kSecondNs, [&] {
+      while (!Disk().jobs.empty()) Disk().FinishOne(&Node("s"));
+      return !cluster_.at(name).done.empty();
+    }));
+    EXPECT_EQ(cluster_.at(name).done[0].code, Code::kOk) << name;
+    EXPECT_EQ(Salt(name, 1), 1u);
+  }
 }
 
 class PoolNodeKeepSealedTest : public PoolNodeKeepTest {
