@@ -7,8 +7,11 @@
 // already is not listed at start (Scan): a block that this node does not know
 // is looked for when it is asked for, as any other in the cluster.
 //
-// Ownership: borrows the pool node. Threads: as BlockStore; ScanPrefix is
-// UNIMPLEMENTED: who has the disk lists what is on it. Errors: as BlockStore;
+// Scans find nothing: who has the disk lists what is on it, and drops what no
+// version needs any more.
+//
+// Ownership: borrows the pool node. Threads: as BlockStore. Errors: as
+// BlockStore;
 // UNAVAILABLE: no node that may have the block, or could take it, answers. The
 // completion names the node. Cost: nothing blocks; a put costs three trips over
 // the network, and the other disk.
