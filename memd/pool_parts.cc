@@ -22,7 +22,9 @@ absl::StatusOr<std::unique_ptr<FabricTransport>> OpenTransport(
   options.domain = config.domain;
   const bool may_choose =
       config.provider == "auto" || config.provider == "verbs";
-  if (may_choose && config.domain.empty() && !device.empty()) {
+  // (An address is of a device: that one is meant.)
+  if (may_choose && config.domain.empty() && config.address.empty() &&
+      !device.empty()) {
     options.preferred_domain = device;
   }
   return FabricTransport::Open(options);

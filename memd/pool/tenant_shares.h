@@ -2,8 +2,8 @@
 // that may not leave, and whether one may take more: as long as what it has is
 // at most kTimes what is left for all.
 //
-// So one tenant alone gets eight ninths of it, and whatever it does the next
-// one finds room; nobody has to be told shares. (Dynamic thresholds, as
+// So one tenant alone gets all but a thirty-third of it, and whatever it does
+// the next one finds room; nobody has to be told shares. (Dynamic thresholds, as
 // switches share their buffers: Choudhury and Hahne, IEEE/ACM Transactions on
 // Networking 6(2), 1998.)
 //
@@ -20,7 +20,7 @@ namespace agentmem {
 
 class TenantShares {
  public:
-  static constexpr std::uint64_t kTimes = 8;
+  static constexpr std::uint64_t kTimes = 32;
 
   // `left`: bytes that are free, or of blocks that may leave.
   bool MayTake(std::uint64_t tenant, std::uint64_t bytes,

@@ -291,9 +291,10 @@ TEST_F(ExportPoolTest, NoTenantTakesAllThatDoesNotLeave) {
     ExpectSound();
   }
   const std::uint64_t all = pool_.capacity_bytes();
-  EXPECT_GE(taken[0], all * 8 / 9 - kLength);
-  EXPECT_GE(taken[1], (all - taken[0]) * 8 / 9 - kLength);
-  EXPECT_LE(taken[0], all * 8 / 9);
+  constexpr std::uint64_t kTimes = TenantShares::kTimes;
+  EXPECT_GE(taken[0], all * kTimes / (kTimes + 1) - kLength);
+  EXPECT_GE(taken[1], kLength);
+  EXPECT_LE(taken[0], all * kTimes / (kTimes + 1));
   // What may leave is no way around it.
   ExportPool::Block cache = Wanted(9000, kLength);
   cache.name.tenant = 1;

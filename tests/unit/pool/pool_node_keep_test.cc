@@ -332,6 +332,12 @@ TEST_F(PoolNodeKeepTest, LentMemoryFullOfStateIsRefusedFullOfWhatComesIsNot) {
     put.store = false;
     if (cluster_.Do("d", put).code != Code::kOk) break;
   }
+  // What a tenant's share leaves, others take: no place of that size is left.
+  PoolOp other = OpOf("d", PoolOp::Kind::kPut, 90);
+  other.store = false;
+  other.tenant = 77;
+  other.length = 4096;
+  ASSERT_EQ(cluster_.Do("d", other).code, Code::kOk);
   Keep("d", 1);
   EXPECT_EQ(End("d"), Code::kResourceExhausted);
   EXPECT_THAT(TextOfStore("d"), HasSubstr("raise `export` in [pool] there"));

@@ -127,6 +127,9 @@ TEST_F(FabricErrorsTest, CloseEndsWhatIsInFlightAndNothingElse) {
 }
 
 TEST_F(FabricErrorsTest, TheDestructorEndsWithOperationsInFlight) {
+  if (TestPlace().provider != "tcp") {
+    GTEST_SKIP() << "its NIC answers for a peer that is not polled";
+  }
   constexpr std::uint64_t kWrites = 10;
   std::fill(a_->bytes.begin(), a_->bytes.end(), 'w');
   for (std::uint64_t i = 0; i < kWrites; ++i) {

@@ -93,8 +93,12 @@ TEST_F(FabricHostileTest, WritesThatCarryDataAreCountedAndNothingElse) {
   PostAll(kCount, [&] {
     return hostile_->WriteWithData(inbox_, a_->memory.remote, 64);
   });
-  ASSERT_TRUE(Until(
-      [&] { return a_->transport->counters().completions_unknown == kCount; }));
+  // (Over verbs RxM says nothing of them.)
+  if (TestPlace().provider == "tcp") {
+    ASSERT_TRUE(Until([&] {
+      return a_->transport->counters().completions_unknown == kCount;
+    }));
+  }
   EXPECT_TRUE(a_->messages.empty());
   ExpectAlive();
 }
