@@ -105,6 +105,7 @@ bool Node::Write(const ServedBlock& block, const char* bytes,
                  std::uint64_t generation) {
   Tenant* const tenant = FindServed(block.tenant);
   AGENTMEM_CHECK(tenant != nullptr);  // it was admitted
+  if (!tenant->PumpDeletes()) return false;
   StoreOp op;
   op.kind = StoreOp::Kind::kPut;
   op.durable = block.durable;
@@ -140,10 +141,11 @@ bool Node::TakePeers(const StoreCompletion& completion, TimeNs now) {
   const auto write = peer_writes_.extract(completion.ticket);
   if (!write) return false;
   const PeerWrite& ended = write.mapped();
-  ended.tenant->EndServed(ended.block, completion.code, now);
   StoreVerdict verdict;
-  verdict.code = completion.code;
-  if (completion.code != Code::kOk) {
+  verdict.code = ended.tenant->EndServed(ended.block, completion.code, now);
+  if (verdict.code == Code::kAborted) {
+    verdict.refusal = StoreRefusal::kOtherBlock;
+  } else if (completion.code != Code::kOk) {
     verdict.refusal = completion.code == Code::kResourceExhausted
                           ? StoreRefusal::kDiskFull
                           : StoreRefusal::kDevice;

@@ -91,8 +91,13 @@ class Tenant {
   StoreVerdict Admit(const ServedBlock& block);
   void BeginServed(const ServedBlock& block) {
     arriving_bytes_ += block.length;
+    ++arriving_[block.key].count;
   }
-  void EndServed(const ServedBlock& block, Code code, TimeNs now);
+  // What the peer is told. UNAVAILABLE: it was dropped while it was written;
+  // ABORTED: another block of that name was put here meanwhile.
+  Code EndServed(const ServedBlock& block, Code code, TimeNs now);
+  // Deletes go to the store before what is put after them. False: not all yet.
+  bool PumpDeletes();
   void EraseServed(const Key& key);
   // The oldest cache blocks leave the store, until `bytes` are free or none is
   // left; what was freed.
@@ -354,6 +359,7 @@ class Tenant {
   void ApplyDecisions(TimeNs now);
   void FinishWrite(const Inflight& op, Code code, TimeNs now);
   void ForgetStored(const Key& key);
+  void QueueDelete(const Key& key);
   void VoidStored(BlockRecord* block);
   void KeepStoreQuota();
   std::uint64_t NewTicket(const Inflight& op);
@@ -431,6 +437,12 @@ class Tenant {
   std::deque<QueuedWrite> lazy_writes_;
   std::deque<QueuedWrite> pool_writes_;  // state, and what is to be replicated
   std::deque<Key> delete_queue_;
+  // Peers' blocks on their way into the store.
+  struct Arriving {
+    std::uint32_t count = 0;
+    bool dropped = false;  // meanwhile: its delete comes after the write
+  };
+  absl::flat_hash_map<Key, Arriving> arriving_;
   std::deque<QueuedWrite> failed_writes_;  // tried again by Tick
   TimeNs retry_failed_at_ = kNoDeadline;
   std::uint64_t write_bytes_inflight_ = 0;

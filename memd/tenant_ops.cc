@@ -168,7 +168,7 @@ bool Tenant::KeepStored(const SubmissionEntry& entry) {
   }
   if (record.corrupt || record.length != entry.length) {
     VoidStored(&record);
-    delete_queue_.push_back(entry.key);  // goes before any later write
+    QueueDelete(entry.key);  // goes before any later write
   } else if (upgrade) {
     VoidStored(&record);  // it says "cache"; the write to come replaces it
   }

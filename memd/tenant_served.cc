@@ -34,10 +34,15 @@ StoreVerdict Tenant::Admit(const ServedBlock& block) {
   return {};
 }
 
-void Tenant::EndServed(const ServedBlock& block, Code code, TimeNs now) {
+Code Tenant::EndServed(const ServedBlock& block, Code code, TimeNs now) {
   AGENTMEM_CHECK(arriving_bytes_ >= block.length);
   arriving_bytes_ -= block.length;
-  if (code != Code::kOk) return;
+  const auto arriving = arriving_.find(block.key);
+  AGENTMEM_CHECK(arriving != arriving_.end());
+  const bool dropped = arriving->second.dropped;
+  if (--arriving->second.count == 0) arriving_.erase(arriving);
+  if (code != Code::kOk) return code;
+  if (dropped) return Code::kUnavailable;
   const auto [found, is_new] = directory_.try_emplace(block.key);
   BlockRecord& record = found->second;
   const bool here = record.slot != kNoSlot;
@@ -49,7 +54,8 @@ void Tenant::EndServed(const ServedBlock& block, Code code, TimeNs now) {
     // into the store again.
     VoidStored(&record);
     UpdateDirty(record);
-    return QueueWrite(record.slot, slots_[record.slot].awaited);
+    QueueWrite(record.slot, slots_[record.slot].awaited);
+    return record.length != block.length ? Code::kAborted : Code::kOk;
   }
   const bool upgrade = record.block_class == BlockClass::kCache &&
                        block.block_class == BlockClass::kState;
@@ -83,13 +89,14 @@ void Tenant::EndServed(const ServedBlock& block, Code code, TimeNs now) {
              BelowEntry(block.key, EntryKind::kInStore, record.block_class));
   }
   KeepStoreQuota();
+  return Code::kOk;
 }
 
 // Nobody refers to it any more, says the peer that collects.
 void Tenant::EraseServed(const Key& key) {
   const auto found = directory_.find(key);
   if (found == directory_.end()) {
-    delete_queue_.push_back(key);
+    QueueDelete(key);
   } else {
     ForgetStored(key);
   }

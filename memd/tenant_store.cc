@@ -88,21 +88,7 @@ void Tenant::PumpStore(TimeNs now) {
     }
     load_queue_.pop_front();
   }
-  while (!delete_queue_.empty() && !StoreShareUsed()) {
-    StoreOp op;
-    op.kind = StoreOp::Kind::kDelete;
-    op.tenant = options_.id;
-    op.key = delete_queue_.front();
-    Inflight inflight;
-    inflight.io = Io::kStoreDelete;
-    inflight.key = op.key;
-    op.ticket = NewTicket(inflight);
-    if (store_->Submit({&op, 1}) != 1) {
-      inflight_.erase(op.ticket);
-      return;
-    }
-    delete_queue_.pop_front();
-  }
+  if (!PumpDeletes() && !StoreShareUsed()) return;
   for (auto* queue : {&urgent_writes_, &lazy_writes_}) {
     const std::uint64_t limit =
         std::min(queue == &urgent_writes_ ? kWriteBytesInflightMax
@@ -252,6 +238,31 @@ void Tenant::VoidStored(BlockRecord* block) {
   stored_bytes_ -= block->length;
 }
 
+void Tenant::QueueDelete(const Key& key) {
+  delete_queue_.push_back(key);
+  const auto arriving = arriving_.find(key);
+  if (arriving != arriving_.end()) arriving->second.dropped = true;
+}
+
+bool Tenant::PumpDeletes() {
+  while (!delete_queue_.empty() && !StoreShareUsed()) {
+    StoreOp op;
+    op.kind = StoreOp::Kind::kDelete;
+    op.tenant = options_.id;
+    op.key = delete_queue_.front();
+    Inflight inflight;
+    inflight.io = Io::kStoreDelete;
+    inflight.key = op.key;
+    op.ticket = NewTicket(inflight);
+    if (store_->Submit({&op, 1}) != 1) {
+      inflight_.erase(op.ticket);
+      return false;
+    }
+    delete_queue_.pop_front();
+  }
+  return delete_queue_.empty();
+}
+
 void Tenant::ForgetStored(const Key& key) {
   auto found = directory_.find(key);
   BlockRecord& block = found->second;
@@ -259,7 +270,7 @@ void Tenant::ForgetStored(const Key& key) {
   VoidStored(&block);
   // A write that is under way replaces the copy; a delete would come after it.
   if (block.slot == kNoSlot || slots_[block.slot].io == 0) {
-    delete_queue_.push_back(key);
+    QueueDelete(key);
   }
   UpdateDirty(block);
   if (block.slot != kNoSlot) return;

@@ -211,6 +211,12 @@ Code ExportPool::Commit(const Name& name, std::uint64_t generation,
   return Code::kOk;
 }
 
+const ExportPool::Block* ExportPool::Reserved(std::uint64_t generation) const {
+  const auto reserved = reserved_.find(generation);
+  return reserved == reserved_.end() ? nullptr
+                                     : &records_[reserved->second].block;
+}
+
 const ExportPool::Block* ExportPool::Find(const Name& name) {
   const auto found = by_name_.find(name);
   if (found == by_name_.end()) return nullptr;

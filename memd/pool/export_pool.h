@@ -101,6 +101,8 @@ class ExportPool {
   // ABORTED: a state block of that name has another length.
   Code Commit(const Name& name, std::uint64_t generation,
               std::uint64_t checksum, const SealedHeader& seal = {});
+  // Of reserved ones; nullptr: none of that generation.
+  const Block* Reserved(std::uint64_t generation) const;
   // Of committed ones; nullptr: none. Valid until the next call.
   const Block* Find(const Name& name);
   // Of any generation, reserved ones too. NOT_FOUND: none was committed.

@@ -94,6 +94,12 @@ PoolDone PoolNode::ServeCommit(const Peer& peer, const PoolCommit& asked) {
     counters_.bad_messages += done.code == Code::kInvalidArgument;
     if (done.code != Code::kOk) return done;
   }
+  // Another's, or of this node's own disk, which reads or writes there.
+  const ExportPool::Block* const there = exports_->Reserved(asked.generation);
+  if (there == nullptr || there->below || there->owner != peer.id) {
+    done.code = Code::kNotFound;
+    return done;
+  }
   SealedHeader seal;
   static_assert(sizeof(seal) == sizeof(asked.seal));
   std::memcpy(&seal, asked.seal, sizeof(seal));

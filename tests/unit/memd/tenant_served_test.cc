@@ -66,6 +66,18 @@ class TenantServedTest : public testing::Test {
   Code code_ = Code::kOk;
 };
 
+// Its delete reaches the store after the write: nothing of it is there.
+TEST_F(TenantServedTest, WhatIsDroppedWhileItIsWrittenIsNotAcknowledged) {
+  Start();
+  const ServedBlock block = BlockOf(1, 4000);
+  Begin(block);
+  Own().EraseServed(block.key);
+  EXPECT_EQ(Own().EndServed(block, Code::kOk, bench_->now), Code::kUnavailable);
+  EXPECT_EQ(Stored().blocks, 0u);
+  EXPECT_EQ(Keep(block), Code::kOk);
+  EXPECT_EQ(Stored().blocks, 1u);
+}
+
 TEST_F(TenantServedTest, APeersBlockIsThisTenantsAsItsOwn) {
   Start();
   EXPECT_EQ(Keep(BlockOf(1, 5000)), Code::kOk);
