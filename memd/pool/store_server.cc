@@ -5,9 +5,15 @@
 
 #include "base/check.h"
 #include "memd/pool/piece_digest.h"
+#include "proto/size_class.h"
 
 namespace agentmem {
 namespace {
+
+// Small blocks take a whole place.
+std::uint64_t PlaceBytes(std::uint32_t length) {
+  return SizeClassBytes(SizeClassOf(length));
+}
 
 // Of the export extents, what one peer's blocks on their way may take.
 constexpr std::uint64_t kShareOfExports = 4;
@@ -49,7 +55,7 @@ StoreStaged StoreServer::Stage(const Asker& asker, const StoreStage& asked,
     staged.refusal = StoreRefusal::kBusy;
     return staged;
   };
-  if (mine != 0 && mine + asked.length > share) return busy();
+  if (mine != 0 && mine + PlaceBytes(asked.length) > share) return busy();
   ExportPool::Block place;
   place.name = {asked.name.tenant, asked.name.key};
   place.block_class = asked.block_class;
@@ -59,7 +65,7 @@ StoreStaged StoreServer::Stage(const Asker& asker, const StoreStage& asked,
     if (code == Code::kResourceExhausted && !entries_.empty()) return busy();
     return answer(Refused(code, StoreRefusal::kNoPlace));
   }
-  mine += asked.length;
+  mine += PlaceBytes(asked.length);
   entry.offset = place.offset;
   entries_[place.generation] = entry;
   staged_.push_back({place.generation, now});
@@ -169,7 +175,7 @@ void StoreServer::End(std::uint64_t generation, const StoreVerdict& verdict) {
   const auto found = entries_.find(generation);
   const Entry entry = found->second;
   entries_.erase(found);
-  bytes_of_[entry.peer] -= entry.block.length;
+  bytes_of_[entry.peer] -= PlaceBytes(entry.block.length);
   if (entry.buffer != nullptr) sealing_->Give(entry.buffer);
   // What the store has may be found in memory, too, until it leaves.
   if (verdict.code == Code::kOk) {
@@ -228,7 +234,7 @@ std::string StoreServer::CheckInvariants() const {
   absl::flat_hash_map<std::uint32_t, std::uint64_t> bytes;
   std::size_t kept = 0;
   for (const auto& [generation, entry] : entries_) {
-    bytes[entry.peer] += entry.block.length;
+    bytes[entry.peer] += PlaceBytes(entry.block.length);
     kept += entry.kept;
     if (entry.writing && !entry.kept) return "written before it was kept";
   }
