@@ -3,9 +3,9 @@
 // at most kTimes what is left for all.
 //
 // So one tenant alone gets all but a thirty-third of it, and whatever it does
-// the next one finds room; nobody has to be told shares. (Dynamic thresholds, as
-// switches share their buffers: Choudhury and Hahne, IEEE/ACM Transactions on
-// Networking 6(2), 1998.)
+// the next one finds room; nobody has to be told shares. (Dynamic thresholds,
+// as switches share their buffers: Choudhury and Hahne, IEEE/ACM Transactions
+// on Networking 6(2), 1998.)
 //
 // Ownership: a value. Threads: thread-compatible. Errors: none. Cost: O(1).
 #ifndef AGENTMEM_MEMD_POOL_TENANT_SHARES_H_
