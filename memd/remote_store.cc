@@ -24,6 +24,9 @@ std::size_t RemoteStore::Submit(std::span<const StoreOp> ops) {
   for (const StoreOp& op : ops) {
     const auto tenant = tenants_.find(op.tenant);
     AGENTMEM_CHECK(tenant != tenants_.end());
+    const Name name = {op.tenant, op.key};
+    const bool changes = op.kind != StoreOp::Kind::kGet;
+    if (changes && changed_.contains(name)) break;
     PoolOp asked;
     asked.kind = op.kind == StoreOp::Kind::kPut   ? PoolOp::Kind::kKeep
                  : op.kind == StoreOp::Kind::kGet ? PoolOp::Kind::kGet
@@ -38,6 +41,10 @@ std::size_t RemoteStore::Submit(std::span<const StoreOp> ops) {
     asked.length = static_cast<std::uint32_t>(op.bytes[0].iov_len);
     asked.ticket = op.ticket;
     if (!node_->Submit(asked)) break;
+    if (changes) {
+      changed_.insert(name);
+      changing_.emplace(op.ticket, name);
+    }
     ++taken;
   }
   return taken;
@@ -51,6 +58,9 @@ std::size_t RemoteStore::Collect() {
     const std::size_t count = node_->TakeStoreDone(done);
     for (std::size_t i = 0; i < count; ++i) {
       StoreCompletion& completion = completions[i];
+      if (const auto ended = changing_.extract(done[i].ticket)) {
+        changed_.erase(ended.mapped());
+      }
       completion = {};
       completion.ticket = done[i].ticket;
       completion.code = done[i].code;

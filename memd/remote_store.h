@@ -20,8 +20,10 @@
 
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "memd/pool/pool_node.h"
 #include "memd/store/block_store.h"
 #include "memd/store/completion_queue.h"
@@ -56,9 +58,15 @@ class RemoteStore final : public BlockStore {
     MemoryId memory;
   };
 
+  using Name = std::pair<TenantId, Key>;
+
   explicit RemoteStore(PoolNode* node) : node_(node) {}
 
   PoolNode* const node_;
+  // Puts and deletes under way. Another of the same block waits: a delete asks
+  // one node after another, and a put may go to any of them.
+  absl::flat_hash_map<std::uint64_t, Name> changing_;  // by ticket
+  absl::flat_hash_set<Name> changed_;
   absl::flat_hash_map<TenantId, TenantPlace> tenants_;
   CompletionQueue completions_;
 };

@@ -246,6 +246,21 @@ TEST_F(RemoteStoreTest, WhatIsNotThereIsNotFoundAndOtherTenantsAreApart) {
   EXPECT_STREQ(refused.node.data(), "s");
 }
 
+// Corrupt, dropped and put again: of the two the put is the later one.
+TEST_F(RemoteStoreTest, APutAfterADeleteOfTheSameBlockIsNotDeleted) {
+  const std::string bytes = BytesOf(5000, 2);
+  ASSERT_EQ(Put(1, BytesOf(5000, 1)), Code::kOk);
+  std::memcpy(room_.base(), bytes.data(), bytes.size());
+  const std::array<StoreOp, 2> ops = {
+      OpOf(StoreOp::Kind::kDelete, 1, 0),
+      OpOf(StoreOp::Kind::kPut, 1, bytes.size())};
+  EXPECT_EQ(store_->Submit(ops), 1u) << "the put waits";
+  StoreCompletion done;
+  RunUntil([&] { return store_->Poll({&done, 1}) == 1; });
+  EXPECT_EQ(Execute(ops[1]).code, Code::kOk);
+  EXPECT_EQ(Get(1, bytes), Code::kOk);
+}
+
 TEST_F(RemoteStoreTest, ADeletedBlockIsGoneAlsoAfterARestart) {
   EXPECT_EQ(Put(1, BytesOf(5000, 1)), Code::kOk);
   EXPECT_EQ(Execute(OpOf(StoreOp::Kind::kDelete, 1, 0)).code, Code::kOk);
