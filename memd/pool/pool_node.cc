@@ -164,6 +164,9 @@ void PoolNode::Ask(std::uint32_t index, std::uint8_t leg, PoolMessage type) {
   }
   asking.step = Step::kAsking;
   asking.asking = type;
+  if (type == PoolMessage::kReserve || type == PoolMessage::kStage) {
+    asking.asked_at = now_;
+  }
   peer->outbox[OutboxOf(type)].push_back({index, op.sequence, leg});
 }
 
@@ -201,6 +204,14 @@ void PoolNode::Pump(std::uint32_t index) {
     if (!IsCurrent(ref) || ops_[ref.op].leg[ref.leg].peer != index ||
         ops_[ref.op].leg[ref.leg].code != Code::kOk) {
       peer->waiting.pop_front();
+      continue;
+    }
+    // This node stood still, and the place may be another block's by now.
+    const Leg& leg = ops_[ref.op].leg[ref.leg];
+    if (ops_[ref.op].op.kind != PoolOp::Kind::kGet &&
+        now_ - leg.asked_at > kPlaceNs) {
+      peer->waiting.pop_front();
+      FailLeg(ref.op, ref.leg, Code::kUnavailable);
       continue;
     }
     if (!PostMove(ref)) return;

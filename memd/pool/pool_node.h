@@ -168,6 +168,7 @@ class PoolNode final : public Pool {
     std::uint8_t moved = 0;
     bool hinted = false;    // `at` is what was remembered, not just looked up
     bool again = false;     // what was just looked up did not fit either, once
+    TimeNs asked_at = 0;    // for the place that is written to
     bool ahead = false;     // a put: into room that was reserved ahead
     bool early = false;     // its commit is asked for while it moves
     bool answered = false;  // and `answer` came

@@ -466,8 +466,8 @@ void PoolNode::TakeRoom(const Request& request, std::span<const char> body) {
                        reserved.offset > peer->card.export_bytes - bytes);
     counters_.bad_messages += lies;
     if (reserved.code == Code::kOk && !lies) {
-      peer->ahead.Came(size_class, {reserved.offset, reserved.generation},
-                       request.asked_at);
+      peer->ahead.Came(
+          size_class, {reserved.offset, reserved.generation, request.asked_at});
     } else {
       peer->ahead.Refused({size_class, 1}, now_);
     }

@@ -101,6 +101,7 @@ void PoolNode::PutThere(std::uint32_t index, std::uint8_t leg_index) {
       FindPeer(leg.peer)->ahead.Take(SizeClassOf(op.op.length), now_);
   if (!place.has_value()) return Ask(index, leg_index, PoolMessage::kReserve);
   leg.ahead = true;
+  leg.asked_at = place->asked_at;
   leg.at = {place->offset, place->generation, 0, op.seal};
   QueueMove(index, leg_index);
 }

@@ -31,6 +31,9 @@ inline constexpr DurationNs kMoveNsMin = 100 * kMillisecondNs;
 // for: whoever takes it last has ended before it comes back there.
 inline constexpr DurationNs kAheadNs = kSecondNs;
 static_assert(kAheadNs + kPoolOpNs + kMoveNs < kReservationNs);
+// A write into a place that was asked for longer ago is not begun any more.
+inline constexpr DurationNs kPlaceNs = kReservationNs - kMoveNs - kSecondNs;
+static_assert(kAheadNs + kPoolOpNs < kPlaceNs);
 // So much of it at each peer for each size of block: as much as may be under
 // way; and of small ones not more than so many.
 inline constexpr std::uint64_t kAheadBytesMax = 8 << 20;

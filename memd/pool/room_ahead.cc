@@ -18,7 +18,7 @@ std::optional<RoomAhead::Place> RoomAhead::Take(std::size_t size_class,
                                                 TimeNs now) {
   Size& size = sizes_[size_class];
   bool unused = false;
-  while (!size.kept.empty() && size.kept.front().until <= now) {
+  while (!size.kept.empty() && now - size.kept.front().asked_at >= kAheadNs) {
     size.kept.pop_front();
     unused = true;
   }
@@ -28,7 +28,7 @@ std::optional<RoomAhead::Place> RoomAhead::Take(std::size_t size_class,
   size.used_at = now;
   std::optional<Place> place;
   if (!size.kept.empty()) {
-    place = size.kept.front().place;
+    place = size.kept.front();
     size.kept.pop_front();
   } else if (often && size.asked == 0 && now >= size.not_before) {
     size.target = std::clamp(2 * size.target, kAheadCountMin, kAheadCountMax);
@@ -57,12 +57,11 @@ std::optional<RoomAhead::Wanted> RoomAhead::Ask() {
   return wanted;
 }
 
-void RoomAhead::Came(std::uint8_t size_class, const Place& place,
-                     TimeNs asked_at) {
+void RoomAhead::Came(std::uint8_t size_class, const Place& place) {
   Size& size = sizes_[size_class];
   AGENTMEM_CHECK(size.asked != 0);
   --size.asked;
-  size.kept.push_back({place, asked_at + kAheadNs});
+  size.kept.push_back(place);
 }
 
 void RoomAhead::Refused(const Wanted& wanted, TimeNs now) {

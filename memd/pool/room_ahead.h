@@ -25,6 +25,7 @@ class RoomAhead {
   struct Place {
     std::uint64_t offset = 0;
     std::uint64_t generation = 0;
+    TimeNs asked_at = 0;
   };
   struct Wanted {
     std::uint8_t size_class = 0;
@@ -35,19 +36,15 @@ class RoomAhead {
   std::optional<Place> Take(std::size_t size_class, TimeNs now);
   // What the peer is to be asked for; each of them then Came, or was Refused.
   std::optional<Wanted> Ask();
-  void Came(std::uint8_t size_class, const Place& place, TimeNs asked_at);
+  void Came(std::uint8_t size_class, const Place& place);
   // It has no room, or did not answer.
   void Refused(const Wanted& wanted, TimeNs now);
   // It knows nothing of them any more.
   void Clear() { *this = RoomAhead(); }
 
  private:
-  struct Kept {
-    Place place;
-    TimeNs until = 0;
-  };
   struct Size {
-    std::deque<Kept> kept;  // the oldest first
+    std::deque<Place> kept;  // the oldest first
     std::uint32_t asked = 0;
     std::uint32_t target = 0;
     bool wanting = false;  // in wanting_

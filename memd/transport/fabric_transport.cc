@@ -180,10 +180,13 @@ std::size_t FabricTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
     room -= std::min(room, read);
     if (read == 0) break;
   } while (room > 0);
+  // What waited until its deadline is not posted: if this process stood still,
+  // nobody expects it any more.
+  if (now >= next_deadline_) ExpireOperations(now);
+  if (!lost_.empty()) SettleLost();
   // After the completions: they make room, and may tell that a link is lost.
   PostWaiting(now);
   NoteBrokenInbox();
-  if (now >= next_deadline_) ExpireOperations(now);
   if (!lost_.empty()) SettleLost();
   return Deliver(out);
 }

@@ -386,6 +386,18 @@ TEST_F(PoolNodeLinkTest, RoomOfAnotherLinkOrOfLongAgoIsNotUsed) {
   EXPECT_EQ(transport_.posted.size(), posted) << "it is too old";
 }
 
+// The place may be another block's by the time that this node goes on.
+TEST_F(PoolNodeLinkTest, ANodeThatStoodStillWritesIntoNoPlaceOfBefore) {
+  transport_.takes = 0;
+  StartPut(1);
+  transport_.takes = 1000;
+  now_ += kReservationNs;
+  Poll();
+  EXPECT_TRUE(transport_.posted.empty());
+  ASSERT_EQ(done_.size(), 1u);
+  EXPECT_EQ(done_[0].code, Code::kUnavailable);
+}
+
 TEST_F(PoolNodeLinkTest, APutThatWaitsForCreditEndsByItsDeadline) {
   transport_.takes = 0;
   StartPut(1);

@@ -15,7 +15,7 @@ class RoomAheadTest : public ::testing::Test {
     std::uint32_t count = 0;
     while (const auto wanted = room_.Ask()) {
       for (std::uint32_t i = 0; i < wanted->count; ++i) {
-        room_.Came(wanted->size_class, {next_, next_}, now_);
+        room_.Came(wanted->size_class, {next_, next_, now_});
         ++next_;
       }
       count += wanted->count;
