@@ -105,7 +105,7 @@ bool Node::Write(const ServedBlock& block, const char* bytes,
                  std::uint64_t generation) {
   Tenant* const tenant = FindServed(block.tenant);
   AGENTMEM_CHECK(tenant != nullptr);  // it was admitted
-  if (!tenant->PumpDeletes()) return false;
+  if (!tenant->DeleteFirst(block.key)) return false;
   StoreOp op;
   op.kind = StoreOp::Kind::kPut;
   op.durable = block.durable;
@@ -120,8 +120,10 @@ bool Node::Write(const ServedBlock& block, const char* bytes,
   return true;
 }
 
-void Node::Erase(std::uint64_t cluster_id, const Key& key) {
-  if (Tenant* const tenant = FindServed(cluster_id)) tenant->EraseServed(key);
+bool Node::Erase(std::uint64_t cluster_id, const Key& key,
+                 BlockClass block_class) {
+  Tenant* const tenant = FindServed(cluster_id);
+  return tenant == nullptr || tenant->EraseServed(key, block_class);
 }
 
 std::uint64_t Node::used_bytes() const {
@@ -149,6 +151,8 @@ bool Node::TakePeers(const StoreCompletion& completion, TimeNs now) {
     verdict.refusal = completion.code == Code::kResourceExhausted
                           ? StoreRefusal::kDiskFull
                           : StoreRefusal::kDevice;
+  } else if (verdict.code != Code::kOk) {
+    verdict.refusal = StoreRefusal::kBusy;  // dropped meanwhile: once more
   }
   pool_->OnStored(ended.generation, verdict);
   return true;

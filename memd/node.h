@@ -41,7 +41,8 @@ class Node final : public StoredBlocks, public ServedStore {
   StoreVerdict Admit(const ServedBlock& block) override;
   bool Write(const ServedBlock& block, const char* bytes,
              std::uint64_t generation) override;
-  void Erase(std::uint64_t tenant, const Key& key) override;
+  bool Erase(std::uint64_t tenant, const Key& key,
+             BlockClass block_class) override;
   std::uint64_t used_bytes() const override;
   std::uint64_t serve_bytes() const override { return serve_bytes_; }
 

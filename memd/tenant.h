@@ -96,9 +96,12 @@ class Tenant {
   // What the peer is told. UNAVAILABLE: it was dropped while it was written;
   // ABORTED: another block of that name was put here meanwhile.
   Code EndServed(const ServedBlock& block, Code code, TimeNs now);
-  // Deletes go to the store before what is put after them. False: not all yet.
-  bool PumpDeletes();
-  void EraseServed(const Key& key);
+  // A delete of it that waits goes to the store now, before what a peer puts.
+  // False: the store's queue is full.
+  bool DeleteFirst(const Key& key);
+  // What is kept as `cache`, or as whatever class if that is kState. False: it
+  // is kept as state by somebody else, and stays.
+  bool EraseServed(const Key& key, BlockClass block_class);
   // The oldest cache blocks leave the store, until `bytes` are free or none is
   // left; what was freed.
   std::uint64_t DropStoredCache(std::uint64_t bytes);
@@ -358,8 +361,12 @@ class Tenant {
   void QueueWrite(std::uint32_t slot, bool durable);
   void ApplyDecisions(TimeNs now);
   void FinishWrite(const Inflight& op, Code code, TimeNs now);
-  void ForgetStored(const Key& key);
-  void QueueDelete(const Key& key);
+  // `is_there`: the store may have it still.
+  void ForgetStored(const Key& key, bool is_there = true);
+  // Of a copy of that class; kState: of any.
+  void QueueDelete(const Key& key, BlockClass block_class);
+  bool PumpDeletes();
+  bool SubmitDelete(const Key& key);
   void VoidStored(BlockRecord* block);
   void KeepStoreQuota();
   std::uint64_t NewTicket(const Inflight& op);
@@ -436,7 +443,8 @@ class Tenant {
   std::deque<QueuedWrite> urgent_writes_;
   std::deque<QueuedWrite> lazy_writes_;
   std::deque<QueuedWrite> pool_writes_;  // state, and what is to be replicated
-  std::deque<Key> delete_queue_;
+  std::deque<Key> delete_queue_;         // in order; those in deletes_ count
+  absl::flat_hash_map<Key, BlockClass> deletes_;
   // Peers' blocks on their way into the store.
   struct Arriving {
     std::uint32_t count = 0;

@@ -168,7 +168,8 @@ bool Tenant::KeepStored(const SubmissionEntry& entry) {
   }
   if (record.corrupt || record.length != entry.length) {
     VoidStored(&record);
-    QueueDelete(entry.key);  // goes before any later write
+    // Goes before any later write.
+    QueueDelete(entry.key, record.block_class);
   } else if (upgrade) {
     VoidStored(&record);  // it says "cache"; the write to come replaces it
   }
@@ -327,7 +328,7 @@ void Tenant::FinishLoad(const Inflight& op, Code code, TimeNs now) {
     if (lost) {
       record->second.corrupt = true;
     } else {
-      ForgetStored(op.key);
+      ForgetStored(op.key, /*is_there=*/code == Code::kDataLoss);
     }
     // A durable put was answered on the word of that copy.
     if (promised) QueueWrite(record->second.slot, true);

@@ -51,7 +51,7 @@ void Tenant::Drop(const OpRef& op, const Key& key, TimeNs now) {
   auto found = directory_.find(key);
   if (found == directory_.end()) {
     // It came by RefStore::Commit, perhaps, and nobody said so.
-    QueueDelete(key);
+    QueueDelete(key, BlockClass::kState);
     if (cluster_pool_ != nullptr) pool_drops_.push_back(key);
     return Answer(op);
   }
@@ -65,7 +65,7 @@ void Tenant::Drop(const OpRef& op, const Key& key, TimeNs now) {
   if (in_use) return Fail(op, Code::kUnavailable, Reason::kNone);
   if (record.stored != Stored::kNo) {
     VoidStored(&record);
-    QueueDelete(key);
+    QueueDelete(key, BlockClass::kState);
   }
   if (cluster_pool_ != nullptr) pool_drops_.push_back(key);
   if (record.slot == kNoSlot) {

@@ -92,14 +92,20 @@ Code Tenant::EndServed(const ServedBlock& block, Code code, TimeNs now) {
   return Code::kOk;
 }
 
-// Nobody refers to it any more, says the peer that collects.
-void Tenant::EraseServed(const Key& key) {
+// Nobody refers to it any more, says the peer that collects; or it had it as
+// cache, and knows nothing of who made it state since.
+bool Tenant::EraseServed(const Key& key, BlockClass block_class) {
   const auto found = directory_.find(key);
   if (found == directory_.end()) {
-    QueueDelete(key);
-  } else {
-    ForgetStored(key);
+    if (block_class == BlockClass::kState) QueueDelete(key, block_class);
+    return true;
   }
+  if (block_class == BlockClass::kCache &&
+      found->second.block_class == BlockClass::kState) {
+    return false;
+  }
+  ForgetStored(key);
+  return true;
 }
 
 void Tenant::OnCorrupt(const Key& key) {

@@ -88,7 +88,7 @@ void Tenant::PumpStore(TimeNs now) {
     }
     load_queue_.pop_front();
   }
-  if (!PumpDeletes() && !StoreShareUsed()) return;
+  if (!PumpDeletes()) return;
   for (auto* queue : {&urgent_writes_, &lazy_writes_}) {
     const std::uint64_t limit =
         std::min(queue == &urgent_writes_ ? kWriteBytesInflightMax
@@ -238,39 +238,55 @@ void Tenant::VoidStored(BlockRecord* block) {
   stored_bytes_ -= block->length;
 }
 
-void Tenant::QueueDelete(const Key& key) {
-  delete_queue_.push_back(key);
+void Tenant::QueueDelete(const Key& key, BlockClass block_class) {
+  const auto [queued, is_new] = deletes_.try_emplace(key, block_class);
+  if (is_new) delete_queue_.push_back(key);
+  if (block_class == BlockClass::kState) queued->second = block_class;
   const auto arriving = arriving_.find(key);
   if (arriving != arriving_.end()) arriving->second.dropped = true;
 }
 
-bool Tenant::PumpDeletes() {
-  while (!delete_queue_.empty() && !StoreShareUsed()) {
-    StoreOp op;
-    op.kind = StoreOp::Kind::kDelete;
-    op.tenant = options_.id;
-    op.key = delete_queue_.front();
-    Inflight inflight;
-    inflight.io = Io::kStoreDelete;
-    inflight.key = op.key;
-    op.ticket = NewTicket(inflight);
-    if (store_->Submit({&op, 1}) != 1) {
-      inflight_.erase(op.ticket);
-      return false;
-    }
-    delete_queue_.pop_front();
+bool Tenant::SubmitDelete(const Key& key) {
+  const auto queued = deletes_.find(key);
+  StoreOp op;
+  op.kind = StoreOp::Kind::kDelete;
+  op.block_class = queued->second;
+  op.tenant = options_.id;
+  op.key = key;
+  Inflight inflight;
+  inflight.io = Io::kStoreDelete;
+  inflight.key = key;
+  op.ticket = NewTicket(inflight);
+  if (store_->Submit({&op, 1}) != 1) {
+    inflight_.erase(op.ticket);
+    return false;
   }
-  return delete_queue_.empty();
+  deletes_.erase(queued);
+  return true;
 }
 
-void Tenant::ForgetStored(const Key& key) {
+// False: the store's queue is full.
+bool Tenant::PumpDeletes() {
+  while (!delete_queue_.empty() && !StoreShareUsed()) {
+    const Key key = delete_queue_.front();
+    if (deletes_.contains(key) && !SubmitDelete(key)) return false;
+    delete_queue_.pop_front();
+  }
+  return true;
+}
+
+bool Tenant::DeleteFirst(const Key& key) {
+  return !deletes_.contains(key) || SubmitDelete(key);
+}
+
+void Tenant::ForgetStored(const Key& key, bool is_there) {
   auto found = directory_.find(key);
   BlockRecord& block = found->second;
   if (block.stored == Stored::kNo) return;
   VoidStored(&block);
   // A write that is under way replaces the copy; a delete would come after it.
-  if (block.slot == kNoSlot || slots_[block.slot].io == 0) {
-    QueueDelete(key);
+  if (is_there && (block.slot == kNoSlot || slots_[block.slot].io == 0)) {
+    QueueDelete(key, block.block_class);
   }
   UpdateDirty(block);
   if (block.slot != kNoSlot) return;

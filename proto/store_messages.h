@@ -88,7 +88,15 @@ struct StoreKept {
 };
 static_assert(sizeof(StoreKept) == 24);
 
-// kErase: PoolName; kErased: PoolDone.
+// kCache: what is there as state by now stays. kState: whatever is there goes.
+struct StoreErase {
+  PoolName name;
+  BlockClass block_class;
+  std::uint8_t reserved[7];
+};
+static_assert(sizeof(StoreErase) == 32);
+
+// kErased: PoolDone. FAILED_PRECONDITION: it stays, as state.
 
 static_assert(sizeof(PoolHeader) + 64 * sizeof(StoreKeep) <=
               kPoolMessageBytesMax);

@@ -47,7 +47,7 @@ inline std::size_t EntryBytes(PoolMessage type) {
     case PoolMessage::kKept:
       return sizeof(StoreKept);
     case PoolMessage::kErase:
-      return sizeof(PoolName);
+      return sizeof(StoreErase);
     case PoolMessage::kErased:
       return sizeof(PoolDone);
   }

@@ -256,7 +256,7 @@ void PoolNode::AnswerStore(std::uint32_t index, const PoolHeader& header,
       done.code = Code::kFailedPrecondition;
       answer.Add(server_ == nullptr
                      ? done
-                     : server_->Erase(EntryAt<PoolName>(body, i), now_));
+                     : server_->Erase(EntryAt<StoreErase>(body, i), now_));
     }
   }
   SendOrKeep(index, answer.Finish());

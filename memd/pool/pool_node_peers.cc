@@ -245,8 +245,9 @@ void PoolNode::AddEntry(MessageBuilder* message, PoolMessage type,
       return message->Add(PoolReserve{name, op.op.length, op.op.block_class,
                                       op.repair, op.op.copies, 0});
     case PoolMessage::kFind:
-    case PoolMessage::kErase:
       return message->Add(name);
+    case PoolMessage::kErase:
+      return message->Add(StoreErase{name, op.op.block_class, {}});
     case PoolMessage::kStage:
       return message->Add(
           StoreStage{name, op.op.length, op.op.block_class, op.op.durable, 0});
@@ -447,8 +448,12 @@ void PoolNode::OnAnswer(std::uint32_t index, const PoolHeader& header,
         break;
       default: {
         // Not there is what was wanted.
+        // (What a store keeps for others is none of this node's.)
         const Code code = EntryAt<PoolDone>(body, i).code;
-        FailLeg(ref.op, ref.leg, code == Code::kOk ? Code::kNotFound : code);
+        const bool others = request.type == PoolMessage::kErase &&
+                            code == Code::kFailedPrecondition;
+        FailLeg(ref.op, ref.leg,
+                code == Code::kOk || others ? Code::kNotFound : code);
         break;
       }
     }

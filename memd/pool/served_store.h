@@ -38,7 +38,10 @@ class ServedStore {
   // store's queue is full.
   virtual bool Write(const ServedBlock& block, const char* bytes,
                      std::uint64_t generation) = 0;
-  virtual void Erase(std::uint64_t tenant, const Key& key) = 0;
+  // A copy of class cache, or whatever there is if it says state. False: it has
+  // the block as state, and keeps it.
+  virtual bool Erase(std::uint64_t tenant, const Key& key,
+                     BlockClass block_class) = 0;
   // What all blocks in it take, and what it takes at most.
   virtual std::uint64_t used_bytes() const = 0;
   virtual std::uint64_t serve_bytes() const = 0;

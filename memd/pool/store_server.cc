@@ -202,11 +202,21 @@ void StoreServer::Reply(std::uint64_t id, std::uint32_t index,
   open_.erase(found);
 }
 
-PoolDone StoreServer::Erase(const PoolName& name, TimeNs now) {
-  ++counters_.erased;
-  exports_->Drop({name.tenant, name.key}, now);
-  store_->Erase(name.tenant, name.key);
+PoolDone StoreServer::Erase(const StoreErase& asked, TimeNs now) {
   PoolDone done = {};
+  done.code = Code::kInvalidArgument;
+  if (!IsValid(asked.block_class)) return done;
+  const ExportPool::Name name = {asked.name.tenant, asked.name.key};
+  const ExportPool::Block* const lent = exports_->Find(name);
+  const bool cache = asked.block_class == BlockClass::kCache;
+  const bool stays =
+      cache && lent != nullptr && lent->block_class == BlockClass::kState;
+  if (stays || !store_->Erase(name.tenant, name.key, asked.block_class)) {
+    done.code = Code::kFailedPrecondition;
+    return done;
+  }
+  ++counters_.erased;
+  if (!cache || lent != nullptr) exports_->Drop(name, now);
   done.code = Code::kOk;
   return done;
 }

@@ -57,7 +57,7 @@ class StoreServer {
   StoreStaged Stage(const Asker& asker, const StoreStage& asked, TimeNs now);
   // The answer comes by TakeAnswers, once all of them have ended.
   void Keep(const Asker& asker, std::span<const StoreKeep> asked);
-  PoolDone Erase(const PoolName& name, TimeNs now);
+  PoolDone Erase(const StoreErase& asked, TimeNs now);
   // The end of a ServedStore::Write.
   void OnStored(std::uint64_t generation, const StoreVerdict& verdict);
 

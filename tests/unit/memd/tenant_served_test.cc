@@ -71,11 +71,22 @@ TEST_F(TenantServedTest, WhatIsDroppedWhileItIsWrittenIsNotAcknowledged) {
   Start();
   const ServedBlock block = BlockOf(1, 4000);
   Begin(block);
-  Own().EraseServed(block.key);
+  Own().EraseServed(block.key, BlockClass::kState);
   EXPECT_EQ(Own().EndServed(block, Code::kOk, bench_->now), Code::kUnavailable);
   EXPECT_EQ(Stored().blocks, 0u);
   EXPECT_EQ(Keep(block), Code::kOk);
   EXPECT_EQ(Stored().blocks, 1u);
+}
+
+// A node that had it as cache does not know who made it state since.
+TEST_F(TenantServedTest, StateIsNotErasedByWhoHadItAsCache) {
+  Start();
+  ASSERT_EQ(Keep(BlockOf(1, 4000, BlockClass::kCache)), Code::kOk);
+  ASSERT_EQ(Keep(BlockOf(1, 4000, BlockClass::kState)), Code::kOk);
+  EXPECT_FALSE(Own().EraseServed(TestKey(1), BlockClass::kCache));
+  EXPECT_EQ(Stored().blocks, 1u);
+  EXPECT_TRUE(Own().EraseServed(TestKey(1), BlockClass::kState));
+  EXPECT_EQ(Stored().blocks, 0u);
 }
 
 TEST_F(TenantServedTest, APeersBlockIsThisTenantsAsItsOwn) {
@@ -206,8 +217,8 @@ TEST_F(TenantServedTest, WhatAPeerErasesIsGoneKnownOrNot) {
   EXPECT_EQ(Keep(BlockOf(1, 5000)), Code::kOk);
   Begin(BlockOf(2, 5000));
   Own().EndServed(BlockOf(2, 5000), Code::kUnavailable, bench_->now);
-  Own().EraseServed(TestKey(1));
-  Own().EraseServed(TestKey(2));
+  Own().EraseServed(TestKey(1), BlockClass::kState);
+  Own().EraseServed(TestKey(2), BlockClass::kState);
   bench_->Settle(client_.get());
   EXPECT_TRUE(bench_->store.blocks.empty());
   EXPECT_EQ(Stored().blocks, 0u);

@@ -40,7 +40,10 @@ class HandDisk final : public ServedStore, public StoredBlocks {
     jobs.push_back({block, bytes, nullptr, generation});
     return true;
   }
-  void Erase(std::uint64_t, const Key& key) override { blocks.erase(key); }
+  bool Erase(std::uint64_t, const Key& key, BlockClass) override {
+    blocks.erase(key);
+    return true;
+  }
   std::uint64_t used_bytes() const override { return 11; }
   std::uint64_t serve_bytes() const override { return 1 << 30; }
 

@@ -35,7 +35,10 @@ class QuickDisk final : public ServedStore {
     waiting.push_back(generation);
     return true;
   }
-  void Erase(std::uint64_t, const Key&) override { ++erased; }
+  bool Erase(std::uint64_t, const Key&, BlockClass) override {
+    ++erased;
+    return true;
+  }
   std::uint64_t used_bytes() const override { return 0; }
   std::uint64_t serve_bytes() const override { return 1 << 30; }
   void FinishAll(PoolNode* node) {
@@ -292,7 +295,7 @@ TEST_F(PoolKeepHostileTest, ANodeThatServesNobodySaysSo) {
   Say(PoolMessage::kStage, StageOf());
   EXPECT_EQ(Staged().refusal, StoreRefusal::kNotServed);
   EXPECT_EQ(Kept(StoreKeep{}).refusal, StoreRefusal::kNotServed);
-  Say(PoolMessage::kErase, PoolName{kTenant, kKey});
+  Say(PoolMessage::kErase, StoreErase{{kTenant, kKey}, BlockClass::kState, {}});
   ASSERT_EQ(answers_.size(), 1u);
   EXPECT_EQ(EntryAt<PoolDone>(answers_[0].second, 0).code,
             Code::kFailedPrecondition);
