@@ -31,7 +31,9 @@
 
 namespace agentmem {
 
-inline constexpr int kPeerThreadsMax = 8;
+// Two that listen, and some peers at once; one that has ended counts until gRPC
+// joins it. Beyond, a peer is told RESOURCE_EXHAUSTED, and asks again.
+inline constexpr int kPeerThreadsMax = 16;
 inline constexpr DurationNs kPeerDrainNs = kSecondNs;
 
 // Thread-safe.
