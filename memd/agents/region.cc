@@ -207,6 +207,7 @@ void Region::StartLoad(std::uint32_t page, Why why) {
       if (IsLoss(content.status().code())) {
         return Lose(page, content.status());
       }
+      NoteFailure(page, content.status());
       retry_.push_back(load);  // the store is busy, or there is no room
       return;
     }
@@ -308,6 +309,7 @@ void Region::FinishLoad(const std::shared_ptr<Load>& load) {
     const CompletionEntry answer = *std::exchange(load->failure, {});
     const auto code = static_cast<absl::StatusCode>(answer.code);
     if (!IsLoss(code)) {
+      NoteFailure(load->page, StatusOf(answer, "a block of it"));
       retry_.push_back(load);  // the store failed: it may be well again
       return;
     }
@@ -496,15 +498,35 @@ absl::Status Region::Populate(std::uint64_t offset, std::uint64_t bytes,
   return absl::OkStatus();
 }
 
-// Until it is resident; it may leave again meanwhile.
+// For who asks to be told (AwaitPage). A touch waits: it cannot be answered.
+void Region::NoteFailure(std::uint32_t page, absl::Status why) {
+  if (awaited_page_ != page || !absl::IsUnavailable(why)) return;
+  awaited_failure_ = std::move(why);
+}
+
+// Until it is resident; it may leave again meanwhile. A tier that fails it from
+// here on ends the wait: it is tried again for who touches it.
 absl::Status Region::AwaitPage(std::uint32_t page, TimeNs deadline,
                                std::uint64_t unmapped_before) {
+  awaited_page_ = page;
+  awaited_failure_ = absl::OkStatus();
   for (;;) {
     const bool served = tools_->serve(
-        [&] { return pages_[page].state != State::kLoading; }, deadline);
+        [&] {
+          return pages_[page].state != State::kLoading ||
+                 !awaited_failure_.ok();
+        },
+        deadline);
     const State state = pages_[page].state;
     if (state == State::kResident) return absl::OkStatus();
     if (state == State::kLost) return LostStatus(page);
+    if (!awaited_failure_.ok()) {
+      return MakeStatus(awaited_failure_.code(),
+                        "bringing in the page at " +
+                            std::to_string(OffsetOf(page)) + " of region " +
+                            options_.name + ": " +
+                            StatusMessage(awaited_failure_));
+    }
     if (unmapped_ != unmapped_before) {
       return FailedPrecondition("region " + options_.name +
                                 " is not mapped any more where its process "

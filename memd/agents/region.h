@@ -198,6 +198,7 @@ class Region {
   void ReadAhead(std::uint32_t page);
   absl::Status AwaitPage(std::uint32_t page, TimeNs deadline,
                          std::uint64_t unmapped_before);
+  void NoteFailure(std::uint32_t page, absl::Status why);
   void UnpinPages(std::uint32_t first, std::uint32_t end);
   void OnBlock(const std::shared_ptr<Load>& load, std::size_t piece,
                const CompletionEntry& answer);
@@ -233,6 +234,9 @@ class Region {
   std::uint64_t unmapped_ = 0;  // pages that had nowhere to go
   std::vector<std::shared_ptr<Load>> retry_;
   std::vector<std::shared_ptr<Load>> collected_;
+  // The page that AwaitPage waits for, and what failed it meanwhile.
+  std::optional<std::uint32_t> awaited_page_;
+  absl::Status awaited_failure_;
   std::deque<std::uint32_t> urgent_;
   std::vector<Key> dead_;
   std::vector<std::uint32_t> touched_;  // first touches, in their order

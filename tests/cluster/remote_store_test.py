@@ -17,6 +17,7 @@ import unittest
 sys.dont_write_bytecode = True
 
 import cluster as clusters  # noqa: E402
+from agent_client import AgentClient  # noqa: E402
 from block_client import (DURABLE, NOT_FOUND, REPLICATED,  # noqa: E402
                           RESOURCE_EXHAUSTED, UNAVAILABLE, BlockClient,
                           Refused, content)
@@ -163,6 +164,27 @@ class RemoteStore(RemoteStoreCase):
             return False
         self.assertTrue(done.stdout == data, f"{name} reads other bytes")
         return True
+
+    def test_an_open_region_says_at_once_that_a_page_cannot_be_had(self):
+        data = os.urandom(REGION_BYTES)
+        wrote = self.write_region(D1, "coder", data)
+        self.assertEqual(wrote.returncode, 0, wrote.stderr)
+        # Only S has its pages now.
+        self.cluster.kill_member(D1)
+        client = AgentClient(LIBRARY, self.cluster.member(D2).socket, 30)
+        with client, client.open("coder") as agent:
+            self.assertEqual(agent.read(100), data[:100])
+            self.cluster.kill_member(S)
+            until(lambda: not self.store_of(D2)["reachable"], "D2 says so")
+            began = time.monotonic()
+            with self.assertRaises(Refused) as refused:
+                agent.read(65536, REGION_BYTES - 65536)
+            self.assertLess(time.monotonic() - began, 15)
+            self.assertEqual(refused.exception.code, UNAVAILABLE)
+            self.assertIn("region heap", str(refused.exception))
+            self.cluster.start_member(S)
+            until(lambda: self.store_of(D2)["reachable"], "S is back")
+            self.assertEqual(agent.read(REGION_BYTES), data)
 
     def test_without_the_store_errors_come_in_time_and_copies_are_read(self):
         with self.client(D1) as client:

@@ -295,7 +295,9 @@ AGENTMEM_API agentmem_code agentmem_agent_commit(
     agentmem_agent* agent, const agentmem_commit_options* options,
     uint64_t timeout_ns, agentmem_error* error);
 
-/* Loads [offset, offset + bytes) in one request, before it is touched. */
+/* Loads [offset, offset + bytes) in one request, before it is touched.
+ * UNAVAILABLE: the store, or the node, that has some of it does not answer
+ * (who touches it waits until it does). */
 AGENTMEM_API agentmem_code agentmem_region_populate(agentmem_region* region,
                                                     uint64_t offset,
                                                     uint64_t bytes,
@@ -322,9 +324,9 @@ AGENTMEM_API agentmem_code agentmem_region_hint(agentmem_region* region,
                                                 agentmem_error* error);
 
 /* Copies out of and into a region, in every mode. Where the region is mapped,
- * what is not there is loaded first, so that a memd that is gone is an answer
- * (UNAVAILABLE) and not SIGBUS. A write that fails may be done in part.
- * OUT_OF_RANGE: beyond the region's end. */
+ * what is not there is loaded first, so that a memd or a store that is gone is
+ * an answer (UNAVAILABLE) and not SIGBUS. A write that fails may be done in
+ * part. OUT_OF_RANGE: beyond the region's end. */
 AGENTMEM_API agentmem_code agentmem_region_read(agentmem_region* region,
                                                 uint64_t offset, void* buffer,
                                                 uint64_t bytes,
