@@ -25,12 +25,12 @@
 
 #include "client/handshake_client.h"
 #include "client/mapping.h"
-#include "client/outcome.h"
 #include "client/process.h"
 #include "client/timed_mutex.h"
 #include "client/user_fault.h"
 #include "client/watchdog.h"
 #include "proto/agent_messages.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

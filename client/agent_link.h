@@ -12,8 +12,8 @@
 #include "client/agent_connection.h"
 #include "client/deadline.h"
 #include "client/handshake_client.h"
-#include "client/outcome.h"
 #include "client/timed_mutex.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

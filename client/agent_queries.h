@@ -18,8 +18,8 @@
 
 #include "client/agent_link.h"
 #include "client/deadline.h"
-#include "client/outcome.h"
 #include "proto/agent_messages.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

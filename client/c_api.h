@@ -7,7 +7,7 @@
 
 #include "agentmem/agentmem.h"
 #include "client/client.h"
-#include "client/outcome.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

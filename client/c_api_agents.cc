@@ -104,14 +104,14 @@ agentmem_agent_info InfoOf(const AgentEntry& entry) {
 }  // namespace agentmem::client
 
 using agentmem::AgentOp;
+using agentmem::Fail;
+using agentmem::Outcome;
 using agentmem::client::Agent;
 using agentmem::client::AgentLink;
 using agentmem::client::Answer;
 using agentmem::client::CallByName;
 using agentmem::client::Deadline;
 using agentmem::client::Exchange;
-using agentmem::client::Fail;
-using agentmem::client::Outcome;
 
 extern "C" {
 

@@ -95,13 +95,13 @@ agentmem_code agentmem_connect(const agentmem_options* options,
   agentmem::client::Process* process = agentmem::client::Process::Obtain();
   if (process == nullptr) {
     return Answer(
-        agentmem::client::Fail(
+        agentmem::Fail(
             agentmem::Code::kFailedPrecondition,
             "the kernel has no MADV_WIPEONFORK; Linux 4.14 or later is needed"),
         error);
   }
   auto made = std::make_unique<agentmem_client>(process, std::move(endpoint));
-  const agentmem::client::Outcome outcome =
+  const agentmem::Outcome outcome =
       made->channel().Connect(Deadline::After(timeout_ns));
   if (outcome.ok()) *client = made.release();
   return Answer(outcome, error);

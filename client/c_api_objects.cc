@@ -14,7 +14,7 @@ agentmem_code CheckName(const char* name, agentmem_error* error) {
   const std::size_t length = std::strlen(name);
   if (length >= 1 && length <= Objects::kNameBytesMax) return AGENTMEM_OK;
   return Answer(
-      agentmem::client::Fail(
+      agentmem::Fail(
           agentmem::Code::kInvalidArgument,
           "object name of " + std::to_string(length) + " bytes; 1 to " +
               std::to_string(Objects::kNameBytesMax) + " are allowed"),

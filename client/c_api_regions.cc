@@ -42,9 +42,9 @@ agentmem_region_mode ModeOf(TrackingMode mode) {
 }  // namespace
 }  // namespace agentmem::client
 
+using agentmem::Outcome;
 using agentmem::client::Answer;
 using agentmem::client::Deadline;
-using agentmem::client::Outcome;
 using agentmem::client::Region;
 
 extern "C" {

@@ -15,11 +15,11 @@ struct agentmem_sequence {
 
 namespace {
 
+using agentmem::Fail;
 using agentmem::Key;
+using agentmem::Outcome;
 using agentmem::client::Answer;
 using agentmem::client::Deadline;
-using agentmem::client::Fail;
-using agentmem::client::Outcome;
 
 constexpr std::uint32_t kBlockTokensMax = 65536;
 constexpr std::size_t kLayoutDigestBytesMax = 64;

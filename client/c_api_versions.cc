@@ -34,10 +34,10 @@ void Tell(agentmem_version_callback callback, void* context,
 }  // namespace
 
 using agentmem::AgentOp;
+using agentmem::Outcome;
 using agentmem::client::Answer;
 using agentmem::client::Deadline;
 using agentmem::client::Exchange;
-using agentmem::client::Outcome;
 using agentmem::client::SetName;
 
 extern "C" {

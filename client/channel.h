@@ -29,8 +29,8 @@
 #include "client/deadline.h"
 #include "client/handshake_client.h"
 #include "client/op_table.h"
-#include "client/outcome.h"
 #include "client/session.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

@@ -13,9 +13,9 @@
 
 #include "base/unique_fd.h"
 #include "client/deadline.h"
-#include "client/outcome.h"
 #include "proto/agent_messages.h"
 #include "proto/handshake.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "client/outcome.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

@@ -17,10 +17,10 @@
 
 #include "agentmem/agentmem.h"
 #include "client/naming.h"
-#include "client/outcome.h"
 #include "client/reader.h"
 #include "client/writer.h"
 #include "proto/object_layout.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

@@ -18,9 +18,9 @@
 
 #include "agentmem/agentmem.h"
 #include "client/channel.h"
-#include "client/outcome.h"
 #include "client/span.h"
 #include "client/thread_contexts.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

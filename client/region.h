@@ -20,10 +20,10 @@
 
 #include "client/agent.h"
 #include "client/deadline.h"
-#include "client/outcome.h"
 #include "client/region_mapping.h"
 #include "client/timed_mutex.h"
 #include "proto/agent_messages.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

@@ -14,8 +14,8 @@
 #include <cstdint>
 
 #include "client/agent_connection.h"
-#include "client/outcome.h"
 #include "client/watchdog.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

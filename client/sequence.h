@@ -14,8 +14,8 @@
 #include <span>
 
 #include "client/naming.h"
-#include "client/outcome.h"
 #include "client/thread_contexts.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

@@ -17,11 +17,11 @@
 
 #include "client/handshake_client.h"
 #include "client/mapping.h"
-#include "client/outcome.h"
 #include "client/pin_table.h"
 #include "client/session_set.h"
 #include "proto/client_layout.h"
 #include "proto/index_reader.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

@@ -16,7 +16,7 @@
 #include <string>
 
 #include "base/unique_fd.h"
-#include "client/outcome.h"
+#include "proto/outcome.h"
 #include "proto/userfaultfd_abi.h"
 
 namespace agentmem::client {

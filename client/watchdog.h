@@ -28,8 +28,8 @@
 #include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "client/deadline.h"
-#include "client/outcome.h"
 #include "client/user_fault.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

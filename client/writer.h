@@ -19,7 +19,7 @@
 #include "agentmem/agentmem.h"
 #include "client/channel.h"
 #include "client/grant_picker.h"
-#include "client/outcome.h"
+#include "proto/outcome.h"
 
 namespace agentmem::client {
 

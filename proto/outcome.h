@@ -1,17 +1,16 @@
-// How an operation of the library ended: a canonical code and, when it is not
-// OK, a sentence for people. The library has no Abseil, hence a type of its
-// own.
+// How an operation ended: a canonical code and, when it is not OK, a sentence
+// for people. For what libagentmem is made of: it has no Abseil.
 //
 // Threads: a value. Errors: is one. Cost: no allocation when OK.
-#ifndef AGENTMEM_CLIENT_OUTCOME_H_
-#define AGENTMEM_CLIENT_OUTCOME_H_
+#ifndef AGENTMEM_PROTO_OUTCOME_H_
+#define AGENTMEM_PROTO_OUTCOME_H_
 
 #include <string>
 #include <utility>
 
 #include "proto/types.h"
 
-namespace agentmem::client {
+namespace agentmem {
 
 struct [[nodiscard]] Outcome {
   Code code = Code::kOk;
@@ -24,6 +23,6 @@ inline Outcome Fail(Code code, std::string message) {
   return Outcome{code, std::move(message)};
 }
 
-}  // namespace agentmem::client
+}  // namespace agentmem
 
-#endif  // AGENTMEM_CLIENT_OUTCOME_H_
+#endif  // AGENTMEM_PROTO_OUTCOME_H_

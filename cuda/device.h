@@ -1,0 +1,122 @@
+// A GPU as agentmem needs it: eight verbs. CUDA is behind it
+// (cuda/cuda_device), or threads and malloc (cuda/host_device), so that
+// everything above is the same code where there is no GPU.
+//
+// What a copy touches must stay until its event has passed: device memory, host
+// memory, its registration. (The arrays of a CopyBatch are read in the call.)
+//
+// Work on one stream runs in its order; work on several at once. An event is
+// recorded on a stream and passes when all that was posted there before it is
+// done. Whoever recorded an event ends it with Query, once that has not
+// answered kPending: its place is used anew. Events of a Device that ends first
+// are void.
+//
+// Ownership: a Device owns its context, its streams and events; memory that is
+// allocated here is the caller's until Free. Threads: all verbs are
+// thread-safe. Errors: each returns an Outcome that names the call, the size
+// and the device; RESOURCE_EXHAUSTED: no memory, the caller makes room and
+// tries again; UNAVAILABLE: no such device, or it was lost: everything fails
+// from there on. Nothing aborts. Cost: in each verb; nothing waits for the
+// device but Free and Register.
+#ifndef AGENTMEM_CUDA_DEVICE_H_
+#define AGENTMEM_CUDA_DEVICE_H_
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/strong_id.h"
+#include "proto/outcome.h"
+
+namespace agentmem {
+
+// An address in device memory. Not a pointer: nobody here reads through it.
+using DeviceAddress = StrongId<struct DeviceAddressTag, std::uint64_t>;
+
+constexpr DeviceAddress operator+(DeviceAddress at, std::uint64_t bytes) {
+  return DeviceAddress(at.value() + bytes);
+}
+
+// A queue of the device's work, by the native handle (cudaStream_t). Does not
+// own it. There is no default one: who means CUDA's says so.
+class Stream {
+ public:
+  static constexpr Stream Of(std::uint64_t native) { return Stream(native); }
+  static constexpr Stream LegacyDefault() { return Stream(1); }
+  static constexpr Stream PerThreadDefault() { return Stream(2); }
+  constexpr std::uint64_t native() const { return native_; }
+  friend constexpr bool operator==(Stream, Stream) = default;
+
+ private:
+  constexpr explicit Stream(std::uint64_t native) : native_(native) {}
+
+  std::uint64_t native_;
+};
+
+// 0: none. Passed already, where it is waited for.
+using Event = StrongId<struct EventTag, std::uint64_t>;
+
+enum class EventState : std::uint8_t { kPending, kPassed, kFailed };
+
+// Bytes that lie together on both sides. `host` lies in registered memory.
+struct Fragment {
+  DeviceAddress device;
+  char* host = nullptr;
+  std::uint32_t bytes = 0;
+};
+
+enum class Direction : std::uint8_t { kToHost, kToDevice };
+
+enum class CopyMethod : std::uint8_t {
+  kCopyEngine,  // DMA: takes no multiprocessor
+  kKernel,      // gather or scatter, a few multiprocessors, 16 bytes at a time
+};
+
+struct CopyBatch {
+  Direction direction = Direction::kToHost;
+  CopyMethod method = CopyMethod::kCopyEngine;
+  std::span<const Fragment> fragments;
+};
+
+struct DeviceProperties {
+  std::string name;  // as the driver says; "host" of the host device
+  std::uint64_t memory_bytes = 0;
+  std::uint32_t multiprocessors = 0;
+  std::uint32_t copy_engines = 0;
+  std::uint32_t compute_major = 0;
+  std::uint32_t compute_minor = 0;
+  bool copies_batches = false;  // many fragments in one call of the driver
+  // Streams of its own, one a direction: copies both ways at once.
+  Stream to_host = Stream::LegacyDefault();
+  Stream to_device = Stream::LegacyDefault();
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // Aligned to 256 bytes or more. RESOURCE_EXHAUSTED: too little is free.
+  virtual Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory) = 0;
+  // Waits for what runs on the device.
+  virtual void Free(DeviceAddress memory) = 0;
+  // The device may reach `host` from here on, or (kEnd) no more: exactly a
+  // range that was registered. Runs at 1 to 2 GB/s: once, in chunks, at start.
+  enum class Registration : std::uint8_t { kBegin, kEnd };
+  virtual Outcome Register(std::span<char> host, Registration what) = 0;
+  // Posts the copies to `stream`. INVALID_ARGUMENT, nothing posted: a fragment
+  // of 0 bytes. Fragments that the method cannot take (not 16-byte aligned, of
+  // kKernel) go the other way.
+  virtual Outcome Copy(const CopyBatch& batch, Stream stream) = 0;
+  // RESOURCE_EXHAUSTED: more events are pending than the device keeps.
+  virtual Outcome Record(Stream stream, Event* event) = 0;
+  // kFailed: what it stood behind failed (told in `why`, if that is not null).
+  virtual EventState Query(Event event, Outcome* why) = 0;
+  // What is posted to `stream` from here on waits for the event; the caller
+  // does not. The event must not have been ended by Query.
+  virtual Outcome Wait(Stream stream, Event event) = 0;
+  virtual const DeviceProperties& properties() const = 0;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_CUDA_DEVICE_H_
