@@ -107,8 +107,15 @@ class TwoNodes(unittest.TestCase):
     def put(self, client, length):
         number = TwoNodes.next
         TwoNodes.next += 1
-        client.put(number, content(number, length), REPLICATED)
-        return number
+        # Emulated, beside other work, the other node may seem away for a while.
+        end = time.monotonic() + 60
+        while True:
+            try:
+                client.put(number, content(number, length), REPLICATED)
+                return number
+            except Refused as refused:
+                if refused.code != UNAVAILABLE or time.monotonic() > end:
+                    raise
 
     def expect_block(self, client, number, length):
         """The tier where it was."""
