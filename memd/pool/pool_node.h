@@ -189,6 +189,7 @@ class PoolNode final : public Pool {
     bool repair = false;
     bool leaves = false;  // a repair: the copy here goes when all have it
     std::uint64_t source_generation = 0;  // repair: of the copy here
+    std::uint64_t changes = 0;            // of placement, before this repair
     std::uint8_t legs = 0;
     std::array<Leg, kLegs> leg;
     // Get, find and drop: who may have it, in the order of asking. Then, if so
@@ -314,6 +315,7 @@ class PoolNode final : public Pool {
 
   // pool_node_get.cc
   bool HasMissingMembers() const;
+  bool MayBeElsewhere() const;
   void StartGet(std::uint32_t index);
   void NextCandidate(std::uint32_t index, std::uint8_t leg);
   std::uint32_t TakeCandidate(Op* op);
@@ -453,6 +455,7 @@ class PoolNode final : public Pool {
   std::size_t places_ = 0;
   std::size_t places_elsewhere_ = 0;
   TimeNs changed_at_ = 0;  // the placement
+  std::uint64_t changes_ = 0;
 
   std::vector<Op> ops_;
   std::vector<std::uint32_t> free_ops_;

@@ -41,6 +41,15 @@ bool PoolNode::HasMissingMembers() const {
       });
 }
 
+// May a node that cannot be asked now have a state block?
+bool PoolNode::MayBeElsewhere() const {
+  return HasMissingMembers() || IsAStoreAway() ||
+         std::any_of(peers_.begin(), peers_.end(), [](const auto& peer) {
+           return !peer->gone && peer->card.export_bytes != 0 &&
+                  peer->state != PoolPeerState::kUp;
+         });
+}
+
 void PoolNode::StartGet(std::uint32_t index) {
   Op& op = ops_[index];
   if (exports_ != nullptr &&
@@ -56,11 +65,7 @@ void PoolNode::StartGet(std::uint32_t index) {
     // It is looked for everywhere before it is called lost, and not so called
     // while a node that may have it is away.
     op.everywhere = true;
-    op.unreachable |= HasMissingMembers() || IsAStoreAway();
-    for (const auto& peer : peers_) {
-      op.unreachable |= !peer->gone && peer->card.export_bytes != 0 &&
-                        peer->state != PoolPeerState::kUp;
-    }
+    op.unreachable |= MayBeElsewhere();
   }
   op.legs = 1;
   NextCandidate(index, 0);
@@ -106,6 +111,9 @@ void PoolNode::NextCandidate(std::uint32_t index, std::uint8_t leg_index) {
     leg.step = Step::kDone;
     op.unreachable |= !drop && !op.corrupt && now_ - started_at_ < kMeetNs &&
                       HasMissingMembers();
+    // One that went away since the start was passed over.
+    op.unreachable |=
+        !drop && op.op.block_class == BlockClass::kState && MayBeElsewhere();
     return Finish(index, op.unreachable ? Code::kUnavailable
                          : op.corrupt   ? Code::kDataLoss
                          : drop         ? Code::kOk

@@ -162,6 +162,7 @@ void PoolNode::Rebuild() {
                     [](std::uint32_t peer) { return peer != kSelf; }));
   if (remote_store_) RebuildStores();
   changed_at_ = now_;
+  ++changes_;
   repair_backoff_ = 0;
   if (exports_ != nullptr) WantRepair(kRepairSettleNs);
 }

@@ -106,6 +106,7 @@ void PoolNode::StartRepair(const ExportPool::Block& block) {
   op.wire_memory = put.memory;
   op.seal = block.seal;
   op.leaves = !here;
+  op.changes = changes_;
   op.source_generation = block.generation;
   for (std::size_t i = 0; i < count; ++i) {
     if (places[i] != kSelf) op.leg[op.legs++].peer = places[i];
@@ -140,7 +141,9 @@ void PoolNode::FinishRepair(const Op& op, Code code) {
     return;
   }
   (op.leaves ? counters_.moved : counters_.repaired) += written;
-  if (op.leaves) {
+  // One that took it, or had it, may have gone while another was asked: the
+  // walk after that change looks again.
+  if (op.leaves && op.changes == changes_) {
     exports_->Leave({op.op.tenant, op.op.key}, op.source_generation);
   }
 }

@@ -66,6 +66,7 @@ class PoolClusterSim {
   static constexpr std::uint64_t kSlotBytes = 1 << 20;
   static constexpr std::size_t kSlots = PoolCluster::kMemoryBytes / kSlotBytes;
   static constexpr std::uint64_t kTenant = 5;
+  static constexpr TimeNs kNever = INT64_MIN / 2;
 
   struct Block {
     Key key;
@@ -74,7 +75,8 @@ class PoolClusterSim {
     std::set<std::uint64_t> salts;  // of its puts
     bool acknowledged = false;
     bool dropped = false;
-    bool exposed = false;  // a death took a copy, and it was not whole since
+    bool exposed = false;     // a death took a copy, and it was not whole since
+    TimeNs died_at = kNever;  // ... one of its copies, the last time
     bool lost = false;
   };
   struct Operation {

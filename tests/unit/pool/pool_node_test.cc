@@ -355,6 +355,23 @@ TEST_F(PoolNodeTest, StateOnNodesThatAreAwayIsUnavailableNotLost) {
   EXPECT_EQ(Get("a", number, 4096, BlockClass::kState), Code::kOk);
 }
 
+TEST_F(PoolNodeTest, StateIsNotMissingWhileANodeGoesAwayThatWasNotAskedYet) {
+  Make({"a", "b", "c"});
+  // c is asked first, b last.
+  PoolOp get = OpOf(PoolOp::Kind::kGet, PutStateOn("a", "a", "c"), 4096,
+                    BlockClass::kState);
+  get.key.name[0] ^= 1;  // of that group
+  std::vector<PoolCompletion>& done = cluster_->at("a").done;
+  cluster_->network().Slow("c", 50);  // b is gone before c has answered
+  cluster_->Submit("a", get);
+  cluster_->RunFor(kSecondNs, [] { return true; });  // it has begun
+  ASSERT_TRUE(done.empty());
+  cluster_->Kill("b");
+  ASSERT_TRUE(cluster_->RunFor(kSecondNs, [&] { return !done.empty(); }));
+  EXPECT_EQ(done[0].code, Code::kUnavailable);
+  done.clear();
+}
+
 TEST_F(PoolNodeTest, APeerThatWeDoNotReachIsDownThoughItReachesUs) {
   Make({"a", "b", "c"});
   cluster_->network().CutOneWay("a", "b");
