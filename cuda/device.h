@@ -11,6 +11,10 @@
 // answered kPending: its place is used anew. Events of a Device that ends first
 // are void.
 //
+// A copy that fails on the device is told by events: by all that are recorded
+// on its stream behind it, since nobody knows whose copy it was. With CUDA the
+// device is lost then.
+//
 // Ownership: a Device owns its context, its streams and events; memory that is
 // allocated here is the caller's until Free. Threads: all verbs are
 // thread-safe. Errors: each returns an Outcome that names the call, the size
@@ -58,7 +62,8 @@ using Event = StrongId<struct EventTag, std::uint64_t>;
 
 enum class EventState : std::uint8_t { kPending, kPassed, kFailed };
 
-// Bytes that lie together on both sides. `host` lies in registered memory.
+// Bytes that lie together on both sides. `host` lies in registered memory: all
+// of it in one range of Register.
 struct Fragment {
   DeviceAddress device;
   char* host = nullptr;
@@ -72,11 +77,25 @@ enum class CopyMethod : std::uint8_t {
   kKernel,      // gather or scatter, a few multiprocessors, 16 bytes at a time
 };
 
+// In no order: what is written by one fragment belongs to no other of the
+// batch.
 struct CopyBatch {
   Direction direction = Direction::kToHost;
   CopyMethod method = CopyMethod::kCopyEngine;
   std::span<const Fragment> fragments;
 };
+
+// Longer ones are no case for kKernel, wherever a machine's crossover lies: a
+// warp copies a fragment.
+inline constexpr std::uint32_t kKernelFragmentBytesMax = 64u << 10;
+
+// Others of a kKernel batch go by the copy engine.
+inline bool KernelTakes(const Fragment& fragment) {
+  const std::uint64_t places = fragment.device.value() |
+                               reinterpret_cast<std::uint64_t>(fragment.host) |
+                               fragment.bytes;
+  return places % 16 == 0 && fragment.bytes <= kKernelFragmentBytesMax;
+}
 
 struct DeviceProperties {
   std::string name;  // as the driver says; "host" of the host device
@@ -86,6 +105,7 @@ struct DeviceProperties {
   std::uint32_t compute_major = 0;
   std::uint32_t compute_minor = 0;
   bool copies_batches = false;  // many fragments in one call of the driver
+  std::uint32_t kernel_fragments_max = 0;  // of a kKernel batch
   // Streams of its own, one a direction: copies both ways at once.
   Stream to_host = Stream::LegacyDefault();
   Stream to_device = Stream::LegacyDefault();
@@ -97,22 +117,25 @@ class Device {
 
   // Aligned to 256 bytes or more. RESOURCE_EXHAUSTED: too little is free.
   virtual Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory) = 0;
-  // Waits for what runs on the device.
+  // Waits for what runs on the device. An address that Allocate did not give is
+  // left alone.
   virtual void Free(DeviceAddress memory) = 0;
   // The device may reach `host` from here on, or (kEnd) no more: exactly a
   // range that was registered. Runs at 1 to 2 GB/s: once, in chunks, at start.
   enum class Registration : std::uint8_t { kBegin, kEnd };
   virtual Outcome Register(std::span<char> host, Registration what) = 0;
   // Posts the copies to `stream`. INVALID_ARGUMENT, nothing posted: a fragment
-  // of 0 bytes. Fragments that the method cannot take (not 16-byte aligned, of
-  // kKernel) go the other way.
+  // of 0 bytes or of host memory that is not registered, or more of them than
+  // kernel_fragments_max. RESOURCE_EXHAUSTED, nothing posted: the kernels under
+  // way have all descriptors; try again when an event has passed. After another
+  // error some may be posted: their memory stays until an event behind them.
   virtual Outcome Copy(const CopyBatch& batch, Stream stream) = 0;
   // RESOURCE_EXHAUSTED: more events are pending than the device keeps.
   virtual Outcome Record(Stream stream, Event* event) = 0;
   // kFailed: what it stood behind failed (told in `why`, if that is not null).
   virtual EventState Query(Event event, Outcome* why) = 0;
   // What is posted to `stream` from here on waits for the event; the caller
-  // does not. The event must not have been ended by Query.
+  // does not. INVALID_ARGUMENT: the event was ended by Query.
   virtual Outcome Wait(Stream stream, Event event) = 0;
   virtual const DeviceProperties& properties() const = 0;
 };

@@ -1,0 +1,221 @@
+// How CudaDevice copies: by the copy engine, or by kernels.
+#include <algorithm>
+#include <array>
+
+#include "cuda/cuda_device.h"
+
+namespace agentmem {
+namespace {
+
+// Fragments of one call of the driver: their arrays stand on the stack
+// (12 KiB), and a batch of any length needs no memory.
+constexpr std::size_t kRun = 512;
+
+std::uint64_t AddressOf(const Fragment& fragment) {
+  return reinterpret_cast<std::uint64_t>(fragment.host);
+}
+
+std::uint64_t BytesOf(std::span<const Fragment> fragments) {
+  std::uint64_t bytes = 0;
+  for (const Fragment& fragment : fragments) bytes += fragment.bytes;
+  return bytes;
+}
+
+// CUDA's legacy default stream by either of its names takes no batches.
+bool TakesBatches(cudaStream_t stream) {
+  return stream != nullptr && stream != cudaStreamLegacy;
+}
+
+}  // namespace
+
+Outcome CudaDevice::Copy(const CopyBatch& batch, Stream stream) {
+  const CudaContext::Entered entered(context_);
+  if (Outcome usable = Usable(entered); !usable.ok()) return usable;
+  if (Outcome checked = CheckFragments(batch); !checked.ok()) return checked;
+  const auto native = reinterpret_cast<cudaStream_t>(stream.native());
+  if (batch.method == CopyMethod::kCopyEngine || descriptors_ == nullptr) {
+    return CopyByEngine(batch, false, native);
+  }
+  const auto takes = std::count_if(batch.fragments.begin(),
+                                   batch.fragments.end(), KernelTakes);
+  const auto count = static_cast<std::uint32_t>(takes);
+  // First what can be refused, so that nothing is posted then.
+  if (count > 0) {
+    Outcome posted = CopyByKernel(batch, count, native);
+    if (!posted.ok()) return posted;
+  }
+  if (count == batch.fragments.size()) return {};
+  return CopyByEngine(batch, true, native);
+}
+
+Outcome CudaDevice::CheckFragments(const CopyBatch& batch) {
+  const std::string text = "Copy on GPU " + std::to_string(gpu_) + ": ";
+  if (batch.method == CopyMethod::kKernel && descriptors_ != nullptr &&
+      batch.fragments.size() > properties_.kernel_fragments_max) {
+    return Fail(Code::kInvalidArgument,
+                text + std::to_string(batch.fragments.size()) +
+                    " fragments by a kernel, at most " +
+                    std::to_string(properties_.kernel_fragments_max));
+  }
+  MutexLock lock(&memory_mutex_);
+  // Neighbours mostly lie in one range: it is looked for anew when they do not.
+  std::uint64_t begin = 0;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < batch.fragments.size(); ++i) {
+    const Fragment& fragment = batch.fragments[i];
+    const std::uint64_t at = AddressOf(fragment);
+    if (at < begin || at - begin >= bytes) {
+      auto range = registered_.upper_bound(at);
+      if (range != registered_.begin()) {
+        --range;
+        begin = range->first;
+        bytes = range->second;
+      }
+    }
+    const bool inside = at >= begin && at - begin <= bytes &&
+                        fragment.bytes <= bytes - (at - begin);
+    if (fragment.bytes != 0 && inside) continue;
+    return Fail(
+        Code::kInvalidArgument,
+        text + "fragment " + std::to_string(i) + " (" +
+            std::to_string(fragment.bytes) + " bytes)" +
+            (fragment.bytes == 0 ? " is of 0 bytes"
+                                 : " lies outside of the host memory that was "
+                                   "registered"));
+  }
+  return {};
+}
+
+// `others_only`: those that the kernel did not take.
+Outcome CudaDevice::CopyByEngine(const CopyBatch& batch, bool others_only,
+                                 cudaStream_t stream) {
+  if (!others_only) {
+    for (std::size_t at = 0; at < batch.fragments.size(); at += kRun) {
+      const std::size_t count = std::min(kRun, batch.fragments.size() - at);
+      Outcome posted =
+          PostRun(batch.direction, batch.fragments.subspan(at, count), stream);
+      if (!posted.ok()) return posted;
+    }
+    return {};
+  }
+  for (const Fragment& fragment : batch.fragments) {
+    if (KernelTakes(fragment)) continue;
+    Outcome posted = PostRun(batch.direction, {&fragment, 1}, stream);
+    if (!posted.ok()) return posted;
+  }
+  return {};
+}
+
+Outcome CudaDevice::PostRun(Direction direction, std::span<const Fragment> run,
+                            cudaStream_t stream) {
+  const bool to_host = direction == Direction::kToHost;
+  if (run.size() == 1 || !properties_.copies_batches || !TakesBatches(stream)) {
+    for (const Fragment& fragment : run) {
+      void* device = reinterpret_cast<void*>(fragment.device.value());
+      void* host = fragment.host;
+      const cudaError_t error = cudaMemcpyAsync(
+          to_host ? host : device, to_host ? device : host, fragment.bytes,
+          to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, stream);
+      if (error != cudaSuccess) {
+        return Failed(error, "cudaMemcpyAsync", fragment.bytes);
+      }
+    }
+    return {};
+  }
+  std::array<void*, kRun> to = {};
+  std::array<void*, kRun> from = {};
+  std::array<std::size_t, kRun> bytes = {};
+  for (std::size_t i = 0; i < run.size(); ++i) {
+    void* device = reinterpret_cast<void*>(run[i].device.value());
+    to[i] = to_host ? run[i].host : device;
+    from[i] = to_host ? device : run[i].host;
+    bytes[i] = run[i].bytes;
+  }
+  cudaMemcpyAttributes attributes = {};
+  attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
+  std::size_t first = 0;
+#if CUDART_VERSION >= 13000
+  const cudaError_t error =
+      cudaMemcpyBatchAsync(to.data(), from.data(), bytes.data(), run.size(),
+                           &attributes, &first, 1, stream);
+#else
+  std::size_t wrong = 0;
+  const cudaError_t error =
+      cudaMemcpyBatchAsync(to.data(), from.data(), bytes.data(), run.size(),
+                           &attributes, &first, 1, &wrong, stream);
+#endif
+  if (error != cudaSuccess) {
+    return Failed(error, "cudaMemcpyBatchAsync", BytesOf(run));
+  }
+  return {};
+}
+
+// The oldest first: a span behind one that is under way waits for it.
+Outcome CudaDevice::ReclaimDescriptors() {
+  while (!launched_.empty()) {
+    const cudaError_t error = cudaEventQuery(launched_.front());
+    if (error == cudaErrorNotReady) {
+      cudaGetLastError();  // it is none
+      break;
+    }
+    if (error != cudaSuccess) return Failed(error, "a copy kernel", 0);
+    spare_events_.push_back(launched_.front());
+    launched_.pop_front();
+    spans_.GiveBackOldest();
+  }
+  return {};
+}
+
+Outcome CudaDevice::CopyByKernel(const CopyBatch& batch, std::uint32_t count,
+                                 cudaStream_t stream) {
+  MutexLock lock(&kernel_mutex_);
+  if (Outcome reclaimed = ReclaimDescriptors(); !reclaimed.ok()) {
+    return reclaimed;
+  }
+  if (spare_events_.empty()) {
+    cudaEvent_t fresh = nullptr;
+    const cudaError_t error =
+        cudaEventCreateWithFlags(&fresh, cudaEventDisableTiming);
+    if (error != cudaSuccess) {
+      return Failed(error, "cudaEventCreateWithFlags", 0);
+    }
+    spare_events_.push_back(fresh);
+  }
+  const auto first = spans_.Take(count);
+  if (!first.has_value()) {
+    return Fail(Code::kResourceExhausted,
+                "Copy on GPU " + std::to_string(gpu_) + ": no room for " +
+                    std::to_string(count) +
+                    " descriptors while the kernels before are under way: try "
+                    "again when an event has passed");
+  }
+  KernelCopy* copy = descriptors_ + *first;
+  for (const Fragment& fragment : batch.fragments) {
+    if (!KernelTakes(fragment)) continue;
+    const std::uint64_t device = fragment.device.value();
+    const std::uint64_t host = AddressOf(fragment);
+    *copy++ = batch.direction == Direction::kToHost
+                  ? KernelCopy{device, host, fragment.bytes, 0}
+                  : KernelCopy{host, device, fragment.bytes, 0};
+  }
+  cudaError_t error =
+      LaunchCopyKernel(descriptors_ + *first, count, kernel_blocks_, stream);
+  if (error != cudaSuccess) {
+    spans_.GiveBackNewest();
+    return Failed(error, "a copy kernel", BytesOf(batch.fragments));
+  }
+  error = cudaEventRecord(spare_events_.back(), stream);
+  if (error != cudaSuccess) {
+    // Nothing will tell when the kernel is done with its descriptors, so this
+    // once it is waited for.
+    Outcome failed = Failed(error, "cudaEventRecord", 0);
+    cudaStreamSynchronize(stream);
+    spans_.GiveBackNewest();
+    return failed;
+  }
+  launched_.push_back(spare_events_.back());
+  spare_events_.pop_back();
+  return {};
+}
+
+}  // namespace agentmem

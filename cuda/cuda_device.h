@@ -1,0 +1,113 @@
+// A GPU by CUDA's runtime API: only where nvcc was found. Built against
+// CUDA 12.8 or later.
+//
+// The copy engine gets a batch in one call of the driver where that can
+// (cudaMemcpyBatchAsync, driver 12.8; not on CUDA's legacy default stream),
+// else a call a fragment. Kernels read their descriptors from a ring of pinned
+// memory; a place of it is free again when the kernel behind it is done.
+//
+// Host memory is checked against the registered ranges before anything is
+// posted: a kernel that touched any other would cost the process its context.
+// Device memory is the engine's, and not checked.
+//
+// Ownership: owns two streams, its events, the ring, and what was allocated or
+// registered here and not given back. Threads: thread-safe; each call leaves
+// its thread's current device as it was. Errors: see device.h; after one that
+// CUDA does not recover from, everything is UNAVAILABLE and says why. Cost: a
+// post is a call of the driver a batch and a look-up a fragment; a kernel's
+// also 32 bytes of pinned memory a fragment, written under a mutex.
+#ifndef AGENTMEM_CUDA_CUDA_DEVICE_H_
+#define AGENTMEM_CUDA_CUDA_DEVICE_H_
+
+#include <cuda_runtime_api.h>
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cuda/copy_kernels.h"
+#include "cuda/cuda_context.h"
+#include "cuda/device.h"
+#include "cuda/ring_spans.h"
+
+namespace agentmem {
+
+class CudaDevice final : public Device {
+ public:
+  static Outcome Open(std::uint32_t gpu, std::unique_ptr<Device>* device);
+  ~CudaDevice() override;
+  CudaDevice(const CudaDevice&) = delete;
+  CudaDevice& operator=(const CudaDevice&) = delete;
+
+  Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory) override;
+  void Free(DeviceAddress memory) override;
+  Outcome Register(std::span<char> host, Registration what) override;
+  Outcome Copy(const CopyBatch& batch, Stream stream) override;
+  Outcome Record(Stream stream, Event* event) override;
+  EventState Query(Event event, Outcome* why) override;
+  Outcome Wait(Stream stream, Event event) override;
+  const DeviceProperties& properties() const override { return properties_; }
+
+ private:
+  // An event's id is its place and the place's turn.
+  struct Place {
+    std::uint64_t turn = 0;
+    bool taken = false;
+    cudaEvent_t event = nullptr;  // made once, recorded anew each turn
+  };
+
+  explicit CudaDevice(std::uint32_t gpu);
+  Outcome Start();
+  Outcome StartStreams();
+  Outcome StartKernels();
+  void ReadProperties(const cudaDeviceProp& of_gpu, int driver);
+  // OK, or why there is nothing to be had of it any more.
+  Outcome Usable(const CudaContext::Entered& entered);
+  Outcome Failed(cudaError_t error, const char* call, std::uint64_t bytes);
+
+  Outcome CheckFragments(const CopyBatch& batch);
+  Outcome CopyByEngine(const CopyBatch& batch, bool others_only,
+                       cudaStream_t stream);
+  Outcome PostRun(Direction direction, std::span<const Fragment> run,
+                  cudaStream_t stream);
+  Outcome CopyByKernel(const CopyBatch& batch, std::uint32_t count,
+                       cudaStream_t stream);
+  Outcome ReclaimDescriptors() AGENTMEM_REQUIRES(kernel_mutex_);
+  // The place of an event that was not ended; null: none.
+  Place* Find(Event event) AGENTMEM_REQUIRES(events_mutex_);
+
+  const std::uint32_t gpu_;
+  DeviceProperties properties_;
+  CudaContext context_;  // ends last
+  std::uint32_t kernel_blocks_ = 0;
+
+  std::atomic<bool> lost_ = false;
+  Mutex lost_mutex_;
+  std::string why_lost_ AGENTMEM_GUARDED_BY(lost_mutex_);
+
+  Mutex memory_mutex_;
+  std::map<std::uint64_t, std::uint64_t> allocated_
+      AGENTMEM_GUARDED_BY(memory_mutex_);  // address -> bytes
+  std::map<std::uint64_t, std::uint64_t> registered_
+      AGENTMEM_GUARDED_BY(memory_mutex_);
+
+  Mutex events_mutex_;
+  std::vector<Place> places_ AGENTMEM_GUARDED_BY(events_mutex_);
+  std::vector<std::uint32_t> free_places_ AGENTMEM_GUARDED_BY(events_mutex_);
+
+  // The descriptor ring: `launched_` has an event for each of its spans.
+  Mutex kernel_mutex_;
+  KernelCopy* descriptors_ = nullptr;
+  RingSpans spans_ AGENTMEM_GUARDED_BY(kernel_mutex_);
+  std::deque<cudaEvent_t> launched_ AGENTMEM_GUARDED_BY(kernel_mutex_);
+  std::vector<cudaEvent_t> spare_events_ AGENTMEM_GUARDED_BY(kernel_mutex_);
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_CUDA_CUDA_DEVICE_H_
