@@ -172,6 +172,7 @@ void Channel::MarkDead(Session* session) {
     Reap();  // what it answered before it died counts
     dead_ = true;
     backlog_.clear();
+    ForgetRetires();
     ops_.AnswerAll(Code::kUnavailable);
   }
   // Its futex word has no other writer any more.
@@ -223,18 +224,15 @@ void Channel::Reap() {
   for (; completion_head_ != tail; ++completion_head_) {
     const CompletionEntry answer =
         session->file().completions()[completion_head_ % kCompletionEntries];
-    SubmissionEntry reply = {};
     if (answer.kind == CompletionKind::kExtentRetire) {
-      // This library registers no memory with devices: nothing to wait for.
-      reply.op = Op::kExtentReleased;
-      reply.sequence = answer.detail[2];
-      backlog_.push_back(reply);
+      NoteRetire(answer);
       continue;
     }
     const OpRecord record = ops_.Answer(answer);
     if (record.state == OpRecord::State::kForgotten &&
         (record.op == Op::kFetch || record.op == Op::kHold) &&
         answer.code == Code::kOk) {
+      SubmissionEntry reply = {};
       reply.op = Op::kRelease;  // a hold that nobody waits for any more
       reply.slot = answer.slot;
       reply.sequence = answer.generation;
@@ -281,6 +279,7 @@ Outcome Channel::Post(Session* session, std::span<SubmissionEntry> entries,
     const std::uint32_t seen = signal.load(std::memory_order_seq_cst);
     Outcome outcome =
         PostSome(session, entries.subspan(*posted), answers, posted);
+    TellRetires();
     if (!outcome.ok() || *posted == entries.size()) return outcome;
     if (deadline.Passed()) {
       return Fail(Code::kDeadlineExceeded,
@@ -342,7 +341,9 @@ bool Channel::WaitAll(Session* session,
       session->file().header().completion_signal;
   for (;;) {
     const std::uint32_t seen = signal.load(std::memory_order_seq_cst);
-    if (AllDone(session, entries)) return true;
+    const bool done = AllDone(session, entries);
+    TellRetires();
+    if (done) return true;
     if (enough != nullptr && enough()) return true;
     if (deadline.Passed()) return false;
     SleepOnSignal(session, seen, deadline);

@@ -7,6 +7,28 @@
 // in the order in which they were posted: a kFetch behind a kPublish finds its
 // block, which is why a client always reads its own posted puts.
 //
+// Who registers the session's data with a device holds it first, in extents of
+// kExtentBytes from data offsets that are multiples of it (HoldExtents). memd
+// may ask for one (the retire hook hears of it), and gives it to regions once
+// every holder has answered, released, or is dead. The rules of it:
+//
+//   books     One owner of registrations a channel: to memd, a client holds an
+//             extent or does not, however often it asked.
+//   order     hold, OK, register ... last copy done, unregister, answer or
+//             release. What is registered without a hold, or longer, diverges:
+//             the device has pages that nobody else sees there any more.
+//   crossing  A retire may be heard before HoldExtents has returned its OK to
+//             another thread. So enter the extent into one's books before
+//             asking for it, and answer its retire when those say that it is
+//             not, or no longer, registered.
+//   maybe     After DEADLINE_EXCEEDED or UNAVAILABLE an extent may be held all
+//             the same; its retire is then answered as of any that is not
+//             registered.
+//   idle      Retires are read by threads that post or wait, and by Poll. A
+//             client that does none of it does not answer: memd asks others, or
+//             lets regions do without; it takes nothing away.
+//   end       Unregister before the channel ends, and before the hook goes.
+//
 // When memd hangs up, the operations in flight end with UNAVAILABLE, and the
 // session stays current for reading, until AcquireLive has made a new one.
 //
@@ -20,6 +42,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <span>
 #include <string>
@@ -75,6 +98,29 @@ class Channel {
   // forgotten, and a hold that comes late is released.
   bool Take(std::uint64_t id, CompletionEntry* answer)
       AGENTMEM_EXCLUDES(mutex_);
+  // channel_extents.cc: what devices have registered.
+  // Extents [data_offset, data_offset + count * kExtentBytes), all of them or
+  // none, at most kExtentsPerHoldMax. FAILED_PRECONDITION: one of them is lent
+  // to regions, or is about to be. INVALID_ARGUMENT: not such extents of the
+  // data. UNIMPLEMENTED: a memd that knows no holds.
+  Outcome HoldExtents(Session* session, std::uint64_t data_offset,
+                      std::uint64_t count, const Deadline& deadline);
+  // Never waits. Those that are not held are left out.
+  void ReleaseExtents(Session* session, std::uint64_t data_offset,
+                      std::uint64_t count);
+  // Of every retire of the current session, one call at a time, on whatever
+  // thread took it off the ring: so it takes no lock that is held around a call
+  // into this channel, and of this channel calls AnswerRetire, ReleaseExtents
+  // and ReleaseHold alone. Without a hook retires are answered at once. When
+  // SetRetireHook returns, the hook before is not running any more.
+  using RetireHook = std::function<void(
+      std::uint64_t data_offset, std::uint64_t bytes, std::uint64_t token)>;
+  void SetRetireHook(RetireHook hook) AGENTMEM_EXCLUDES(mutex_);
+  // That extent is not registered any more. Never waits. The hold ends.
+  void AnswerRetire(Session* session, std::uint64_t token);
+  // Takes what is on the ring, and tells the hook.
+  void Poll() AGENTMEM_EXCLUDES(mutex_);
+
   // A put's handle: is there such an operation?
   bool Known(std::uint64_t id) AGENTMEM_EXCLUDES(mutex_);
   std::uint32_t InFlight(Op op) AGENTMEM_EXCLUDES(mutex_);
@@ -82,7 +128,18 @@ class Channel {
   const Endpoint& endpoint() const { return endpoint_; }
 
  private:
+  struct Retire {
+    std::uint64_t data_offset;
+    std::uint64_t bytes;
+    std::uint64_t token;
+  };
+
   void Reap() AGENTMEM_REQUIRES(mutex_);
+  void NoteRetire(const CompletionEntry& entry) AGENTMEM_REQUIRES(mutex_);
+  void PushAnswer(std::uint64_t token) AGENTMEM_REQUIRES(mutex_);
+  void ForgetRetires() AGENTMEM_REQUIRES(mutex_);
+  // After every Reap, without the mutex.
+  void TellRetires() AGENTMEM_EXCLUDES(mutex_);
   void PostClose(Session* session) AGENTMEM_EXCLUDES(mutex_);
   void FlushBacklog() AGENTMEM_REQUIRES(mutex_);
   std::uint32_t Room() const AGENTMEM_REQUIRES(mutex_);
@@ -115,6 +172,13 @@ class Channel {
   bool dead_ AGENTMEM_GUARDED_BY(mutex_) = false;  // the current session
   bool reconnecting_ AGENTMEM_GUARDED_BY(mutex_) = false;
   std::string last_failure_ AGENTMEM_GUARDED_BY(mutex_);
+  // While a thread tells, it alone reads the hook, and nobody changes it.
+  RetireHook retire_hook_ AGENTMEM_GUARDED_BY(mutex_);
+  bool telling_ AGENTMEM_GUARDED_BY(mutex_) = false;
+  CondVar told_;
+  // Not told yet. memd has few that are not answered (ExtentHolds).
+  std::deque<Retire> retires_ AGENTMEM_GUARDED_BY(mutex_);
+  std::atomic<bool> has_retires_ = false;
 };
 
 }  // namespace agentmem::client

@@ -118,6 +118,10 @@ std::string Explain(const CompletionEntry& completion) {
       return "memd is shutting down";
     case Reason::kStaleSlot:
       return "the block has left DRAM meanwhile; get it again";
+    case Reason::kExtentLent:
+      return "the " + HumanBytes(detail[1]) + " at offset " +
+             std::to_string(detail[0]) +
+             " of the tenant's memory are lent to regions, or about to be";
     case Reason::kStoreQuota:
       return "the store quota of " + HumanBytes(detail[0]) +
              " is used up: " + HumanBytes(detail[1]) +

@@ -28,11 +28,13 @@ bool Client::HasSubmissions() {
                          std::memory_order_seq_cst) != submission_head_;
 }
 
+std::uint64_t Client::Unreaped() const {
+  return completion_tail_ -
+         file_.header().completion_head.load(std::memory_order_acquire);
+}
+
 bool Client::IsStuck() {
-  const std::uint64_t unreaped =
-      completion_tail_ -
-      file_.header().completion_head.load(std::memory_order_acquire);
-  return HasSubmissions() && unreaped + unanswered_ >= kCompletionEntries;
+  return HasSubmissions() && Unreaped() + unanswered_ >= kCompletionEntries;
 }
 
 bool Client::NextSubmission(SubmissionEntry* entry) {
@@ -41,9 +43,7 @@ bool Client::NextSubmission(SubmissionEntry* entry) {
   const std::uint64_t tail =
       header.submission_tail.load(std::memory_order_acquire);
   if (tail == submission_head_) return false;
-  const std::uint64_t reaped =
-      header.completion_head.load(std::memory_order_acquire);
-  const std::uint64_t unreaped = completion_tail_ - reaped;
+  const std::uint64_t unreaped = Unreaped();
   if (tail - submission_head_ > kSubmissionEntries ||
       unreaped > kCompletionEntries) {
     broken_ = true;
@@ -63,6 +63,20 @@ bool Client::NextSubmission(SubmissionEntry* entry) {
 void Client::Complete(const CompletionEntry& entry) {
   AGENTMEM_CHECK(unanswered_ > 0);
   --unanswered_;
+  Write(entry);
+}
+
+bool Client::MayNotify() const {
+  if (broken_ || closed) return false;
+  const std::uint64_t unreaped = Unreaped();
+  // The head is the client's word, and may be a lie.
+  return unreaped < kCompletionEntries / 2 &&
+         unreaped + unanswered_ < kCompletionEntries;
+}
+
+void Client::Notify(const CompletionEntry& entry) { Write(entry); }
+
+void Client::Write(const CompletionEntry& entry) {
   std::memcpy(static_cast<void*>(
                   &file_.completions()[completion_tail_ % kCompletionEntries]),
               &entry, sizeof(entry));

@@ -66,6 +66,11 @@ class Client {
   void Complete(const CompletionEntry& entry);
   // A submission that will get no completion.
   void Dismiss() { --unanswered_; }
+  // Is there room for a message that answers nothing? Not with a client that
+  // has let half of its completions stand unread: the rest is for answers.
+  bool MayNotify() const;
+  // If there is.
+  void Notify(const CompletionEntry& entry);
 
   // Offers the client a slot; false when all entries are taken.
   bool Offer(std::uint32_t slot, std::uint64_t data_offset,
@@ -110,6 +115,9 @@ class Client {
   bool socket_closed = false;  // hung up; says nothing about the process
 
  private:
+  // How many completions stand unread: as the client says.
+  std::uint64_t Unreaped() const;
+  void Write(const CompletionEntry& entry);
   void Signal();
 
   const ClientIdentity identity_;

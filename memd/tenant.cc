@@ -16,6 +16,7 @@ Tenant::Tenant(const TenantOptions& options, const Memory& memory,
       source_(std::move(source)),
       policy_(std::move(policy)),
       pool_(options.dram_bytes),
+      holds_(&pool_),
       index_(memory.index,
              IndexWriter::ShapeFor(options.slots, options.index_entries),
              options.id, options.dram_bytes, memory.instance),
@@ -64,6 +65,7 @@ void Tenant::RemoveClient(ClientId id, TimeNs now) {
   for (std::uint32_t i = 0; i < kGrantEntries; ++i) {
     if (client->grants[i].slot != kNoSlot) FreeSlot(client->grants[i].slot);
   }
+  holds_.RemoveClient(id);
   std::erase_if(room_waiters_, [id](const RoomWaiter& waiter) {
     return waiter.is_grant && waiter.op.client == id;
   });
@@ -217,6 +219,7 @@ TenantSnapshot Tenant::Snapshot(TimeNs now) {
     snapshot.granted_bytes += client->granted_bytes;
     snapshot.held_bytes += client->held_bytes;
   }
+  snapshot.registered_bytes = holds_.held_bytes();
   for (std::uint32_t i = 0; i < slots_.size(); ++i) {
     const SlotRecord& slot = slots_[i];
     const std::uint64_t bytes = SizeClassBytes(slot.size_class);
@@ -242,6 +245,7 @@ void Tenant::SnapshotClients(TimeNs now, std::vector<ClientSnapshot>* clients) {
     snapshot.limbo_bytes = client->limbo_bytes;
     snapshot.granted_bytes = client->granted_bytes;
     snapshot.held_bytes = client->held_bytes;
+    snapshot.registered_bytes = holds_.held_bytes(id);
     snapshot.holds = client->holds.size();
     client->ForEachPin([&](std::uint64_t word) {
       if (word - 1 >= slots_.size()) return;
@@ -316,6 +320,7 @@ std::string Tenant::CheckInvariants() const {
       return "generation and state of a slot disagree";
     }
   }
+  if (const char* wrong = holds_.CheckInvariants(); *wrong != 0) return wrong;
   if (free != free_slots_.size()) return "free slots are not all in the list";
   if (used != pool_.used_bytes()) return "the pool's bytes and the slots'";
   for (const auto& [id, client] : clients_) {

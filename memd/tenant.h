@@ -20,6 +20,9 @@
 // What waits for room (grants, promotions) stands in `room_waiters_`, and is
 // tried again, in order, whenever memory may have come back.
 //
+// Whole extents that a port empties (kWantToEmpty) are a kind of room of their
+// own: no client may hold them (dram/extent_holds.h, tenant_extents.cc).
+//
 // Ownership: owns books and clients; borrows memory, store, source, policy.
 // Threads: reactor-only. Errors: as completions to clients (Reason says why).
 // Cost: O(1) an operation, but for eviction: O(pins of the tenant) a batch.
@@ -30,6 +33,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +41,7 @@
 #include "base/clock.h"
 #include "memd/client.h"
 #include "memd/dram/data_pool.h"
+#include "memd/dram/extent_holds.h"
 #include "memd/dram/index_writer.h"
 #include "memd/pool/pool.h"
 #include "memd/pool/served_store.h"
@@ -192,6 +197,7 @@ class Tenant {
     bool pool_queued = false;    // pool_writes_ has it
     bool pool_awaited = false;   // replica_waiters_ has it
     bool leaving = false;        // chosen by EvictFor
+    bool lent = false;           // an extent that a port empties
   };
 
   struct BlockRecord {
@@ -221,6 +227,7 @@ class Tenant {
     OpRef op;
     TimeNs since = 0;
     bool is_grant = false;
+    bool to_empty = false;
     std::uint32_t length = 0;
     std::uint32_t count = 0;  // grants
     Key key;                  // fetches: those in loads_[key] wait
@@ -249,6 +256,17 @@ class Tenant {
   // Offers that nobody uses give way to who waits, not to what is made ahead.
   enum class Need : std::uint8_t { kAhead, kNow };
 
+  // What room is looked for: a slot of a size class, or an extent to empty.
+  using RoomKind = std::uint8_t;
+  static constexpr RoomKind kToEmpty = kSizeClasses;
+  static constexpr std::size_t kRoomKinds = kSizeClasses + 1;
+  static std::uint8_t ClassOf(RoomKind kind) {
+    return kind == kToEmpty ? SizeClassOf(kExtentBytes) : kind;
+  }
+  static RoomKind KindOf(const RoomWaiter& waiter) {
+    return waiter.to_empty ? kToEmpty : SizeClassOf(waiter.length);
+  }
+
   // tenant_ops.cc: what clients ask.
   void Handle(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Publish(Client* client, const SubmissionEntry& entry, TimeNs now);
@@ -264,8 +282,8 @@ class Tenant {
   void WantGrants(Client* client, const SubmissionEntry& entry, TimeNs now);
   void Abandon(Client* client, const SubmissionEntry& entry);
   void MakeDurable(Client* client, const SubmissionEntry& entry, TimeNs now);
-  bool GiveGrants(Client* client, std::uint32_t length, std::uint32_t count,
-                  Need need, TimeNs now);
+  bool GiveGrants(Client* client, RoomKind kind, std::uint32_t count, Need need,
+                  TimeNs now);
   bool OverGrantQuota(const Client& client, std::uint8_t size_class) const;
   bool AddHold(Client* client, std::uint32_t slot, TimeNs now);
   void DropHold(Client* client, std::uint32_t slot);
@@ -292,6 +310,18 @@ class Tenant {
   void NoteStored(const Key& key, std::uint32_t length, BlockClass block_class);
   void Drop(const OpRef& op, const Key& key, TimeNs now);
   void DemoteWanted(TimeNs now);
+
+  // tenant_extents.cc: what clients have registered with devices.
+  void HoldExtents(Client* client, const SubmissionEntry& entry, TimeNs now);
+  void ReleaseExtents(Client* client, const SubmissionEntry& entry);
+  void ExtentReleased(Client* client, const SubmissionEntry& entry);
+  bool ExtentsOf(const SubmissionEntry& entry, std::uint32_t* first,
+                 std::uint32_t* count, std::size_t* bad_field) const;
+  void RetireOne(TimeNs now);
+  bool MayRetire(std::uint32_t extent);
+  bool MayEmpty(RoomKind kind, std::uint32_t extent) const {
+    return kind != kToEmpty || !holds_.IsHeld(extent);
+  }
 
   // tenant_served.cc: peers' blocks in this node's store.
   bool KeepsOrder() const {
@@ -331,20 +361,23 @@ class Tenant {
   }
 
   // tenant_dram.cc: slots, eviction, limbo.
-  std::uint32_t Allocate(std::uint8_t size_class, Need need, TimeNs now);
+  std::uint32_t Allocate(RoomKind kind, Need need, TimeNs now);
+  bool HasRoom(RoomKind kind) const {
+    return kind == kToEmpty ? pool_.HasUnheld() : pool_.HasRoom(kind);
+  }
   void FreeSlot(std::uint32_t slot);
   void PublishSlot(std::uint32_t slot, const Key& key, std::uint32_t length,
                    BlockClass block_class, tiering::InsertCause cause,
                    TimeNs now);
-  bool MakeRoom(std::uint8_t size_class, Need need, TimeNs now);
-  void EvictFor(std::uint8_t size_class, TimeNs now);
+  bool MakeRoom(RoomKind kind, Need need, TimeNs now);
+  void EvictFor(RoomKind kind, TimeNs now);
   bool Evictable(std::uint32_t slot) const;
   void Evict(const std::vector<std::uint32_t>& victims, TimeNs now);
   void ScanPins();
   bool IsPinned(std::uint32_t slot) const { return slots_[slot].scan == scan_; }
   bool SweepLimbo();
-  bool MaySearch(std::uint8_t size_class, TimeNs now) const;
-  void SearchFailed(std::uint8_t size_class, TimeNs now);
+  bool MaySearch(RoomKind kind, TimeNs now) const;
+  void SearchFailed(RoomKind kind, TimeNs now);
   bool RevokeGrants(TimeNs put_before, TimeNs offered_before);
   void DrainNotes(TimeNs now);
   void DrainNotesOf(Client* client, TimeNs now);
@@ -386,6 +419,7 @@ class Tenant {
   const std::unique_ptr<Source> source_;
   const std::unique_ptr<tiering::Policy> policy_;
   DataPool pool_;
+  ExtentHolds holds_;
   IndexWriter index_;
 
   std::vector<SlotRecord> slots_;
@@ -407,17 +441,20 @@ class Tenant {
   absl::flat_hash_map<Key, Load> loads_;
   std::deque<RoomWaiter> room_waiters_;
   bool retry_wanted_ = false;  // room may have come back
-  // Size classes for which the whole pool was searched in vain. A search costs
-  // O(slots), and clients can bring about as many as they like: those classes
+  // Kinds for which the whole pool was searched in vain. A search costs
+  // O(slots), and clients can bring about as many as they like: those kinds
   // take turns, with pauses (MaySearch).
   struct Search {
     bool failed = false;
     TimeNs at = 0;
   };
-  std::array<Search, kSizeClasses> searches_;
-  std::size_t search_turn_ = kSizeClasses;
+  std::array<Search, kRoomKinds> searches_;
+  std::size_t search_turn_ = kRoomKinds;
   TimeNs next_search_at_ = 0;
-  std::uint64_t visited_ = 0;   // slots looked at by the search under way
+  std::uint64_t visited_ = 0;  // slots looked at by the search under way
+  TimeNs next_retire_at_ = 0;  // an extent is asked for, not before
+  // Of the held extents that the search could empty, the coldest.
+  std::optional<std::uint32_t> coldest_held_;
   std::deque<Key> load_queue_;  // slot ready, the source's queue was full
 
   // Other nodes' memory; null: there is none.

@@ -29,18 +29,21 @@ constexpr DurationNs kPauseNsPerClient = 10 * kMicrosecondNs;
 
 }  // namespace
 
-std::uint32_t Tenant::Allocate(std::uint8_t size_class, Need need, TimeNs now) {
-  if (free_slots_.empty() || !pool_.HasRoom(size_class)) {
-    if (!MakeRoom(size_class, need, now)) return kNoSlot;
+std::uint32_t Tenant::Allocate(RoomKind kind, Need need, TimeNs now) {
+  if (free_slots_.empty() || !HasRoom(kind)) {
+    if (!MakeRoom(kind, need, now)) return kNoSlot;
   }
   const std::uint32_t slot = free_slots_.back();
-  const auto offset = pool_.Allocate(size_class, SlotIndex(slot));
+  const auto offset = kind == kToEmpty ? pool_.AllocateUnheld(SlotIndex(slot))
+                                       : pool_.Allocate(kind, SlotIndex(slot));
   AGENTMEM_CHECK(offset.has_value());
   free_slots_.pop_back();
   SlotRecord& record = slots_[slot];
   AGENTMEM_CHECK(record.state == SlotState::kFree);
   record.data_offset = *offset;
-  record.size_class = size_class;
+  record.size_class = ClassOf(kind);
+  record.lent = kind == kToEmpty;
+  if (record.lent) holds_.Lend(pool_.ExtentOf(*offset));
   return slot;
 }
 
@@ -49,6 +52,7 @@ void Tenant::FreeSlot(std::uint32_t slot) {
   AGENTMEM_CHECK(record.state != SlotState::kFree && record.holds == 0 &&
                  record.io == 0 && record.pool_io == 0);
   record.state = SlotState::kFree;
+  if (record.lent) holds_.TakeBack(pool_.ExtentOf(record.data_offset));
   pool_.Free(record.data_offset);
   free_slots_.push_back(slot);
   freed_since_look_ = true;
@@ -104,35 +108,35 @@ bool Tenant::Evictable(std::uint32_t index) const {
          !slot.pool_awaited && !slot.leaving && !IsPinned(index);
 }
 
-bool Tenant::MakeRoom(std::uint8_t size_class, Need need, TimeNs now) {
-  const auto has_room = [&] {
-    return !free_slots_.empty() && pool_.HasRoom(size_class);
-  };
-  if (!MaySearch(size_class, now)) return false;
+bool Tenant::MakeRoom(RoomKind kind, Need need, TimeNs now) {
+  const auto has_room = [&] { return !free_slots_.empty() && HasRoom(kind); };
+  if (!MaySearch(kind, now)) return false;
   visited_ = 0;
+  coldest_held_.reset();
   DrainNotes(now);
   ScanPins();
   SweepLimbo();
-  if (!has_room()) EvictFor(size_class, now);
+  if (!has_room()) EvictFor(kind, now);
   // Slots given ahead may lie in the way.
   if (!has_room() && need == Need::kNow && RevokeGrants(now, now - kOfferNs)) {
-    if (!has_room()) EvictFor(size_class, now);
+    if (!has_room()) EvictFor(kind, now);
   }
   if (!has_room()) {
-    SearchFailed(size_class, now);
+    if (kind == kToEmpty && need == Need::kNow) RetireOne(now);
+    SearchFailed(kind, now);
     return false;
   }
-  searches_[size_class].failed = false;
+  searches_[kind].failed = false;
   return true;
 }
 
-bool Tenant::MaySearch(std::uint8_t size_class, TimeNs now) const {
-  return !searches_[size_class].failed ||
-         (size_class == search_turn_ && now >= next_search_at_);
+bool Tenant::MaySearch(RoomKind kind, TimeNs now) const {
+  return !searches_[kind].failed ||
+         (kind == search_turn_ && now >= next_search_at_);
 }
 
-void Tenant::SearchFailed(std::uint8_t size_class, TimeNs now) {
-  searches_[size_class] = {true, now};
+void Tenant::SearchFailed(RoomKind kind, TimeNs now) {
+  searches_[kind] = {true, now};
   next_search_at_ =
       now + kPauseNsPerVisit * static_cast<DurationNs>(visited_) +
       kPauseNsPerClient * static_cast<DurationNs>(clients_.size());
@@ -142,8 +146,9 @@ void Tenant::SearchFailed(std::uint8_t size_class, TimeNs now) {
 // it that are in the way of a slot of the wanted class: so memory moves between
 // classes, and one block that must stay keeps little more than its own place
 // from others. The pins are fresh.
-void Tenant::EvictFor(std::uint8_t size_class, TimeNs now) {
-  const bool only_slot = pool_.HasRoom(size_class);
+void Tenant::EvictFor(RoomKind kind, TimeNs now) {
+  const bool only_slot = HasRoom(kind);
+  const std::uint8_t size_class = ClassOf(kind);
   std::vector<std::uint32_t> victims;
   std::vector<bool> closed(pool_.extents());  // no window in them
   std::uint64_t bytes = 0;
@@ -160,11 +165,12 @@ void Tenant::EvictFor(std::uint8_t size_class, TimeNs now) {
     }
     if (!Evictable(index)) return tiering::Verdict::kSkip;
     const SlotRecord& slot = slots_[index];
-    if (only_slot || slot.size_class == size_class) {
+    const std::uint32_t extent = pool_.ExtentOf(slot.data_offset);
+    const bool may_empty = MayEmpty(kind, extent);
+    if (only_slot || (slot.size_class == size_class && may_empty)) {
       take(index);
       return tiering::Verdict::kTake;
     }
-    const std::uint32_t extent = pool_.ExtentOf(slot.data_offset);
     if (closed[extent]) return tiering::Verdict::kSkip;
     if (!pool_.FindWindow(
             slot.data_offset, size_class,
@@ -174,6 +180,11 @@ void Tenant::EvictFor(std::uint8_t size_class, TimeNs now) {
             },
             &window_)) {
       closed[extent] = true;
+      return tiering::Verdict::kSkip;
+    }
+    if (!may_empty) {
+      closed[extent] = true;
+      if (!coldest_held_ && MayRetire(extent)) coldest_held_ = extent;
       return tiering::Verdict::kSkip;
     }
     for (SlotIndex owner : window_) take(owner.value());
@@ -297,15 +308,16 @@ void Tenant::RetryRoomWaiters(TimeNs now) {
   retry_wanted_ = false;
   if (room_waiters_.empty()) return;
   ChooseSearch();
-  std::bitset<kSizeClasses> full;
+  std::bitset<kRoomKinds> full;
   absl::flat_hash_map<ClientId, std::size_t> over;  // from this class on
   const std::deque<RoomWaiter> waiters = std::exchange(room_waiters_, {});
   for (const RoomWaiter& waiter : waiters) {
     if (IsSettled(waiter, now)) continue;
-    const std::size_t size_class = SizeClassOf(waiter.length);
+    const RoomKind kind = KindOf(waiter);
+    const std::size_t size_class = ClassOf(kind);
     const auto limit = over.find(waiter.op.client);
-    if (full[size_class] || (waiter.is_grant && limit != over.end() &&
-                             limit->second <= size_class)) {
+    if (full[kind] || (waiter.is_grant && limit != over.end() &&
+                       limit->second <= size_class)) {
       room_waiters_.push_back(waiter);
       continue;
     }
@@ -317,25 +329,25 @@ void Tenant::RetryRoomWaiters(TimeNs now) {
     }
     if (outcome == RoomOutcome::kDone) continue;
     if (outcome == RoomOutcome::kNoRoom) {
-      full.set(size_class);
+      full.set(kind);
     } else {
       over[waiter.op.client] = size_class;
     }
     room_waiters_.push_back(waiter);
   }
-  search_turn_ = kSizeClasses;
+  search_turn_ = kRoomKinds;
 }
 
-// Of the classes that wait and were searched for in vain, the one whose last
+// Of the kinds that wait and were searched for in vain, the one whose last
 // search is longest ago.
 void Tenant::ChooseSearch() {
-  search_turn_ = kSizeClasses;
+  search_turn_ = kRoomKinds;
   for (const RoomWaiter& waiter : room_waiters_) {
-    const std::size_t size_class = SizeClassOf(waiter.length);
-    if (!searches_[size_class].failed) continue;
-    if (search_turn_ == kSizeClasses ||
-        searches_[size_class].at < searches_[search_turn_].at) {
-      search_turn_ = size_class;
+    const RoomKind kind = KindOf(waiter);
+    if (!searches_[kind].failed) continue;
+    if (search_turn_ == kRoomKinds ||
+        searches_[kind].at < searches_[search_turn_].at) {
+      search_turn_ = kind;
     }
   }
 }
@@ -378,7 +390,7 @@ bool Tenant::IsSettled(const RoomWaiter& waiter, TimeNs now) {
 
 Tenant::RoomOutcome Tenant::RetryGrant(const RoomWaiter& waiter, TimeNs now) {
   auto client = clients_.find(waiter.op.client);
-  if (GiveGrants(client->second.get(), waiter.length, waiter.count, Need::kNow,
+  if (GiveGrants(client->second.get(), KindOf(waiter), waiter.count, Need::kNow,
                  now) ||
       client->second->HasOffer(SizeClassOf(waiter.length))) {
     client->second->last_put = now;

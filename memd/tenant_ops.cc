@@ -45,7 +45,11 @@ void Tenant::Handle(Client* client, const SubmissionEntry& entry, TimeNs now) {
     case Op::kAbandon:
       return Abandon(client, entry);
     case Op::kExtentReleased:
-      return client->Dismiss();  // none was asked for
+      return ExtentReleased(client, entry);
+    case Op::kHoldExtents:
+      return HoldExtents(client, entry, now);
+    case Op::kReleaseExtents:
+      return ReleaseExtents(client, entry);
     case Op::kClose:
       client->Dismiss();
       client->closed = true;  // the reactor removes it
@@ -120,7 +124,7 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
              KeepStored(entry)) {
     FreeSlot(slot);
     Answer(op);
-    GiveGrants(client, SizeClassBytes(size_class), 1, Need::kAhead, now);
+    GiveGrants(client, size_class, 1, Need::kAhead, now);
     return;
   } else {
     // Copies that are not of this block, or that may be dropped, or that we
@@ -150,7 +154,7 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
   // Keep the producer supplied: what it used it will want again. Not by
   // dropping what it has just put, though.
   ++slots_[published].holds;
-  GiveGrants(client, SizeClassBytes(size_class), 1, Need::kAhead, now);
+  GiveGrants(client, size_class, 1, Need::kAhead, now);
   --slots_[published].holds;
 }
 
@@ -458,12 +462,16 @@ void Tenant::WantGrants(Client* client, const SubmissionEntry& entry,
     return Fail(op, Code::kInvalidArgument, Reason::kBadLength, entry.length,
                 kMaxBlockBytes);
   }
+  const bool to_empty =
+      client->identity().is_port && (entry.flags & kWantToEmpty) != 0;
+  AGENTMEM_CHECK(!to_empty || entry.length == kExtentBytes);
   const std::uint32_t count =
       std::clamp<std::uint32_t>(entry.slot, 1, kGrantsPerRequestMax);
   RoomWaiter waiter;
   waiter.op = op;
   waiter.since = now;
   waiter.is_grant = true;
+  waiter.to_empty = to_empty;
   waiter.length = entry.length;
   waiter.count = count;
   room_waiters_.push_back(waiter);
@@ -483,9 +491,9 @@ bool Tenant::OverOwnLimit(const Client& client, std::uint32_t length) const {
          !client.HasFreeGrantEntry();
 }
 
-bool Tenant::GiveGrants(Client* client, std::uint32_t length,
-                        std::uint32_t count, Need need, TimeNs now) {
-  const std::uint8_t size_class = SizeClassOf(length);
+bool Tenant::GiveGrants(Client* client, RoomKind kind, std::uint32_t count,
+                        Need need, TimeNs now) {
+  const std::uint8_t size_class = ClassOf(kind);
   if (OverGrantQuota(*client, size_class)) {
     // Offers of other sizes, made ahead and not used, give way.
     for (std::uint32_t i = 0; i < kGrantEntries; ++i) {
@@ -498,9 +506,9 @@ bool Tenant::GiveGrants(Client* client, std::uint32_t length,
   }
   std::uint32_t given = 0;
   for (; given < count; ++given) {
-    if (OverOwnLimit(*client, length)) break;
+    if (OverOwnLimit(*client, SizeClassBytes(size_class))) break;
     const std::uint32_t slot =
-        Allocate(size_class, given == 0 ? need : Need::kAhead, now);
+        Allocate(kind, given == 0 ? need : Need::kAhead, now);
     if (slot == kNoSlot) break;
     slots_[slot].state = SlotState::kGranted;
     AGENTMEM_CHECK(

@@ -41,6 +41,14 @@
 // with a CAS from {sequence, kGranted} to {sequence + 1, kFree}. A publish or
 // abandon message names entry and sequence; memd then frees the entry with
 // {sequence + 1, kFree}. Bytes go to data_offset of the data memfd.
+//
+// Extent holds: a client that registers the data memfd with a device holds the
+// extents first (kHoldExtents), and ends that after the registration is gone
+// (kReleaseExtents). memd gives no page of a held extent back to the system. It
+// may ask for one (kExtentRetire); the hold ends with the answer
+// (kExtentReleased, same token). A token that was answered, or whose hold ended
+// another way, says nothing. The answers to holds and the requests for them
+// come in order: after an OK of a hold, a retire of it may stand in the ring.
 #ifndef AGENTMEM_PROTO_CLIENT_LAYOUT_H_
 #define AGENTMEM_PROTO_CLIENT_LAYOUT_H_
 
@@ -104,6 +112,12 @@ enum class Op : std::uint8_t {
   kClose = 9,           // the client ends: pins, holds and grants are void from
                         // here on; not answered. (Socket EOF means nothing.)
   kMakeDurable = 10,    // key: answered when the block is on stable storage
+  // sequence: data offset of the first extent, slot: count. OK: all of them are
+  // held, by the client as a whole (twice is once); else none more than before.
+  // A memd before extent holds answers as it does any op that it does not know:
+  // INVALID_ARGUMENT, kBadField, the offset of `op`.
+  kHoldExtents = 12,
+  kReleaseExtents = 13,  // as kHoldExtents: those are not held; not answered
 
   // Of memd's own ports (regions); from others: INVALID_ARGUMENT.
   kAddStored = 32,  // key, length, class: the store has this block
@@ -116,6 +130,13 @@ enum class Op : std::uint8_t {
 inline constexpr std::uint8_t kPublishStored = 1;
 // Of kAbandon: the pages of the slot's extent were given back to the system.
 inline constexpr std::uint8_t kAbandonEmptied = 2;
+// Of a port's kWantGrants: whole extents, whose pages it gives back to the
+// system. Of those that no client holds.
+inline constexpr std::uint8_t kWantToEmpty = 4;
+
+// One kHoldExtents is for this many at most: 4 GiB. A request is never a long
+// piece of the reactor's time.
+inline constexpr std::uint32_t kExtentsPerHoldMax = 1024;
 
 struct SubmissionEntry {
   std::uint64_t op_id;  // the client's; comes back in the completion
@@ -124,7 +145,7 @@ struct SubmissionEntry {
   Ack ack;
   std::uint8_t flags;  // kPublish...; 0 of clients
   std::uint32_t grant;
-  std::uint64_t sequence;  // grant sequence, or slot generation, or token
+  std::uint64_t sequence;  // of the grant, or generation, token, data offset
   Key key;
   std::int64_t deadline_ns;  // CLOCK_MONOTONIC
   std::uint32_t length;
@@ -161,6 +182,8 @@ enum class Reason : std::uint16_t {
   kStoreQuota = 15,   // detail: quota bytes, stored bytes, 0
   kPoolFailed = 16,   // no node that may have it answers
   kRemoteStore = 17,  // another node's store; detail: its name, NUL-padded, cut
+  kExtentLent = 18,   // to regions, or about to be; detail: data offset of the
+                      // first such extent, bytes, 0
 };
 
 struct CompletionEntry {

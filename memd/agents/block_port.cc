@@ -276,12 +276,15 @@ bool BlockPort::PollUntil(const std::function<bool()>& done, TimeNs deadline,
   }
 }
 
-bool GrantFor(BlockPort* port, std::uint32_t length, TimeNs deadline,
-              const Clock& clock, BlockPort::Grant* grant) {
+namespace {
+
+bool AskForGrant(BlockPort* port, std::uint32_t length, std::uint8_t flags,
+                 TimeNs deadline, const Clock& clock, BlockPort::Grant* grant) {
   if (port->TakeGrant(length, grant)) return true;
   const auto answered = std::make_shared<bool>(false);
   SubmissionEntry want = {};
   want.op = Op::kWantGrants;
+  want.flags = flags;
   want.length = length;
   want.slot = 4;
   want.deadline_ns = deadline;
@@ -295,6 +298,18 @@ bool GrantFor(BlockPort* port, std::uint32_t length, TimeNs deadline,
     }
   }
   return true;
+}
+
+}  // namespace
+
+bool GrantFor(BlockPort* port, std::uint32_t length, TimeNs deadline,
+              const Clock& clock, BlockPort::Grant* grant) {
+  return AskForGrant(port, length, 0, deadline, clock, grant);
+}
+
+bool GrantToEmpty(BlockPort* port, TimeNs deadline, const Clock& clock,
+                  BlockPort::Grant* grant) {
+  return AskForGrant(port, kExtentBytes, kWantToEmpty, deadline, clock, grant);
 }
 
 absl::Status StatusOf(const CompletionEntry& answer, const std::string& what) {

@@ -113,6 +113,10 @@ class BlockPort {
 // A grant for `length` bytes, waited for until the deadline; false: none.
 bool GrantFor(BlockPort* port, std::uint32_t length, TimeNs deadline,
               const Clock& clock, BlockPort::Grant* grant);
+// A whole extent whose pages the caller may give back to the system: no client
+// holds it, and none can until the grant ends. The port asks for nothing else.
+bool GrantToEmpty(BlockPort* port, TimeNs deadline, const Clock& clock,
+                  BlockPort::Grant* grant);
 
 // "`what`: ..." for a completion that is not OK.
 absl::Status StatusOf(const CompletionEntry& answer, const std::string& what);

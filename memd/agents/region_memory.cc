@@ -94,7 +94,7 @@ BlockPort* RegionMemory::PortWithRoom() {
 }
 
 bool RegionMemory::Lend(BlockPort* port, BlockPort::Grant* grant) const {
-  if (!GrantFor(port, kExtentBytes, clock_->Now() + kLendNs, *clock_, grant)) {
+  if (!GrantToEmpty(port, clock_->Now() + kLendNs, *clock_, grant)) {
     return false;
   }
   if (fallocate(port->data_fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,

@@ -6,6 +6,10 @@
 // pages then take their place. At most `lent_bytes_max` are lent: what regions
 // spill has to pass through the pool.
 //
+// No client holds an extent that is lent (dram/extent_holds.h). Clients that
+// hold them all, and do not answer, cost the regions of their own tenant that
+// memory: they do with what they have, as when the pool is full.
+//
 //   lent = used + spare,   spare < 2 extents once things are quiet
 //
 // Ownership: owns ports of its own. Threads: thread-safe. Errors: Take says

@@ -53,7 +53,7 @@ DataPool::DataPool(std::uint64_t bytes)
 
 bool DataPool::HasRoom(std::uint8_t size_class) const {
   if (partial_[size_class] != kNone) return true;
-  for (std::uint32_t i = RunPages(size_class); i <= kExtentPages; ++i) {
+  for (std::uint32_t i = RunPages(size_class); i <= kUnheldList; ++i) {
     if (by_longest_[i] != kNone) return true;
   }
   return false;
@@ -65,7 +65,7 @@ std::optional<std::uint64_t> DataPool::Allocate(std::uint8_t size_class,
   const std::uint32_t bytes = SizeClassBytes(size_class);
   used_bytes_ += bytes;
   if (SlotsOfRun(size_class) == 1) {
-    const std::uint32_t page = TakeRun(size_class);
+    const std::uint32_t page = TakeRun(size_class, RunPages(size_class));
     pages_[page].content = owner.value();
     return std::uint64_t{page} * kPageBytes;
   }
@@ -78,6 +78,32 @@ std::optional<std::uint64_t> DataPool::Allocate(std::uint8_t size_class,
   if (run.free == 0) DropPartial(index, size_class);
   return std::uint64_t{run.page} * kPageBytes +
          static_cast<std::uint64_t>(place) * bytes;
+}
+
+std::optional<std::uint64_t> DataPool::AllocateUnheld(SlotIndex owner) {
+  if (!HasUnheld()) return std::nullopt;
+  constexpr auto kWhole = static_cast<std::uint8_t>(SizeClassOf(kExtentBytes));
+  static_assert(RunPages(kWhole) == kExtentPages);
+  used_bytes_ += kExtentBytes;
+  const std::uint32_t page = TakeRun(kWhole, kUnheldList);
+  pages_[page].content = owner.value();
+  return std::uint64_t{page} * kPageBytes;
+}
+
+void DataPool::SetHeld(std::uint32_t index, bool held) {
+  Extent& extent = extents_[index];
+  extent.held = held;
+  if (extent.list < kExtentPages) return;  // not wholly free
+  MoveToList(index, held ? kExtentPages : kUnheldList);
+}
+
+std::optional<std::uint32_t> DataPool::FindFreeHeld(
+    absl::FunctionRef<bool(std::uint32_t)> may) const {
+  for (std::uint32_t i = by_longest_[kExtentPages]; i != kNone;
+       i = extents_[i].next) {
+    if (may(i)) return i;
+  }
+  return std::nullopt;
 }
 
 void DataPool::Free(std::uint64_t offset) {
@@ -197,11 +223,10 @@ DataPool::Run DataPool::NextRun(PageMask free, std::uint32_t from) {
   return {first, std::min(pages, kExtentPages - first)};
 }
 
-std::uint32_t DataPool::TakeRun(std::uint8_t size_class) {
+std::uint32_t DataPool::TakeRun(std::uint8_t size_class, std::uint32_t list) {
   const std::uint32_t pages = RunPages(size_class);
-  std::uint32_t longest = pages;
-  while (by_longest_[longest] == kNone) ++longest;
-  const std::uint32_t extent = by_longest_[longest];
+  while (by_longest_[list] == kNone) ++list;
+  const std::uint32_t extent = by_longest_[list];
   extents_touched_ = std::max(extents_touched_, extent + 1);
   // (A whole one may be for what is not written through the pool.)
   if (extents_[extent].emptied && pages < kExtentPages) {
@@ -249,15 +274,21 @@ void DataPool::SetFree(std::uint32_t index, PageMask free) {
        run = NextRun(free, run.first + run.pages)) {
     longest = std::max(longest, run.pages);
   }
-  if (longest == extent.longest) return;
+  const bool unheld = longest == kExtentPages && !extent.held;
+  MoveToList(index, unheld ? kUnheldList : longest);
+}
+
+void DataPool::MoveToList(std::uint32_t index, std::uint32_t list) {
+  Extent& extent = extents_[index];
+  if (list == extent.list) return;
   if (extent.previous != kNone) {
     extents_[extent.previous].next = extent.next;
   } else {
-    by_longest_[extent.longest] = extent.next;
+    by_longest_[extent.list] = extent.next;
   }
   if (extent.next != kNone) extents_[extent.next].previous = extent.previous;
-  std::uint32_t& head = by_longest_[longest];
-  extent.longest = static_cast<std::uint8_t>(longest);
+  std::uint32_t& head = by_longest_[list];
+  extent.list = static_cast<std::uint8_t>(list);
   extent.previous = kNone;
   extent.next = head;
   if (head != kNone) extents_[head].previous = index;
@@ -274,7 +305,7 @@ std::uint32_t DataPool::NewSmallRun(std::uint8_t size_class) {
   }
   SmallRun& run = small_runs_[index];
   run.free = ~0ULL >> (64 - SlotsOfRun(size_class));
-  run.page = TakeRun(size_class);
+  run.page = TakeRun(size_class, RunPages(size_class));
   pages_[run.page].content = index;
   PushPartial(index, size_class);
   return index;

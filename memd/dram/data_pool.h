@@ -9,7 +9,8 @@
 // slots would have to go to make room is asked with FindWindow.
 //
 // Of the free runs that are long enough, Allocate takes the shortest: extents
-// that are wholly free last.
+// that are wholly free last, and of those such that are held first. Who wants
+// one that is not held (AllocateUnheld) finds it in O(1), however many are.
 //
 // Ownership: owns its books. Threads: reactor-only. Errors: Allocate answers
 // nothing when no free slot or run is large enough.
@@ -44,8 +45,16 @@ class DataPool {
   std::optional<std::uint64_t> Allocate(std::uint8_t size_class,
                                         SlotIndex owner);
   void Free(std::uint64_t offset);
+  // A whole extent that is not held.
+  std::optional<std::uint64_t> AllocateUnheld(SlotIndex owner);
 
   bool HasRoom(std::uint8_t size_class) const;
+  bool HasUnheld() const { return by_longest_[kUnheldList] != kNone; }
+  // Is it somebody's who may have it registered with a device? (ExtentHolds)
+  void SetHeld(std::uint32_t extent, bool held);
+  // A held extent that is wholly free, and that `may` takes; asks O(those).
+  std::optional<std::uint32_t> FindFreeHeld(
+      absl::FunctionRef<bool(std::uint32_t)> may) const;
   std::uint32_t ExtentOf(std::uint64_t offset) const {
     return static_cast<std::uint32_t>(offset / kExtentBytes);
   }
@@ -78,6 +87,9 @@ class DataPool {
  private:
   static constexpr std::uint32_t kNone = 0xffffffff;
   static constexpr std::uint8_t kFreePage = 0xff;
+  // The lists of extents: by their longest free run, and one more for those
+  // that are wholly free and not held.
+  static constexpr std::uint32_t kUnheldList = kExtentPages + 1;
   __extension__ typedef unsigned __int128 PageMask;  // a bit for each page
   static_assert(kExtentPages == 128);
 
@@ -96,9 +108,10 @@ class DataPool {
   };
   struct Extent {
     PageMask free = 0;
-    std::uint8_t longest = 0;        // free run, in pages
-    bool emptied = false;            // since it was last touched
-    std::uint32_t previous = kNone;  // in the list of extents with the same
+    std::uint8_t list = 0;  // which one it stands in
+    bool emptied = false;   // since it was last touched
+    bool held = false;
+    std::uint32_t previous = kNone;  // in its list
     std::uint32_t next = kNone;
   };
   struct Run {
@@ -107,9 +120,11 @@ class DataPool {
   };
 
   static Run NextRun(PageMask free, std::uint32_t from);
-  std::uint32_t TakeRun(std::uint8_t size_class);  // its first page
+  // Its first page. `list`: none of a shorter one will do.
+  std::uint32_t TakeRun(std::uint8_t size_class, std::uint32_t list);
   void GiveRun(std::uint32_t page, std::uint8_t size_class);
   void SetFree(std::uint32_t extent, PageMask free);
+  void MoveToList(std::uint32_t extent, std::uint32_t list);
   std::uint32_t NewSmallRun(std::uint8_t size_class);
   void PushPartial(std::uint32_t run, std::uint8_t size_class);
   void DropPartial(std::uint32_t run, std::uint8_t size_class);
@@ -121,8 +136,8 @@ class DataPool {
   std::vector<Extent> extents_;
   std::vector<SmallRun> small_runs_;
   std::uint32_t unused_small_run_ = kNone;
-  std::array<std::uint32_t, kExtentPages + 1> by_longest_;  // heads
-  std::array<std::uint32_t, kSizeClasses> partial_;         // heads
+  std::array<std::uint32_t, kUnheldList + 1> by_longest_;  // heads
+  std::array<std::uint32_t, kSizeClasses> partial_;        // heads
   std::uint64_t used_bytes_ = 0;
   std::uint32_t extents_touched_ = 0;
   std::vector<std::uint32_t> emptied_in_use_;

@@ -38,6 +38,7 @@ void CopyTenant(const TenantSnapshot& from, admin::v1::TenantSnapshot* to) {
   to->set_granted_bytes(from.granted_bytes);
   to->set_pinned_bytes(from.pinned_bytes);
   to->set_held_bytes(from.held_bytes);
+  to->set_registered_bytes(from.registered_bytes);
   to->set_limbo_bytes(from.limbo_bytes);
   to->set_dirty_bytes(from.dirty_bytes);
   to->set_notes_lost(from.notes_lost);
@@ -57,6 +58,7 @@ void CopyClient(const ClientSnapshot& from, admin::v1::ClientSnapshot* to) {
   to->set_pinned_bytes(from.pinned_bytes);
   to->set_holds(from.holds);
   to->set_held_bytes(from.held_bytes);
+  to->set_registered_bytes(from.registered_bytes);
   to->set_oldest_hold_ns(from.oldest_hold_ns);
   to->set_grants(from.grants);
   to->set_granted_bytes(from.granted_bytes);

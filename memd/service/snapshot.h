@@ -45,6 +45,7 @@ struct TenantSnapshot {
   std::uint64_t granted_bytes = 0;
   std::uint64_t pinned_bytes = 0;  // pins seen just now
   std::uint64_t held_bytes = 0;
+  std::uint64_t registered_bytes = 0;  // of extents held for devices, each once
   std::uint64_t limbo_bytes = 0;
   std::uint64_t dirty_bytes = 0;     // state blocks not yet below
   std::uint64_t notes_lost = 0;      // access notes that came too fast
@@ -70,6 +71,7 @@ struct ClientSnapshot {
   std::uint64_t pinned_bytes = 0;
   std::uint64_t holds = 0;
   std::uint64_t held_bytes = 0;
+  std::uint64_t registered_bytes = 0;  // of extents that it holds for devices
   DurationNs oldest_hold_ns = 0;
   std::uint64_t grants = 0;
   std::uint64_t granted_bytes = 0;

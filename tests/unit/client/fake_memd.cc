@@ -189,6 +189,7 @@ bool FakeMemd::Serve(Attached* client) {
     header.submission_head.store(client->submission_head,
                                  std::memory_order_release);
     ++counts_[entry.op];
+    last_[entry.op] = entry;
     Handle(client, entry);
     any = true;
   }
@@ -233,6 +234,7 @@ void FakeMemd::Handle(Attached* client, const SubmissionEntry& entry) {
               PackGrant(++client->sequences[entry.grant], GrantState::kFree));
       return;
     case Op::kPrefetch:
+    case Op::kHoldExtents:
       break;
     case Op::kClose:
       client->closed = true;
@@ -484,6 +486,11 @@ void FakeMemd::AwaitCount(Op op, int count) {
   changed_.wait(lock, [&] { return counts_[op] >= count; });
 }
 
+SubmissionEntry FakeMemd::Last(Op op) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return last_[op];
+}
+
 std::uint64_t FakeMemd::holds() {
   std::lock_guard<std::mutex> lock(mutex_);
   return holds_;
@@ -502,6 +509,17 @@ ClientFile FakeMemd::file() {
 void FakeMemd::Grant(std::uint32_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   GrantLocked(clients_.back().get(), bytes);
+  Signal(clients_.back().get());
+}
+
+void FakeMemd::Retire(std::uint64_t data_offset, std::uint64_t token) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  CompletionEntry retire = {};
+  retire.kind = CompletionKind::kExtentRetire;
+  retire.detail[0] = data_offset;
+  retire.detail[1] = kExtentBytes;
+  retire.detail[2] = token;
+  Complete(clients_.back().get(), retire);
   Signal(clients_.back().get());
 }
 

@@ -73,12 +73,16 @@ class FakeMemd {
   int Count(Op op);
   // Waits until `op` was taken at least `count` times.
   void AwaitCount(Op op, int count);
+  // The one of this kind that was taken last.
+  SubmissionEntry Last(Op op);
   std::uint64_t holds();
   int connections();
   // The client file of the client that came last.
   ClientFile file();
   // Grants one slot of `bytes` bytes to the client that came last.
   void Grant(std::uint32_t bytes);
+  // Asks it for an extent.
+  void Retire(std::uint64_t data_offset, std::uint64_t token);
   // How many grants of it are taken or offered.
   int GrantsIn(GrantState state);
 
@@ -138,6 +142,7 @@ class FakeMemd {
   std::map<Key, std::string> below_;
   std::map<Op, CompletionEntry> answers_;
   std::map<Op, int> counts_;
+  std::map<Op, SubmissionEntry> last_;
   std::uint64_t holds_ = 0;
   std::vector<std::unique_ptr<Attached>> clients_;
   std::thread thread_;

@@ -80,11 +80,11 @@ TEST(RenderTest, ClientsShowWhatTheyPinAndHoldAndForHowLong) {
   EXPECT_EQ(
       text,
       "CLIENT  NAME       PID   UID  TENANT  CONNECTED  PINS  PINNED  HOLDS  "
-      " HELD  OLDEST  GRANTED  LIMBO  SOCKET\n"
+      " HELD  OLDEST  REGISTERED  GRANTED  LIMBO  SOCKET\n"
       "     7  agent?[2J  100  1000  chat       1m 30s     2  64 KiB      1  "
-      "4 KiB   1.5 s        -      -  open\n"
+      "4 KiB   1.5 s       8 MiB        -      -  open\n"
       "    12  bench ?      0     0  code         0 ns     -       -      -  "
-      "    -       -        -      -  closed\n"
+      "    -       -           -        -      -  closed\n"
       "\n"
       "CLIENT  HOLDS KEY                          BYTES    AGE\n"
       "     7  0000002a:00112233445566778899aabb  4 KiB  1.5 s\n");
@@ -93,12 +93,12 @@ TEST(RenderTest, ClientsShowWhatTheyPinAndHoldAndForHowLong) {
 TEST(RenderTest, ClientsAsJsonHaveStableKeysAndSurviveOddNames) {
   const auto json = Parse(RenderClients(SampleNode(), "", Output::kJson));
   ASSERT_EQ(json["clients"].size(), 2u);
-  EXPECT_THAT(
-      KeysOf(json["clients"][0]),
-      ::testing::UnorderedElementsAre(
-          "id", "name", "tenant", "pid", "uid", "connected_ns", "pins",
-          "pinned_bytes", "holds", "held_bytes", "oldest_hold_ns", "grants",
-          "granted_bytes", "limbo_bytes", "socket_closed", "oldest_holds"));
+  EXPECT_THAT(KeysOf(json["clients"][0]),
+              ::testing::UnorderedElementsAre(
+                  "id", "name", "tenant", "pid", "uid", "connected_ns", "pins",
+                  "pinned_bytes", "holds", "held_bytes", "registered_bytes",
+                  "oldest_hold_ns", "grants", "granted_bytes", "limbo_bytes",
+                  "socket_closed", "oldest_holds"));
   EXPECT_EQ(json["clients"][0]["oldest_holds"][0]["key"],
             "0000002a:00112233445566778899aabb");
   EXPECT_EQ(json["clients"][1]["name"], "bench \xef\xbf\xbd");
@@ -107,12 +107,13 @@ TEST(RenderTest, ClientsAsJsonHaveStableKeysAndSurviveOddNames) {
 
 TEST(RenderTest, TenantsHaveStableKeys) {
   const auto json = Parse(RenderTenants(SampleNode(), "", Output::kJson));
-  EXPECT_THAT(KeysOf(json["tenants"][0]),
-              ::testing::UnorderedElementsAre(
-                  "name", "id", "clients", "puts", "puts_failed", "misses",
-                  "granted_bytes", "pinned_bytes", "held_bytes", "limbo_bytes",
-                  "dirty_bytes", "notes_lost", "corrupt_blocks", "slots_used",
-                  "slots", "dram", "pool", "store"));
+  EXPECT_THAT(
+      KeysOf(json["tenants"][0]),
+      ::testing::UnorderedElementsAre(
+          "name", "id", "clients", "puts", "puts_failed", "misses",
+          "granted_bytes", "pinned_bytes", "held_bytes", "registered_bytes",
+          "limbo_bytes", "dirty_bytes", "notes_lost", "corrupt_blocks",
+          "slots_used", "slots", "dram", "pool", "store"));
   EXPECT_THAT(KeysOf(json["tenants"][0]["dram"]),
               ::testing::UnorderedElementsAre("tier", "budget_bytes",
                                               "used_bytes", "blocks", "hits",

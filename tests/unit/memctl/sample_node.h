@@ -58,6 +58,7 @@ inline admin::v1::NodeSnapshot SampleNode() {
   client->set_pinned_bytes(64 << 10);
   client->set_holds(1);
   client->set_held_bytes(4096);
+  client->set_registered_bytes(8 << 20);
   client->set_oldest_hold_ns(1'500 * kMillisecondNs);
   auto* hold = client->add_oldest_holds();
   SetKey(kSampleKey, hold->mutable_key());

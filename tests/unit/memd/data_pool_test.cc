@@ -49,6 +49,33 @@ TEST(DataPoolTest, SlotsOfAPoolNeverOverlapWhateverTheOrder) {
   }
 }
 
+TEST(DataPoolTest, HeldExtentsAreUsedFirstAndFoundByNobodyWhoMustNotHaveThem) {
+  DataPool pool(4 * kExtentBytes);
+  constexpr std::uint8_t kPage = SizeClassOf(DataPool::kPageBytes);
+  pool.SetHeld(1, true);
+  pool.SetHeld(2, true);
+  const auto block = pool.Allocate(kPage, SlotIndex(1));
+  ASSERT_TRUE(block.has_value());
+  EXPECT_EQ(pool.ExtentOf(*block), 2u);
+  pool.SetHeld(2, false);  // in use, and so in no list of free ones
+  std::vector<std::uint64_t> found;
+  while (const auto offset = pool.AllocateUnheld(SlotIndex(2))) {
+    found.push_back(*offset / kExtentBytes);
+  }
+  std::sort(found.begin(), found.end());
+  EXPECT_EQ(found, (std::vector<std::uint64_t>{0, 3}));
+  EXPECT_FALSE(pool.HasUnheld());
+  pool.Free(*block);
+  EXPECT_EQ(pool.AllocateUnheld(SlotIndex(3)), 2 * kExtentBytes);
+  pool.SetHeld(1, false);
+  EXPECT_EQ(pool.AllocateUnheld(SlotIndex(3)), 1 * kExtentBytes);
+  pool.SetHeld(1, true);
+  pool.Free(kExtentBytes);  // held while it was in use
+  EXPECT_FALSE(pool.HasUnheld());
+  EXPECT_EQ(pool.FindFreeHeld([](std::uint32_t) { return true; }), 1u);
+  EXPECT_FALSE(pool.FindFreeHeld([](std::uint32_t) { return false; }));
+}
+
 TEST(DataPoolTest, AnExtentThatWasEmptiedIsToBeTouchedWhenItHoldsSlotsAgain) {
   DataPool pool(2 * kExtentBytes);
   constexpr std::uint8_t kWhole = kSizeClasses - 1;

@@ -124,9 +124,10 @@ class TenantBench {
                    ? node_.AddTenant(options, memory())
                    : node_.AddTenant(options, memory(), std::move(policy))) {}
 
-  std::unique_ptr<TestClient> Attach() {
+  std::unique_ptr<TestClient> Attach(bool is_port = false) {
     auto client = std::make_unique<TestClient>(ClientId(++clients_));
     ClientIdentity identity;
+    identity.is_port = is_port;
     identity.id = client->id();
     identity.name = "client " + std::to_string(clients_);
     identity.pid = 1000 + static_cast<std::int32_t>(clients_);
