@@ -61,7 +61,6 @@ bool IsLoss(cudaError_t error) {
     case cudaErrorCudartUnloading:
     case cudaErrorDeviceUninitialized:
     case cudaErrorExternalDevice:
-    case cudaErrorUnknown:
       return true;
     default:
       return false;

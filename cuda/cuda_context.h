@@ -41,7 +41,9 @@ class CudaContext {
   class Entered {
    public:
     explicit Entered(const CudaContext& context) : context_(context) {
-      entered_ = context_.push_(context_.context_) == CUDA_SUCCESS;
+      // None, if Retain failed: a device that did not open ends, too.
+      entered_ = context_.context_ != nullptr &&
+                 context_.push_(context_.context_) == CUDA_SUCCESS;
       cudaThreadExchangeStreamCaptureMode(&capture_);
     }
     ~Entered() {

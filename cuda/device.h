@@ -105,7 +105,8 @@ struct DeviceProperties {
   std::uint32_t compute_major = 0;
   std::uint32_t compute_minor = 0;
   bool copies_batches = false;  // many fragments in one call of the driver
-  std::uint32_t kernel_fragments_max = 0;  // of a kKernel batch
+  // Of a kKernel batch. 0: no kernels here, the copy engine takes all.
+  std::uint32_t kernel_fragments_max = 0;
   // Streams of its own, one a direction: copies both ways at once.
   Stream to_host = Stream::LegacyDefault();
   Stream to_device = Stream::LegacyDefault();

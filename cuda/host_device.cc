@@ -167,6 +167,7 @@ Outcome HostDevice::Copy(const CopyBatch& batch, Stream stream) {
     if (!checked.ok()) return checked;
   }
   if (batch.method == CopyMethod::kKernel &&
+      options_.kernel_fragments_max != 0 &&
       batch.fragments.size() > options_.kernel_fragments_max) {
     return Fail(Code::kInvalidArgument,
                 "Copy on the host device: " + Number(batch.fragments.size()) +

@@ -99,8 +99,9 @@ void HostDevice::CopyOne(Queue* queue) {
   Work& work = queue->work.front();
   const Fragment fragment = work.fragments[work.next];
   const Direction direction = work.direction;
-  const bool by_kernel =
-      work.method == CopyMethod::kKernel && KernelTakes(fragment);
+  const bool by_kernel = work.method == CopyMethod::kKernel &&
+                         KernelTakes(fragment) &&
+                         options_.kernel_fragments_max != 0;
   if (queue->failed.ok()) queue->failed = Passes(Point::kCopy, "a copy");
   if (queue->failed.ok()) {
     // Copied without the mutex, as a device would: a thread that touches these

@@ -286,6 +286,18 @@ TEST_F(HostDeviceTest, KernelsTakeAlignedShortFragmentsAndRefuseTooMany) {
       Code::kInvalidArgument);
 }
 
+TEST_F(HostDeviceTest, ADeviceWithoutKernelsCopiesTheirBatchesAllTheSame) {
+  HostDevice::Options options;
+  options.kernel_fragments_max = 0;
+  Start(options);
+  ASSERT_TRUE(
+      Copy(Direction::kToDevice, kFirst, {At(0, 32)}, CopyMethod::kKernel)
+          .ok());
+  device_->Drain();
+  EXPECT_EQ(device_->counts().kernel_fragments, 0u);
+  EXPECT_EQ(device_->counts().fragments_copied, 1u);
+}
+
 TEST_F(HostDeviceTest, AFailedFragmentFailsTheEventsBehindItUntilMended) {
   StartHeld();
   const Event before = Record(kFirst);
