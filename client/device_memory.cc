@@ -1,0 +1,212 @@
+#include "client/device_memory.h"
+
+#include <algorithm>
+#include <string>
+
+namespace agentmem::client {
+namespace {
+
+std::uint64_t ExtentsOf(const Session& session) {
+  return (session.data_bytes() + kExtentBytes - 1) / kExtentBytes;
+}
+
+// The last one may be cut short.
+std::span<char> RangeOf(const Session& session, std::uint64_t extent) {
+  const std::uint64_t offset = extent * kExtentBytes;
+  return {session.data() + offset,
+          std::min(kExtentBytes, session.data_bytes() - offset)};
+}
+
+bool IsIn(const Session& session, const char* data, std::uint64_t bytes) {
+  return data >= session.data() && bytes <= session.data_bytes() &&
+         static_cast<std::uint64_t>(data - session.data()) <=
+             session.data_bytes() - bytes;
+}
+
+}  // namespace
+
+DeviceMemory::~DeviceMemory() { ReleaseAll(); }
+
+void DeviceMemory::ReleaseAll() {
+  MutexLock lock(&mutex_);
+  for (const auto& mapped : mapped_) DropAll(mapped.get());
+  mapped_.clear();
+}
+
+Outcome DeviceMemory::Begin(Session* session, const void* data,
+                            std::uint64_t bytes, const Deadline& deadline) {
+  MutexLock lock(&mutex_);
+  const char* const at = static_cast<const char*>(data);
+  if (bytes == 0 || !IsIn(*session, at, bytes)) {
+    return Fail(Code::kUnavailable,
+                "the memd that these bytes were of is gone");
+  }
+  DropUnused(session);
+  Mapped* const mapped = MappedOf(session);
+  const std::uint64_t offset = at - session->data();
+  const std::uint64_t first = offset / kExtentBytes;
+  const std::uint64_t end = (offset + bytes - 1) / kExtentBytes + 1;
+  // Used from here on, so that none is given back while another is registered.
+  for (std::uint64_t extent = first; extent < end; ++extent) {
+    ++mapped->extents[extent].uses;
+  }
+  mapped->uses += end - first;
+  for (std::uint64_t extent = first; extent < end; ++extent) {
+    Outcome outcome = RegisterExtent(mapped, extent, deadline);
+    if (outcome.ok()) continue;
+    Unuse(mapped, first, end);
+    return outcome;
+  }
+  return {};
+}
+
+void DeviceMemory::End(const void* data, std::uint64_t bytes) {
+  MutexLock lock(&mutex_);
+  Mapped* const mapped = Containing(data);
+  if (mapped == nullptr || bytes == 0) return;
+  const std::uint64_t offset =
+      static_cast<const char*>(data) - mapped->session->data();
+  Unuse(mapped, offset / kExtentBytes, (offset + bytes - 1) / kExtentBytes + 1);
+}
+
+void DeviceMemory::Unuse(Mapped* mapped, std::uint64_t first,
+                         std::uint64_t end) {
+  for (std::uint64_t extent = first; extent < end; ++extent) {
+    --mapped->extents[extent].uses;
+  }
+  mapped->uses -= end - first;
+  if (!mapped->wishes.empty()) AnswerWishes(mapped);
+}
+
+void DeviceMemory::Retire(Session* session, std::uint64_t data_offset,
+                          std::uint64_t bytes, std::uint64_t token) {
+  MutexLock lock(&mutex_);
+  const auto found = std::find_if(
+      mapped_.begin(), mapped_.end(),
+      [session](const auto& one) { return one->session == session; });
+  // What memd names is not trusted to lie in the mapping.
+  const std::uint64_t end = ExtentsOf(*session);
+  const std::uint64_t first = data_offset / kExtentBytes;
+  const std::uint64_t count = bytes / kExtentBytes + 1;
+  if (found == mapped_.end() || first >= end || bytes == 0) {
+    return holds_->AnswerRetire(session, token);
+  }
+  const std::uint64_t last =
+      (data_offset % kExtentBytes + bytes - 1) / kExtentBytes;
+  (*found)->wishes.push_back(
+      {first, first + std::min({count, last + 1, end - first}), token});
+  AnswerWishes(found->get());
+}
+
+std::uint64_t DeviceMemory::registered_bytes() {
+  MutexLock lock(&mutex_);
+  std::uint64_t bytes = 0;
+  for (const auto& mapped : mapped_) {
+    for (std::uint64_t i = 0; i < mapped->extents.size(); ++i) {
+      if (mapped->extents[i].state != State::kRegistered) continue;
+      bytes += RangeOf(*mapped->session, i).size();
+    }
+  }
+  return bytes;
+}
+
+DeviceMemory::Mapped* DeviceMemory::MappedOf(Session* session) {
+  for (const auto& mapped : mapped_) {
+    if (mapped->session == session) return mapped.get();
+  }
+  session->Ref();
+  mapped_.push_back(std::make_unique<Mapped>());
+  mapped_.back()->session = session;
+  mapped_.back()->extents.resize(ExtentsOf(*session));
+  return mapped_.back().get();
+}
+
+DeviceMemory::Mapped* DeviceMemory::Containing(const void* data) {
+  for (const auto& mapped : mapped_) {
+    if (IsIn(*mapped->session, static_cast<const char*>(data), 1)) {
+      return mapped.get();
+    }
+  }
+  return nullptr;
+}
+
+Outcome DeviceMemory::RegisterExtent(Mapped* mapped, std::uint64_t extent,
+                                     const Deadline& deadline) {
+  Extent& state = mapped->extents[extent];
+  while (state.state == State::kRegistering) registered_.Wait(&mutex_);
+  if (state.state == State::kRegistered) return {};
+  const bool is_wanted = std::any_of(
+      mapped->wishes.begin(), mapped->wishes.end(), [extent](const Wish& wish) {
+        return extent >= wish.first && extent < wish.end;
+      });
+  // (A wish that waits for other extents of it: this one is memd's.)
+  if (is_wanted) {
+    return Fail(Code::kUnavailable,
+                "memd takes this memory back just now; try again");
+  }
+  state.state = State::kRegistering;
+  mutex_.Unlock();
+  Outcome outcome = HoldAndRegister(mapped->session, extent, deadline);
+  mutex_.Lock();
+  state.state = outcome.ok() ? State::kRegistered : State::kUnknown;
+  registered_.NotifyAll();
+  return outcome;
+}
+
+// memd first: between the two, it could give the extent away.
+Outcome DeviceMemory::HoldAndRegister(Session* session, std::uint64_t extent,
+                                      const Deadline& deadline) {
+  const std::uint64_t offset = extent * kExtentBytes;
+  Outcome outcome = holds_->Hold(session, offset, deadline);
+  if (!outcome.ok()) return outcome;
+  outcome = device_->Register(RangeOf(*session, extent),
+                              Device::Registration::kBegin);
+  if (!outcome.ok()) holds_->Release(session, offset);
+  return outcome;
+}
+
+// An extent that the device does not let go of stays held: memd must not give
+// it away.
+void DeviceMemory::UnregisterExtent(Mapped* mapped, std::uint64_t extent) {
+  const Outcome outcome = device_->Register(RangeOf(*mapped->session, extent),
+                                            Device::Registration::kEnd);
+  if (outcome.ok()) mapped->extents[extent].state = State::kUnknown;
+}
+
+void DeviceMemory::AnswerWishes(Mapped* mapped) {
+  std::erase_if(mapped->wishes, [this, mapped](const Wish& wish) {
+    bool free = true;
+    for (std::uint64_t extent = wish.first; extent < wish.end; ++extent) {
+      const Extent& state = mapped->extents[extent];
+      if (state.state == State::kRegistered && state.uses == 0) {
+        UnregisterExtent(mapped, extent);
+      }
+      free = free && state.state == State::kUnknown;
+    }
+    if (free) holds_->AnswerRetire(mapped->session, wish.token);
+    return free;
+  });
+}
+
+void DeviceMemory::DropAll(Mapped* mapped) {
+  for (std::uint64_t extent = 0; extent < mapped->extents.size(); ++extent) {
+    const State& state = mapped->extents[extent].state;
+    if (state != State::kRegistered) continue;
+    UnregisterExtent(mapped, extent);
+    if (state == State::kRegistered) continue;
+    holds_->Release(mapped->session, extent * kExtentBytes);
+  }
+  mapped->session->Unref();
+  mapped->session = nullptr;
+}
+
+// Of sessions that are not current any more.
+void DeviceMemory::DropUnused(const Session* but) {
+  std::erase_if(mapped_, [this, but](const auto& mapped) {
+    if (mapped->session == but || mapped->uses != 0) return false;
+    DropAll(mapped.get());
+    return true;
+  });
+}
+
+}  // namespace agentmem::client

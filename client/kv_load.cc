@@ -1,0 +1,204 @@
+// KvLoad: from DRAM into the device.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "client/kv_transfer.h"
+#include "client/kv_wait.h"
+#include "client/messages.h"
+
+namespace agentmem::client {
+namespace {
+
+// Below the pins of a thread, so that its own gets find some.
+constexpr std::size_t kHoldBatch = 64;
+
+}  // namespace
+
+KvLoad::KvLoad(const KvParts& parts, std::shared_ptr<const KvCache> cache)
+    : parts_(parts), cache_(std::move(cache)) {}
+
+// (What is still under way: the device is at its end, its owner saw to it.)
+KvLoad::~KvLoad() {
+  for (Window& window : windows_) Release(&window);
+  EndLayers();
+}
+
+Outcome KvLoad::Check(const KvBlocks& blocks) const {
+  std::vector<std::uint32_t> pages(blocks.pages.begin(), blocks.pages.end());
+  std::sort(pages.begin(), pages.end());
+  const auto twice = std::adjacent_find(pages.begin(), pages.end());
+  if (twice != pages.end()) {
+    return Fail(Code::kInvalidArgument,
+                "pages: page " + std::to_string(*twice) +
+                    " stands there twice, and can hold one block's tokens");
+  }
+  return {};
+}
+
+Outcome KvLoad::Post(const KvBlocks& blocks, Stream engine,
+                     const Deadline& deadline) {
+  const Stream stream = parts_.device->properties().to_device;
+  Outcome outcome = Check(blocks);
+  if (outcome.ok()) outcome = parts_.device->Record(engine, &engine_);
+  if (outcome.ok()) outcome = parts_.device->Wait(stream, engine_);
+  // All that are below come at once; the copies of the first ones begin
+  // meanwhile. (A hint: what it cannot say now is asked for again.)
+  (void)parts_.reader->Prefetch(blocks.keys.data(), blocks.keys.size());
+  std::size_t next = 0;
+  while (outcome.ok() && next < blocks.keys.size()) {
+    Window window;
+    window.first = next;
+    outcome = HoldSome(blocks, deadline, &window);
+    next += window.spans.size();
+    if (outcome.ok()) {
+      windows_.push_back(std::move(window));
+      outcome = PostWindow(blocks, deadline, &windows_.back());
+      // Some copies may be under way, whatever the outcome.
+      (void)parts_.device->Record(stream, &windows_.back().event);
+    }
+  }
+  outcome_ = outcome;
+  return outcome;
+}
+
+// As many as the quota of holds lets it have, at least one.
+Outcome KvLoad::HoldSome(const KvBlocks& blocks, const Deadline& deadline,
+                         Window* window) {
+  for (;;) {
+    const std::size_t at = window->first + window->spans.size();
+    const std::size_t count = std::min(kHoldBatch, blocks.keys.size() - at);
+    if (count == 0) return {};
+    std::vector<agentmem_span> spans(count);
+    Outcome outcome = parts_.reader->Get(blocks.keys.data() + at, count,
+                                         deadline, spans.data());
+    if (outcome.ok()) {
+      outcome = parts_.reader->Hold(spans.data(), count, deadline);
+    }
+    if (outcome.ok()) {
+      window->spans.insert(window->spans.end(), spans.begin(), spans.end());
+      continue;
+    }
+    parts_.reader->Release(spans.data(), count);
+    const bool full = outcome.code == Code::kResourceExhausted;
+    if (full && !window->spans.empty()) return {};
+    if (full && !windows_.empty()) {
+      // Earlier windows have it.
+      const std::size_t before = windows_.size();
+      const bool freed = WaitForDevice(
+          [this, before] {
+            Advance();
+            return windows_.size() < before;
+          },
+          deadline);
+      if (freed) continue;
+    }
+    parts_.reader->Release(window->spans.data(), window->spans.size());
+    window->spans.clear();
+    return outcome;
+  }
+}
+
+Outcome KvLoad::PostWindow(const KvBlocks& blocks, const Deadline& deadline,
+                           Window* window) {
+  for (const agentmem_span& span : window->spans) {
+    const std::string name =
+        "block " + KeyText(blocks.keys[window->first + window->begun]);
+    if (span.length != cache_->block_bytes) {
+      return Fail(Code::kDataLoss,
+                  name + " has " + std::to_string(span.length) +
+                      " bytes, and " + std::to_string(cache_->block_bytes) +
+                      " by the layout: it is of another model or layout");
+    }
+    Outcome outcome = parts_.memory->Begin(HoldSessionOf(span), span.data,
+                                           span.length, deadline);
+    if (!outcome.ok()) return outcome;
+    ++window->begun;
+  }
+  const Stream stream = parts_.device->properties().to_device;
+  const bool is_last =
+      window->first + window->spans.size() == blocks.keys.size();
+  if (is_last) layer_events_.resize(cache_->layout.layers);
+  for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
+    Outcome outcome = PostLayer(blocks, *window, layer);
+    if (outcome.ok() && is_last) {
+      outcome = parts_.device->Record(stream, &layer_events_[layer]);
+    }
+    if (!outcome.ok()) return outcome;
+  }
+  return {};
+}
+
+Outcome KvLoad::PostLayer(const KvBlocks& blocks, const Window& window,
+                          std::uint32_t layer) {
+  fragments_.clear();
+  const KvView view = cache_->view();
+  for (std::size_t i = 0; i < window.spans.size(); ++i) {
+    // (Read only: the device does not write in this direction.)
+    char* const block =
+        const_cast<char*>(static_cast<const char*>(window.spans[i].data));
+    Outcome outcome = AppendFragments(
+        view, layer,
+        blocks.pages.subspan((window.first + i) * cache_->block_pages,
+                             cache_->block_pages),
+        block, &fragments_);
+    if (!outcome.ok()) return outcome;
+  }
+  return PostFragments(parts_, Direction::kToDevice, fragments_);
+}
+
+bool KvLoad::Advance() {
+  if (engine_.value() != 0) {
+    if (parts_.device->Query(engine_, nullptr) == EventState::kPending) {
+      return false;
+    }
+    engine_ = Event();
+  }
+  const Stream stream = parts_.device->properties().to_device;
+  while (!windows_.empty()) {
+    Window& window = windows_.front();
+    Outcome why;
+    const EventState state =
+        QueryOrRecord(parts_.device, stream, &window.event, &why);
+    if (state == EventState::kPending) return false;
+    if (state == EventState::kFailed && outcome_.ok()) outcome_ = why;
+    Release(&window);
+    windows_.pop_front();
+  }
+  EndLayers();
+  return true;
+}
+
+// They stand before the last window's event, and have passed with it: who waits
+// for one from here on does not wait.
+void KvLoad::EndLayers() {
+  for (Event& event : layer_events_) {
+    if (event.value() != 0) parts_.device->Query(event, nullptr);
+    event = Event();
+  }
+}
+
+void KvLoad::Release(Window* window) {
+  for (std::size_t i = 0; i < window->begun; ++i) {
+    parts_.memory->End(window->spans[i].data, window->spans[i].length);
+  }
+  parts_.reader->Release(window->spans.data(), window->spans.size());
+}
+
+Outcome KvLoad::Wait(const Deadline& deadline) {
+  if (WaitForDevice([this] { return Advance(); }, deadline)) return outcome_;
+  return Fail(Code::kDeadlineExceeded,
+              "the device still copies at the deadline");
+}
+
+Outcome KvLoad::WaitLayer(std::uint32_t layer, Stream stream) {
+  if (layer >= layer_events_.size()) {
+    return Fail(Code::kInvalidArgument,
+                "layer " + std::to_string(layer) + "; the load has " +
+                    std::to_string(layer_events_.size()));
+  }
+  if (!outcome_.ok()) return outcome_;
+  return parts_.device->Wait(stream, layer_events_[layer]);
+}
+
+}  // namespace agentmem::client

@@ -1,0 +1,42 @@
+// Copies of fragments, by the way that is faster for each.
+#include <algorithm>
+
+#include "client/kv_transfer.h"
+
+namespace agentmem::client {
+
+Outcome PostFragments(const KvParts& parts, Direction direction,
+                      std::span<Fragment> fragments) {
+  const DeviceProperties& properties = parts.device->properties();
+  const Stream stream = direction == Direction::kToHost ? properties.to_host
+                                                        : properties.to_device;
+  const FragmentSplit split =
+      SplitBySize(fragments, parts.crossovers->of(direction).bytes);
+  CopyBatch batch;
+  batch.direction = direction;
+  // The larger part of the time first.
+  batch.method = CopyMethod::kCopyEngine;
+  batch.fragments = split.engine;
+  if (!split.engine.empty()) {
+    Outcome outcome = parts.device->Copy(batch, stream);
+    if (!outcome.ok()) return outcome;
+  }
+  const std::size_t most =
+      std::max<std::size_t>(1, properties.kernel_fragments_max);
+  batch.method = CopyMethod::kKernel;
+  for (std::size_t at = 0; at < split.kernel.size(); at += most) {
+    batch.fragments =
+        split.kernel.subspan(at, std::min(most, split.kernel.size() - at));
+    Outcome outcome = parts.device->Copy(batch, stream);
+    if (outcome.code == Code::kResourceExhausted) {
+      // Its descriptors are all in use: the engine needs none.
+      batch.method = CopyMethod::kCopyEngine;
+      outcome = parts.device->Copy(batch, stream);
+      batch.method = CopyMethod::kKernel;
+    }
+    if (!outcome.ok()) return outcome;
+  }
+  return {};
+}
+
+}  // namespace agentmem::client

@@ -1,0 +1,166 @@
+// KvStore: from the device into DRAM.
+#include <algorithm>
+#include <utility>
+
+#include "client/kv_transfer.h"
+#include "client/kv_wait.h"
+
+namespace agentmem::client {
+namespace {
+
+Session* SessionOf(const agentmem_reservation& room) {
+  return reinterpret_cast<Session*>(room.opaque[0]);
+}
+
+// For room, while copies of ours are under way that will give some back.
+constexpr std::uint64_t kRoomNs = 1'000'000;
+
+}  // namespace
+
+KvStore::KvStore(const KvParts& parts, std::shared_ptr<const KvCache> cache,
+                 BlockClass block_class, Ack ack)
+    : parts_(parts),
+      cache_(std::move(cache)),
+      block_class_(block_class),
+      ack_(ack) {}
+
+// (What is still under way: the device is at its end, its owner saw to it.)
+KvStore::~KvStore() {
+  for (Moving& moving : moving_) {
+    Finish(&moving, EventState::kFailed,
+           Fail(Code::kCancelled, "the device was closed"));
+  }
+  for (const agentmem_put_id put : puts_) parts_.writer->Forget(put);
+}
+
+Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
+                      const Deadline& deadline) {
+  const Stream stream = parts_.device->properties().to_host;
+  Outcome outcome = parts_.device->Record(engine, &engine_);
+  if (outcome.ok()) outcome = parts_.device->Wait(stream, engine_);
+  for (std::size_t i = 0; i < blocks.keys.size() && outcome.ok(); ++i) {
+    outcome =
+        Move(blocks.keys[i],
+             blocks.pages.subspan(i * cache_->block_pages, cache_->block_pages),
+             deadline);
+  }
+  Note(outcome);
+  return outcome;
+}
+
+// Grants are few: room is there again when copies end.
+Outcome KvStore::Reserve(const Deadline& deadline, agentmem_reservation* room) {
+  for (;;) {
+    Advance();
+    const bool alone = moving_.empty();
+    const Deadline soon = Deadline::After(
+        alone ? 0 : deadline.Remaining(static_cast<DurationNs>(kRoomNs)));
+    Outcome outcome = parts_.writer->Reserve(cache_->block_bytes,
+                                             alone ? deadline : soon, room);
+    const bool again = outcome.code == Code::kDeadlineExceeded ||
+                       outcome.code == Code::kResourceExhausted;
+    if (outcome.ok() || !again || alone || deadline.Passed()) return outcome;
+    const std::size_t before = moving_.size();
+    if (!WaitForDevice(
+            [this, before] {
+              Advance();
+              return moving_.size() < before;
+            },
+            deadline)) {
+      return outcome;
+    }
+  }
+}
+
+Outcome KvStore::Move(const Key& key, std::span<const std::uint32_t> pages,
+                      const Deadline& deadline) {
+  Moving moving = {};
+  moving.key = key;
+  Outcome outcome = Reserve(deadline, &moving.room);
+  if (!outcome.ok()) return outcome;
+  outcome = parts_.memory->Begin(SessionOf(moving.room), moving.room.data,
+                                 cache_->block_bytes, deadline);
+  if (!outcome.ok()) {
+    parts_.writer->Abandon(&moving.room);
+    return outcome;
+  }
+  outcome = PostCopies(pages, static_cast<char*>(moving.room.data));
+  // Without all of them, some may be under way all the same.
+  moving.is_whole = outcome.ok();
+  const Stream stream = parts_.device->properties().to_host;
+  (void)parts_.device->Record(stream, &moving.event);  // or in Advance
+  moving_.push_back(moving);
+  return outcome;
+}
+
+Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages, char* block) {
+  fragments_.clear();
+  const KvView view = cache_->view();
+  for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
+    Outcome outcome = AppendFragments(view, layer, pages, block, &fragments_);
+    if (!outcome.ok()) return outcome;
+  }
+  return PostFragments(parts_, Direction::kToHost, fragments_);
+}
+
+bool KvStore::Advance() {
+  if (engine_.value() != 0) {
+    if (parts_.device->Query(engine_, nullptr) == EventState::kPending) {
+      return false;
+    }
+    engine_ = Event();
+  }
+  const Stream stream = parts_.device->properties().to_host;
+  while (!moving_.empty()) {
+    Moving& moving = moving_.front();
+    Outcome why;
+    const EventState state =
+        QueryOrRecord(parts_.device, stream, &moving.event, &why);
+    if (state == EventState::kPending) return false;
+    Finish(&moving, state, why);
+    moving_.pop_front();
+  }
+  return true;
+}
+
+void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
+  parts_.memory->End(moving->room.data, cache_->block_bytes);
+  if (state != EventState::kPassed || !moving->is_whole) {
+    Note(why);
+    return parts_.writer->Abandon(&moving->room);
+  }
+  PutRequest request;
+  request.key = moving->key;
+  request.block_class = block_class_;
+  request.ack = ack_;
+  request.length = cache_->block_bytes;
+  agentmem_put_id put = 0;
+  const Outcome outcome =
+      parts_.writer->Publish(&moving->room, request, Deadline::After(0), &put);
+  if (!outcome.ok()) return Note(outcome);
+  puts_.push_back(put);
+}
+
+Outcome KvStore::Wait(const Deadline& deadline) {
+  if (!WaitForDevice([this] { return Advance(); }, deadline)) {
+    return Fail(Code::kDeadlineExceeded, "the device still copies " +
+                                             std::to_string(moving_.size()) +
+                                             " blocks at the deadline");
+  }
+  while (!puts_.empty()) {
+    const Outcome outcome = parts_.writer->Wait(puts_.back(), deadline);
+    if (outcome.code == Code::kDeadlineExceeded) return outcome;
+    puts_.pop_back();
+    Note(outcome);
+  }
+  return outcome_;
+}
+
+Outcome KvStore::WaitLayer(std::uint32_t layer, Stream stream) {
+  (void)layer, (void)stream;
+  return Fail(Code::kFailedPrecondition,
+              "a store has no layers to be waited for; it reads the engine's "
+              "pages until it is done");
+}
+
+}  // namespace agentmem::client

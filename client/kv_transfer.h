@@ -1,0 +1,166 @@
+// Moves KV blocks between an engine's cache in device memory and the tenant's
+// DRAM: the device copies straight into and out of the shared slots.
+//
+// A store: for each block a slot is reserved, the device gathers the block's
+// fragments into it behind what the engine has posted so far, and when its
+// event has passed, the slot is published. A load: the blocks are brought into
+// DRAM and held, the device scatters them layer by layer, and each layer has an
+// event of its own, so that the engine computes the first while the others
+// arrive. When more blocks are wanted than may be held at a time, they go in
+// windows, and the layers' events stand behind the last.
+//
+// Nothing here has a thread: what has ended is looked at in Post, Advance and
+// Wait. A transfer that nobody wants any more is advanced until it is done
+// (KvTransfers does), since the device writes into what it holds.
+//
+// Ownership: borrows its parts and, in Post alone, the arguments. Threads: one
+// at a time. Errors: INVALID_ARGUMENT naming the argument; NOT_FOUND: a block
+// is nowhere; DATA_LOSS: it has another length than the layout says;
+// RESOURCE_EXHAUSTED: no room or quota (named); UNAVAILABLE: memd or the
+// device is gone. After an error of Post the pages of a load are undefined, and
+// some blocks of a store may be there. Cost: Post: a lock and a post of copies
+// a block (and a layer); waits only for room and for blocks that are not in
+// DRAM.
+#ifndef AGENTMEM_CLIENT_KV_TRANSFER_H_
+#define AGENTMEM_CLIENT_KV_TRANSFER_H_
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "agentmem/agentmem.h"
+#include "client/deadline.h"
+#include "client/device_memory.h"
+#include "client/reader.h"
+#include "client/writer.h"
+#include "cuda/copy_plan.h"
+#include "cuda/device.h"
+#include "cuda/kv_layout.h"
+#include "proto/outcome.h"
+
+namespace agentmem::client {
+
+struct KvParts {
+  Device* device = nullptr;
+  const Crossovers* crossovers = nullptr;
+  DeviceMemory* memory = nullptr;
+  Reader* reader = nullptr;
+  Writer* writer = nullptr;
+};
+
+// An engine's cache; checked.
+struct KvCache {
+  KvLayout layout;
+  std::vector<DeviceAddress> layers;
+  std::vector<DeviceAddress> values;
+  std::uint64_t pages = 0;
+  std::uint32_t block_pages = 0;  // of a block
+  std::uint64_t block_bytes = 0;
+
+  KvView view() const { return {layout, layers, pages, values}; }
+};
+
+// Block i has keys[i] and the pages [i * block_pages, (i + 1) * block_pages).
+struct KvBlocks {
+  std::span<const Key> keys;
+  std::span<const std::uint32_t> pages;
+};
+
+// Posts the copies to the stream of that direction: the small ones by the
+// kernel. Brings `fragments` into another order. Not OK: some may be posted.
+Outcome PostFragments(const KvParts& parts, Direction direction,
+                      std::span<Fragment> fragments);
+
+class KvTransfer {
+ public:
+  virtual ~KvTransfer() = default;
+  // Takes what has ended. True: the device uses nothing of it any more.
+  virtual bool Advance() = 0;
+  // OK: all of it is done (a store: as its acknowledgement says).
+  // DEADLINE_EXCEEDED: it goes on.
+  virtual Outcome Wait(const Deadline& deadline) = 0;
+  // What is posted to `stream` from here on waits for this layer.
+  virtual Outcome WaitLayer(std::uint32_t layer, Stream stream) = 0;
+};
+
+class KvStore final : public KvTransfer {
+ public:
+  KvStore(const KvParts& parts, std::shared_ptr<const KvCache> cache,
+          BlockClass block_class, Ack ack);
+  ~KvStore() override;
+
+  Outcome Post(const KvBlocks& blocks, Stream engine, const Deadline& deadline);
+  bool Advance() override;
+  Outcome Wait(const Deadline& deadline) override;
+  Outcome WaitLayer(std::uint32_t layer, Stream stream) override;
+
+ private:
+  struct Moving {
+    agentmem_reservation room;
+    Key key;
+    Event event;
+    bool is_whole = false;  // all its copies were posted
+  };
+
+  Outcome Reserve(const Deadline& deadline, agentmem_reservation* room);
+  Outcome Move(const Key& key, std::span<const std::uint32_t> pages,
+               const Deadline& deadline);
+  Outcome PostCopies(std::span<const std::uint32_t> pages, char* block);
+  void Finish(Moving* moving, EventState state, const Outcome& why);
+  void Note(const Outcome& outcome) {
+    if (outcome_.ok()) outcome_ = outcome;
+  }
+
+  const KvParts parts_;
+  const std::shared_ptr<const KvCache> cache_;
+  const BlockClass block_class_;
+  const Ack ack_;
+  std::deque<Moving> moving_;          // oldest first
+  std::vector<agentmem_put_id> puts_;  // published
+  std::vector<Fragment> fragments_;    // of one block, kept for its memory
+  Event engine_{};                     // what the engine had posted
+  Outcome outcome_;                    // the first failure
+};
+
+class KvLoad final : public KvTransfer {
+ public:
+  KvLoad(const KvParts& parts, std::shared_ptr<const KvCache> cache);
+  ~KvLoad() override;
+
+  Outcome Post(const KvBlocks& blocks, Stream engine, const Deadline& deadline);
+  bool Advance() override;
+  Outcome Wait(const Deadline& deadline) override;
+  Outcome WaitLayer(std::uint32_t layer, Stream stream) override;
+
+ private:
+  struct Window {
+    std::size_t first = 0;  // of the blocks
+    std::vector<agentmem_span> spans;
+    std::size_t begun = 0;  // of them, which the device may reach
+    Event event{};
+  };
+
+  Outcome Check(const KvBlocks& blocks) const;
+  Outcome HoldSome(const KvBlocks& blocks, const Deadline& deadline,
+                   Window* window);
+  Outcome PostWindow(const KvBlocks& blocks, const Deadline& deadline,
+                     Window* window);
+  Outcome PostLayer(const KvBlocks& blocks, const Window& window,
+                    std::uint32_t layer);
+  void Release(Window* window);
+  void EndLayers();
+
+  const KvParts parts_;
+  const std::shared_ptr<const KvCache> cache_;
+  std::deque<Window> windows_;  // oldest first
+  std::vector<Event> layer_events_;
+  std::vector<Fragment> fragments_;
+  Event engine_{};
+  Outcome outcome_;
+};
+
+}  // namespace agentmem::client
+
+#endif  // AGENTMEM_CLIENT_KV_TRANSFER_H_

@@ -1,0 +1,50 @@
+// Waiting for the device: events are asked for, more and more seldom; and an
+// event that could not be recorded is recorded later.
+//
+// Threads: any. Errors: WaitForDevice is false at the deadline. Cost: spins for
+// some microseconds, then sleeps up to 100 us between two looks.
+#ifndef AGENTMEM_CLIENT_KV_WAIT_H_
+#define AGENTMEM_CLIENT_KV_WAIT_H_
+
+#include <time.h>
+
+#include <algorithm>
+
+#include "client/deadline.h"
+#include "cuda/device.h"
+#include "proto/outcome.h"
+
+namespace agentmem::client {
+
+template <typename Done>
+bool WaitForDevice(Done done, const Deadline& deadline) {
+  constexpr int kLooksAtOnce = 64;
+  constexpr long kSleepNsMin = 5'000;
+  constexpr long kSleepNsMax = 100'000;
+  long sleep_ns = kSleepNsMin;
+  for (int look = 0;; ++look) {
+    if (done()) return true;
+    if (look < kLooksAtOnce) continue;
+    if (deadline.Passed()) return false;
+    const timespec pause = {0, sleep_ns};
+    nanosleep(&pause, nullptr);
+    sleep_ns = std::min(2 * sleep_ns, kSleepNsMax);
+  }
+}
+
+// Of what is posted to `stream`. While a device has no place for an event, what
+// it would stand behind is pending; a device that records none any more is lost
+// (kFailed), and copies nothing.
+inline EventState QueryOrRecord(Device* device, Stream stream, Event* event,
+                                Outcome* why) {
+  if (event->value() == 0) {
+    *why = device->Record(stream, event);
+    if (why->code == Code::kResourceExhausted) return EventState::kPending;
+    if (!why->ok()) return EventState::kFailed;
+  }
+  return device->Query(*event, why);
+}
+
+}  // namespace agentmem::client
+
+#endif  // AGENTMEM_CLIENT_KV_WAIT_H_

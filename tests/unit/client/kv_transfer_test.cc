@@ -1,0 +1,207 @@
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "tests/unit/client/kv_test_base.h"
+
+namespace agentmem {
+namespace {
+
+using client::Deadline;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+using KvTransferTest = KvTest;
+
+TEST_F(KvTransferTest, ABlockStoredFromOneLayoutIsLoadedIntoAnother) {
+  StoreTwo();
+  const auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
+  Outcome outcome = load->Post(Blocks(2, pages), engine_, Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  outcome = load->Wait(Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+    EXPECT_TRUE(to_->SamePage(layer, 1, *from_, 7)) << layer;
+    EXPECT_TRUE(to_->SamePage(layer, 9, *from_, 0)) << layer;
+    EXPECT_TRUE(to_->SamePage(layer, 8, *from_, 3)) << layer;
+    EXPECT_TRUE(to_->SamePage(layer, 4, *from_, 11)) << layer;
+    EXPECT_TRUE(to_->IsPoison(layer, 0)) << layer;
+  }
+  EXPECT_EQ(memd_->holds(), 0u);
+}
+
+TEST_F(KvTransferTest, AStoreReadsWhatTheEngineHadPostedBeforeIt) {
+  StoreTwo();  // registers memory: that would wait for the device
+  // The engine's kernel, so to say: page 5 gets its bytes by a copy.
+  std::vector<char> page(4096, 'e');
+  ASSERT_TRUE(device_.Register(page, Device::Registration::kBegin).ok());
+  device_.Hold();
+  std::vector<Fragment> written;
+  for (std::uint32_t token = 0; token < kPageTokens; ++token) {
+    for (std::uint32_t head = 0; head < kHeads; ++head) {
+      written.push_back({DeviceAddress(reinterpret_cast<std::uint64_t>(
+                             from_->At(0, 0, 5, token, head))),
+                         page.data(), 32});
+    }
+  }
+  CopyBatch batch;
+  batch.direction = Direction::kToDevice;
+  batch.fragments = written;
+  ASSERT_TRUE(device_.Copy(batch, engine_).ok());
+  const auto store = NewStore();
+  const std::vector<std::uint32_t> pages = {5, 6};
+  client::KvBlocks blocks = Blocks(1, pages);
+  const std::vector<Key> key = {AsKey(TestKey(50))};
+  blocks.keys = key;
+  ASSERT_TRUE(store->Post(blocks, engine_, Long()).ok());
+  device_.Run();
+  const Outcome outcome = store->Wait(Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  EXPECT_EQ(memd_->BytesOf(key[0]).substr(0, 256), std::string(256, 'e'));
+  device_.Drain();
+  ASSERT_TRUE(device_.Register(page, Device::Registration::kEnd).ok());
+}
+
+TEST_F(KvTransferTest, ALayerIsThereBeforeTheNextIs) {
+  StoreTwo();
+  device_.Hold();
+  const auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
+  ASSERT_TRUE(load->Post(Blocks(2, pages), engine_, Long()).ok());
+  ASSERT_TRUE(load->WaitLayer(0, engine_).ok());
+  Event event;
+  ASSERT_TRUE(device_.Record(engine_, &event).ok());
+  int steps = 0;
+  while (device_.Query(event, nullptr) == EventState::kPending) {
+    ASSERT_EQ(device_.Step(1), 1u);
+    ASSERT_LT(++steps, 10'000);
+  }
+  EXPECT_TRUE(to_->SamePage(0, 1, *from_, 7));
+  EXPECT_TRUE(to_->SamePage(0, 4, *from_, 11));
+  EXPECT_TRUE(to_->IsPoison(kLayers - 1, 1));
+  EXPECT_FALSE(load->Advance());
+  EXPECT_NE(memd_->holds(), 0u) << "the device still reads them";
+  device_.Run();
+  EXPECT_TRUE(load->Wait(Long()).ok());
+  EXPECT_TRUE(load->WaitLayer(kLayers - 1, engine_).ok()) << "there already";
+  EXPECT_THAT(load->WaitLayer(kLayers, engine_).message, HasSubstr("layer 3"));
+}
+
+TEST_F(KvTransferTest, AStoreIsNotVisibleBeforeItsCopiesHaveEnded) {
+  StoreTwo();
+  device_.Hold();
+  const auto store = NewStore();
+  const std::vector<std::uint32_t> pages = {5, 6};
+  client::KvBlocks blocks = Blocks(1, pages);
+  const std::vector<Key> key = {AsKey(TestKey(50))};
+  blocks.keys = key;
+  ASSERT_TRUE(store->Post(blocks, engine_, Long()).ok());
+  EXPECT_EQ(store->Wait(Deadline::After(0)).code, Code::kDeadlineExceeded);
+  EXPECT_FALSE(memd_->IsResident(key[0]));
+  device_.Run();
+  EXPECT_TRUE(store->Wait(Long()).ok());
+  EXPECT_TRUE(memd_->IsResident(key[0]));
+}
+
+TEST_F(KvTransferTest, ABlockWhoseCopyFailsIsNotPublished) {
+  HostDevice::Failure failure;
+  failure.point = HostDevice::Point::kCopy;
+  failure.nth = 3;
+  failure.code = Code::kInternal;
+  device_.FailNth(failure);
+  const std::vector<std::uint32_t> pages = {7, 0};
+  {
+    const auto store = NewStore();
+    ASSERT_TRUE(store->Post(Blocks(1, pages), engine_, Long()).ok());
+    EXPECT_EQ(store->Wait(Long()).code, Code::kInternal);
+  }
+  EXPECT_FALSE(memd_->IsResident(keys_[0]));
+  device_.Mend();
+  StoreTwo();
+}
+
+TEST_F(KvTransferTest, AMissingBlockIsNotFoundAndNothingStaysHeld) {
+  StoreTwo();
+  const auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9, 8, 4, 2, 3};
+  EXPECT_EQ(load->Post(Blocks(3, pages), engine_, Long()).code,
+            Code::kNotFound);
+  EXPECT_TRUE(load->Wait(Long()).code == Code::kNotFound);
+  EXPECT_EQ(memd_->holds(), 0u);
+}
+
+TEST_F(KvTransferTest, ABlockOfAnotherLengthIsDataLossAndNamed) {
+  memd_->AddResident(AsKey(TestKey(1)), "too short");
+  const auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9};
+  const Outcome outcome = load->Post(Blocks(1, pages), engine_, Long());
+  EXPECT_EQ(outcome.code, Code::kDataLoss);
+  EXPECT_THAT(outcome.message, HasSubstr("9 bytes"));
+  EXPECT_FALSE(load->Wait(Long()).ok());
+  EXPECT_EQ(memd_->holds(), 0u);
+}
+
+TEST_F(KvTransferTest, TwoBlocksCannotBeLoadedIntoOnePage) {
+  StoreTwo();
+  const auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9, 9, 4};
+  const Outcome outcome = load->Post(Blocks(2, pages), engine_, Long());
+  EXPECT_EQ(outcome.code, Code::kInvalidArgument);
+  EXPECT_THAT(outcome.message, HasSubstr("page 9"));
+}
+
+// Whatever fails, everything is given back (TearDown looks), nothing of a
+// failed block is seen, and it goes on when the device is well again.
+TEST_F(KvTransferTest, AFailureAtAnyPointLosesNothing) {
+  constexpr HostDevice::Point kPoints[] = {
+      HostDevice::Point::kRegister, HostDevice::Point::kPost,
+      HostDevice::Point::kCopy, HostDevice::Point::kRecord,
+      HostDevice::Point::kWait};
+  std::uint32_t number = 100;
+  for (const HostDevice::Point point : kPoints) {
+    for (std::uint64_t nth = 1; nth <= 9; ++nth) {
+      HostDevice::Failure failure;
+      failure.point = point;
+      failure.nth = nth;
+      device_.FailNth(failure);
+      const std::vector<std::uint32_t> pages = {7, 0, 3, 11};
+      const std::vector<Key> keys = {AsKey(TestKey(number)),
+                                     AsKey(TestKey(number + 1))};
+      number += 2;
+      const auto store = NewStore();
+      const Outcome posted = store->Post({keys, pages}, engine_, Long());
+      const Outcome stored = store->Wait(Long());
+      EXPECT_FALSE(!posted.ok() && stored.ok());
+      device_.Mend();
+      if (stored.ok()) {
+        const auto load = NewLoad();
+        const Outcome begun = load->Post({keys, pages}, engine_, Long());
+        const Outcome loaded = load->Wait(Long());
+        EXPECT_FALSE(!begun.ok() && loaded.ok());
+        if (loaded.ok()) {
+          EXPECT_TRUE(to_->SamePage(kLayers - 1, 11, *from_, 11));
+        }
+        device_.Mend();
+      }
+      // Each starts with nothing registered.
+      memory_ = std::make_unique<client::DeviceMemory>(&device_, &holds_);
+    }
+  }
+  EXPECT_EQ(memd_->holds(), 0u);
+}
+
+TEST_F(KvTransferTest, AStoreWhoseMemdDiesIsUnavailable) {
+  StoreTwo();
+  device_.Hold();
+  const auto store = NewStore();
+  const std::vector<std::uint32_t> pages = {7, 0};
+  ASSERT_TRUE(store->Post(Blocks(1, pages), engine_, Long()).ok());
+  Kill();
+  device_.Run();
+  EXPECT_EQ(store->Wait(Long()).code, Code::kUnavailable);
+}
+
+}  // namespace
+}  // namespace agentmem
