@@ -51,6 +51,9 @@ class Client {
   Writer& writer() { return writer_; }
   Objects& objects() { return objects_; }
   AgentLink& agents() { return agents_; }
+  // There is one place for a device (agentmem_device_open).
+  bool TakeDevicePlace() { return !has_device_.exchange(true); }
+  void GiveDevicePlace() { has_device_ = false; }
 
  private:
   Process* const process_;
@@ -61,6 +64,7 @@ class Client {
   Writer writer_;
   Objects objects_;
   AgentLink agents_;
+  std::atomic<bool> has_device_ = false;
 };
 
 }  // namespace agentmem::client

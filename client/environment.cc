@@ -18,6 +18,16 @@ std::string DefaultSocketPath() {
   return "/run/user/" + std::to_string(geteuid()) + "/agentmem/memd.sock";
 }
 
+std::string DefaultCrossoverPath() {
+  const std::string file = "/agentmem/copy-crossovers";
+  if (geteuid() == 0) return "/var/lib" + file;
+  const char* state = std::getenv("XDG_STATE_HOME");
+  if (state != nullptr && *state != '\0') return state + file;
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || *home == '\0') return "";
+  return home + ("/.local/state" + file);
+}
+
 std::string DefaultClientName() { return program_invocation_short_name; }
 
 }  // namespace agentmem::client

@@ -13,6 +13,11 @@ namespace agentmem::client {
 // $XDG_RUNTIME_DIR/agentmem/memd.sock; else /run/user/UID/agentmem/memd.sock.
 std::string DefaultSocketPath();
 
+// Where what was measured of this machine's devices is kept: as root
+// /var/lib/agentmem/copy-crossovers; else in $XDG_STATE_HOME or
+// $HOME/.local/state, agentmem/copy-crossovers. Empty: nowhere.
+std::string DefaultCrossoverPath();
+
 // The program's name, for `memctl clients`.
 std::string DefaultClientName();
 

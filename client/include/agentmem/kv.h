@@ -1,0 +1,172 @@
+/* agentmem, the C ABI: KV blocks between a device's memory and agentmem.
+ *
+ *   agentmem_device_open(client, &device_options, &device, &error);
+ *   agentmem_kv_open(device, &layout, layers, NULL, pages, block_tokens, &kv,
+ *                    &error);
+ *   agentmem_kv_store(kv, keys, count, pages, stream, ..., &transfer, &error);
+ *   ...
+ *   agentmem_kv_load(kv, keys, count, pages, stream, ..., &transfer, &error);
+ *   for each layer:
+ *     agentmem_kv_wait_layer(transfer, layer, stream, &error);
+ *     ... launch the layer's kernels on `stream` ...
+ *   agentmem_kv_wait(transfer, timeout, &error);
+ *   agentmem_kv_close_transfer(transfer);
+ *
+ * The engine keeps its KV cache as it likes, in pages of some tokens; a layout
+ * says where. A block is so many whole pages of tokens, of all layers, and is
+ * the same bytes whatever engine's layout it came from:
+ *
+ *   [layer][plane: K, V][token][head][element]
+ *
+ * Copies go straight between device memory and the shared DRAM. They stand
+ * behind what was posted to the engine's stream before the call, and hold up
+ * nothing that is posted to it later, unless it waits (agentmem_kv_wait_layer).
+ * Until a transfer is done, the engine must neither change the pages of a store
+ * nor use those of a load.
+ *
+ * A stream is the native handle (cudaStream_t) as an integer; 1 and 2 are
+ * CUDA's legacy and per-thread default streams; 0 is refused.
+ *
+ * Threads: one at a time for a transfer, any for the rest. No call aborts, and
+ * none but those with a timeout waits. */
+#ifndef AGENTMEM_KV_H_
+#define AGENTMEM_KV_H_
+
+#include "agentmem/agentmem.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct agentmem_device agentmem_device;
+typedef struct agentmem_kv agentmem_kv;
+typedef struct agentmem_kv_transfer agentmem_kv_transfer;
+
+typedef enum agentmem_device_kind {
+  AGENTMEM_DEVICE_HOST = 1, /* none: threads and malloc, to try things out */
+  AGENTMEM_DEVICE_CUDA = 2
+} agentmem_device_kind;
+
+typedef struct agentmem_device_options {
+  uint32_t size;         /* sizeof(agentmem_device_options) */
+  uint32_t kind;         /* agentmem_device_kind */
+  uint32_t index;        /* which of them, as CUDA counts */
+  uint32_t reserved;     /* 0 */
+  uint64_t memory_bytes; /* of the host device; 0: 1 GiB */
+} agentmem_device_options;
+
+/* One device a client: another takes a client of its own. It must be closed
+ * before the client. The first time on a machine a CUDA device is measured for
+ * up to 2 s; $XDG_STATE_HOME/agentmem/copy-crossovers keeps what was found (of
+ * root: /var/lib/agentmem/copy-crossovers). UNAVAILABLE: there is no such
+ * device, or libagentmem was built without it (named); FAILED_PRECONDITION: the
+ * client has one already. */
+AGENTMEM_API agentmem_code agentmem_device_open(
+    agentmem_client* client, const agentmem_device_options* options,
+    agentmem_device** device, agentmem_error* error);
+/* Waits for copies that still run. NULL is allowed. All of its kv and transfers
+ * must be closed. */
+AGENTMEM_API void agentmem_device_close(agentmem_device* device);
+
+typedef struct agentmem_device_state {
+  uint32_t size;             /* sizeof(agentmem_device_state) */
+  uint32_t reserved;         /* 0 */
+  char name[64];             /* as its driver says; "host" */
+  uint64_t memory_bytes;     /* of the device */
+  uint64_t registered_bytes; /* of DRAM, which it reaches */
+  /* Fragments of fewer bytes are copied by a kernel, others by the copy engine;
+   * out of the device and into it. Measured on this machine. */
+  uint32_t kernel_below_bytes_out;
+  uint32_t kernel_below_bytes_in;
+} agentmem_device_state;
+
+AGENTMEM_API agentmem_code
+agentmem_device_describe(agentmem_device* device, agentmem_device_state* state,
+                         agentmem_error* error);
+
+/* Memory of the device, for who has no allocator of his own. */
+AGENTMEM_API agentmem_code agentmem_device_allocate(agentmem_device* device,
+                                                    uint64_t bytes,
+                                                    uint64_t* address,
+                                                    agentmem_error* error);
+AGENTMEM_API void agentmem_device_free(agentmem_device* device,
+                                       uint64_t address);
+
+typedef enum agentmem_kv_type {
+  AGENTMEM_KV_FLOAT16 = 0,
+  AGENTMEM_KV_BFLOAT16 = 1,
+  AGENTMEM_KV_FLOAT32 = 2,
+  AGENTMEM_KV_FP8 = 3,
+  AGENTMEM_KV_INT8 = 4
+} agentmem_kv_type;
+
+/* Strides are in bytes, from one of them to the next; a head's elements lie
+ * together. */
+typedef struct agentmem_kv_layout {
+  uint32_t size;   /* sizeof(agentmem_kv_layout) */
+  uint32_t layers; /* 1 to 1024 */
+  uint32_t planes; /* 2: K and V; 1: a latent */
+  uint32_t page_tokens;
+  uint32_t heads; /* of K and V, of this rank */
+  uint32_t head_size;
+  uint32_t type; /* agentmem_kv_type */
+  uint32_t reserved;
+  uint64_t plane_stride;
+  uint64_t page_stride;
+  uint64_t token_stride;
+  uint64_t head_stride;
+} agentmem_kv_layout;
+
+/* Describes an engine's cache: layers[i] is the device address of layer i's
+ * tensor, of `pages` pages; values[i] of its V, where that is a tensor of its
+ * own (SGLang), else `values` is NULL and plane_stride counts. `block_tokens`,
+ * a multiple of page_tokens, are a block's. INVALID_ARGUMENT naming the field:
+ * out of its range, or strides by which two elements share a place. */
+AGENTMEM_API agentmem_code agentmem_kv_open(
+    agentmem_device* device, const agentmem_kv_layout* layout,
+    const uint64_t* layers, const uint64_t* values, uint64_t pages,
+    uint32_t block_tokens, agentmem_kv** kv, agentmem_error* error);
+AGENTMEM_API void agentmem_kv_close(agentmem_kv* kv);
+/* Of a block. */
+AGENTMEM_API uint64_t agentmem_kv_block_bytes(const agentmem_kv* kv);
+
+/* Stores `count` blocks. Block i has keys[i] and the next block_tokens /
+ * page_tokens entries of `pages`. Waits, up to the timeout, only for room. A
+ * key that exists already keeps its bytes. After an error some of the blocks
+ * may be stored. OUT_OF_RANGE: a page that is not there; otherwise as
+ * agentmem_reserve. */
+AGENTMEM_API agentmem_code agentmem_kv_store(
+    agentmem_kv* kv, const agentmem_key* keys, size_t count,
+    const uint32_t* pages, uint64_t stream, agentmem_class block_class,
+    agentmem_ack ack, uint64_t timeout_ns, agentmem_kv_transfer** transfer,
+    agentmem_error* error);
+/* Loads `count` blocks into the engine's pages, which must differ from each
+ * other. Waits, up to the timeout, for blocks that are not in DRAM. After an
+ * error the pages are undefined. Errors: as agentmem_get, for all of them;
+ * DATA_LOSS: a block of another length; INVALID_ARGUMENT: a page stands there
+ * twice. */
+AGENTMEM_API agentmem_code
+agentmem_kv_load(agentmem_kv* kv, const agentmem_key* keys, size_t count,
+                 const uint32_t* pages, uint64_t stream, uint64_t timeout_ns,
+                 agentmem_kv_transfer** transfer, agentmem_error* error);
+
+/* What is posted to `stream` from here on waits until this layer of all blocks
+ * of the load is in its pages; the caller does not wait. */
+AGENTMEM_API agentmem_code
+agentmem_kv_wait_layer(agentmem_kv_transfer* transfer, uint32_t layer,
+                       uint64_t stream, agentmem_error* error);
+/* Waits until all of it is done; a store: until it is acknowledged. Call it, or
+ * poll it with a timeout of 0, for a store's blocks to be published: nothing
+ * runs between calls. DEADLINE_EXCEEDED: it goes on. */
+AGENTMEM_API agentmem_code agentmem_kv_wait(agentmem_kv_transfer* transfer,
+                                            uint64_t timeout_ns,
+                                            agentmem_error* error);
+/* NULL is allowed. What is not done goes on: blocks that a store has not
+ * published yet are, when another call on this device comes by. */
+AGENTMEM_API void agentmem_kv_close_transfer(agentmem_kv_transfer* transfer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* AGENTMEM_KV_H_ */

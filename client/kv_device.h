@@ -1,0 +1,53 @@
+// What stands behind an agentmem_device: a device, the memory that it reaches,
+// and transfers that their owners gave up before they were done.
+//
+// Ownership: owns the device; borrows the client, which outlives it. Threads:
+// thread-safe. Errors: Open as agentmem_device_open. Cost: Sweep: a look at
+// each abandoned transfer.
+#ifndef AGENTMEM_CLIENT_KV_DEVICE_H_
+#define AGENTMEM_CLIENT_KV_DEVICE_H_
+
+#include <memory>
+#include <vector>
+
+#include "agentmem/kv.h"
+#include "base/mutex.h"
+#include "client/client.h"
+#include "client/device_memory.h"
+#include "client/kv_transfer.h"
+#include "cuda/device.h"
+
+namespace agentmem::client {
+
+class KvDevice {
+ public:
+  KvDevice(agentmem_client* client, std::unique_ptr<Device> device,
+           std::unique_ptr<ExtentHolds> holds, const Crossovers& crossovers);
+  // Waits for the device, so long that one which does not answer is taken for
+  // broken: what it may write into is then left as it is.
+  ~KvDevice();
+
+  agentmem_client* client() const { return client_; }
+  Device* device() { return device_.get(); }
+  DeviceMemory* memory() { return memory_.get(); }
+  const Crossovers& crossovers() const { return crossovers_; }
+  KvParts parts();
+  // Advances it until it is done, whoever calls next.
+  void Abandon(std::unique_ptr<KvTransfer> transfer) AGENTMEM_EXCLUDES(mutex_);
+  // True: nothing is left.
+  bool Sweep() AGENTMEM_EXCLUDES(mutex_);
+
+ private:
+  agentmem_client* const client_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<ExtentHolds> holds_;
+  const Crossovers crossovers_;
+  std::unique_ptr<DeviceMemory> memory_;
+  Mutex mutex_;
+  std::vector<std::unique_ptr<KvTransfer>> abandoned_
+      AGENTMEM_GUARDED_BY(mutex_);
+};
+
+}  // namespace agentmem::client
+
+#endif  // AGENTMEM_CLIENT_KV_DEVICE_H_
