@@ -72,14 +72,17 @@ Outcome KvLoad::HoldSome(const KvBlocks& blocks, const Deadline& deadline,
     std::vector<agentmem_span> spans(count);
     Outcome outcome = parts_.reader->Get(blocks.keys.data() + at, count,
                                          deadline, spans.data());
-    if (outcome.ok()) {
-      outcome = parts_.reader->Hold(spans.data(), count, deadline);
-    }
-    if (outcome.ok()) {
-      window->spans.insert(window->spans.end(), spans.begin(), spans.end());
-      continue;
-    }
-    parts_.reader->Release(spans.data(), count);
+    const Outcome held = parts_.reader->Hold(spans.data(), count, deadline);
+    if (outcome.ok()) outcome = held;
+    // Those before the first that was not obtained.
+    const auto end =
+        std::find_if(spans.begin(), spans.end(), [](const agentmem_span& span) {
+          return KindOf(span) != SpanKind::kHold;
+        });
+    window->spans.insert(window->spans.end(), spans.begin(), end);
+    parts_.reader->Release(spans.data() + (end - spans.begin()),
+                           static_cast<std::size_t>(spans.end() - end));
+    if (outcome.ok()) continue;
     const bool full = outcome.code == Code::kResourceExhausted;
     if (full && !window->spans.empty()) return {};
     if (full && !windows_.empty()) {

@@ -6,6 +6,7 @@
 #ifndef AGENTMEM_CLIENT_KV_WAIT_H_
 #define AGENTMEM_CLIENT_KV_WAIT_H_
 
+#include <poll.h>
 #include <time.h>
 
 #include <algorithm>
@@ -26,8 +27,9 @@ bool WaitForDevice(Done done, const Deadline& deadline) {
     if (done()) return true;
     if (look < kLooksAtOnce) continue;
     if (deadline.Passed()) return false;
+    // (A device's event is nothing that can be slept on beside a deadline.)
     const timespec pause = {0, sleep_ns};
-    nanosleep(&pause, nullptr);
+    ppoll(nullptr, 0, &pause, nullptr);
     sleep_ns = std::min(2 * sleep_ns, kSleepNsMax);
   }
 }

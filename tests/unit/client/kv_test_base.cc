@@ -91,6 +91,7 @@ void KvTest::TearDown() {
   EXPECT_EQ(device_.counts().events_pending, 0u);
   EXPECT_EQ(device_.broken_rules(), 0u) << device_.first_broken_rule();
   if (memd_ != nullptr) {
+    EXPECT_EQ(Holds(), 0u);
     EXPECT_EQ(memd_->Pins(), 0);
     EXPECT_EQ(memd_->GrantsIn(GrantState::kWriting), 0);
   }
@@ -124,6 +125,12 @@ std::unique_ptr<client::KvStore> KvTest::NewStore() {
 
 std::unique_ptr<client::KvLoad> KvTest::NewLoad() {
   return std::make_unique<client::KvLoad>(parts(), to_->cache());
+}
+
+std::uint64_t KvTest::Holds() {
+  agentmem_span span;
+  EXPECT_EQ(Get(TestKey(99'999), &span), AGENTMEM_NOT_FOUND);
+  return memd_->holds();
 }
 
 void KvTest::StoreTwo() {

@@ -98,6 +98,8 @@ class KvTest : public ClientTest {
   std::unique_ptr<client::KvLoad> NewLoad();
   // Stores blocks 1 and 2 of `from_` out of pages 7, 0 and 3, 11.
   void StoreTwo();
+  // When memd has taken all that was posted.
+  std::uint64_t Holds();
 
   HostDevice device_{HostDevice::Options()};
   BookedHolds holds_;

@@ -29,7 +29,7 @@ TEST_F(KvTransferTest, ABlockStoredFromOneLayoutIsLoadedIntoAnother) {
     EXPECT_TRUE(to_->SamePage(layer, 4, *from_, 11)) << layer;
     EXPECT_TRUE(to_->IsPoison(layer, 0)) << layer;
   }
-  EXPECT_EQ(memd_->holds(), 0u);
+  EXPECT_EQ(Holds(), 0u);
 }
 
 TEST_F(KvTransferTest, AStoreReadsWhatTheEngineHadPostedBeforeIt) {
@@ -82,7 +82,7 @@ TEST_F(KvTransferTest, ALayerIsThereBeforeTheNextIs) {
   EXPECT_TRUE(to_->SamePage(0, 4, *from_, 11));
   EXPECT_TRUE(to_->IsPoison(kLayers - 1, 1));
   EXPECT_FALSE(load->Advance());
-  EXPECT_NE(memd_->holds(), 0u) << "the device still reads them";
+  EXPECT_NE(Holds(), 0u) << "the device still reads them";
   device_.Run();
   EXPECT_TRUE(load->Wait(Long()).ok());
   EXPECT_TRUE(load->WaitLayer(kLayers - 1, engine_).ok()) << "there already";
@@ -129,7 +129,7 @@ TEST_F(KvTransferTest, AMissingBlockIsNotFoundAndNothingStaysHeld) {
   EXPECT_EQ(load->Post(Blocks(3, pages), engine_, Long()).code,
             Code::kNotFound);
   EXPECT_TRUE(load->Wait(Long()).code == Code::kNotFound);
-  EXPECT_EQ(memd_->holds(), 0u);
+  EXPECT_EQ(Holds(), 0u);
 }
 
 TEST_F(KvTransferTest, ABlockOfAnotherLengthIsDataLossAndNamed) {
@@ -140,7 +140,7 @@ TEST_F(KvTransferTest, ABlockOfAnotherLengthIsDataLossAndNamed) {
   EXPECT_EQ(outcome.code, Code::kDataLoss);
   EXPECT_THAT(outcome.message, HasSubstr("9 bytes"));
   EXPECT_FALSE(load->Wait(Long()).ok());
-  EXPECT_EQ(memd_->holds(), 0u);
+  EXPECT_EQ(Holds(), 0u);
 }
 
 TEST_F(KvTransferTest, TwoBlocksCannotBeLoadedIntoOnePage) {
@@ -189,7 +189,7 @@ TEST_F(KvTransferTest, AFailureAtAnyPointLosesNothing) {
       memory_ = std::make_unique<client::DeviceMemory>(&device_, &holds_);
     }
   }
-  EXPECT_EQ(memd_->holds(), 0u);
+  EXPECT_EQ(Holds(), 0u);
 }
 
 TEST_F(KvTransferTest, AStoreWhoseMemdDiesIsUnavailable) {
