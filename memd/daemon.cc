@@ -129,7 +129,8 @@ absl::Status OpenEtcd(const ClusterConfig& config, RocksStore* store,
 
 absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
                                       std::uint64_t instance, RefStore* refs,
-                                      bool durable_in_pool, bool serves,
+                                      bool durable_in_pool,
+                                      const StoreConfig& config_store,
                                       Node* node, SharedMemory* index,
                                       SharedMemory* data) {
   AGENTMEM_ASSIGN_OR_RETURN(const TenantIdentity identity,
@@ -159,7 +160,8 @@ absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
   options.id = identity.id;
   options.cluster_id = ClusterIdOf(identity);
   options.durable_in_pool = durable_in_pool;
-  options.serves = serves;
+  options.serves = config_store.serve_bytes != 0;
+  options.store_elsewhere = config_store.remote;
   options.dram_bytes = config.dram_bytes;
   options.slots = config.slots;
   options.index_entries = config.index_entries;
@@ -188,8 +190,7 @@ absl::StatusOr<std::vector<TenantDoor>> Daemon::Parts::OpenTenants(
         TenantDoor door,
         OpenTenant(tenant, instance, refs,
                    config.cluster.enabled() && config.pool.durable,
-                   config.store.serve_bytes != 0, node.get(), &mine.index,
-                   &mine.data));
+                   config.store, node.get(), &mine.index, &mine.data));
     if (etcd != nullptr && store != nullptr) {
       // What the disk has is of this tenant, and of no other with its number.
       AGENTMEM_RETURN_IF_ERROR(MirrorTenant(
