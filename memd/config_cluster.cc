@@ -163,6 +163,14 @@ absl::Status CheckStore(const std::string& name, const Config& config) {
         "etcd's endpoints in \"etcd\" of [cluster], or use this node's disk "
         "(kind = \"disk\")");
   }
+  for (const TenantConfig& tenant : config.tenants) {
+    if (!store.remote || tenant.store_quota_bytes == 0) continue;
+    return InvalidArgument(
+        name + ": field \"store_quota\" of tenant " + tenant.name +
+        ", with [store] kind = \"remote\": what the tenant has on another "
+        "node's disk only that node can count; set it there, in the "
+        "configuration of each node that serves");
+  }
   if (store.remote && store.serve_bytes != 0) {
     return InvalidArgument(
         name +

@@ -7,16 +7,20 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <deque>
 #include <optional>
+#include <thread>
 
 #include "base/log.h"
 #include "base/map_shared.h"
 #include "base/status.h"
 #include "memd/agents/agent_server.h"
 #include "memd/cluster/etcd_ref_store.h"
+#include "memd/cluster/wake_event.h"
 #include "memd/descriptor_budget.h"
+#include "memd/proven_refs.h"
 #include "memd/remote_store.h"
 #include "memd/state_lock.h"
 #include "memd/store/rocks_store.h"
@@ -27,6 +31,7 @@ namespace agentmem {
 // Destroyed from the bottom up: first who uses, then what is used.
 struct Daemon::Parts {
   ~Parts() {
+    EndProving();
     agents.reset();
     reactor.reset();
     // The network before the memory that it was told of.
@@ -45,6 +50,17 @@ struct Daemon::Parts {
       const Config& config, std::uint64_t descriptors);
   absl::Status OpenDisk(const Config& config, const StoreWrapper& wrap);
   void AddAgents(const Config& config, const Clock* clock);
+  absl::StatusOr<TenantIdentity> LoadTenant(const std::string& name) {
+    return proven_refs == nullptr ? LoadOrMakeTenant(refs, name)
+                                  : proven_refs->LoadTenant(name);
+  }
+  // A thread asks until the cluster answers; memd ends if it means others.
+  void StartProving();
+  void EndProving() {
+    proving_ends = true;
+    proving_wake.Signal();
+    if (prover.joinable()) prover.join();
+  }
 
   std::uint64_t instance = 0;
   RefStore* refs = nullptr;      // the store's, or the cluster's
@@ -55,6 +71,7 @@ struct Daemon::Parts {
   std::unique_ptr<PoolParts> pool;
   std::unique_ptr<EtcdClient> etcd;
   std::unique_ptr<EtcdRefStore> cluster_refs;
+  std::unique_ptr<ProvenRefs> proven_refs;    // with a store of its own
   std::deque<DescriptorAccount> accounts;     // one for each tenant
   std::unique_ptr<RocksStore> store;          // null: it is remote
   std::unique_ptr<RemoteStore> remote_store;  // null: it is this node's
@@ -63,6 +80,10 @@ struct Daemon::Parts {
   std::unique_ptr<Populator> populator;
   std::unique_ptr<Reactor> reactor;
   std::unique_ptr<AgentServer> agents;
+  WakeEvent proving_wake;
+  std::atomic<bool> proving_ends = false;
+  absl::Status disproven;  // of the prover, until it has ended
+  std::thread prover;
 };
 
 namespace {
@@ -70,6 +91,9 @@ namespace {
 // An index is touched as a whole when it is put into huge pages. One that was
 // configured larger than this stays sparse.
 constexpr std::uint64_t kTouchedIndexBytesMax = 256ULL << 20;
+
+// Between two looks for a cluster that was away at the start.
+constexpr DurationNs kProveAgainNs = kSecondNs / 5;
 
 std::uint64_t DescriptorLimit() {
   rlimit limit = {};
@@ -128,12 +152,12 @@ absl::Status OpenEtcd(const ClusterConfig& config, RocksStore* store,
 }
 
 absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
-                                      std::uint64_t instance, RefStore* refs,
-                                      bool durable_in_pool, bool serves,
+                                      const TenantIdentity& identity,
+                                      std::uint64_t instance,
+                                      bool durable_in_pool,
+                                      const StoreConfig& config_store,
                                       Node* node, SharedMemory* index,
                                       SharedMemory* data) {
-  AGENTMEM_ASSIGN_OR_RETURN(const TenantIdentity identity,
-                            LoadOrMakeTenant(refs, config.name));
   const IndexWriter::Shape shape =
       IndexWriter::ShapeFor(config.slots, config.index_entries);
   AGENTMEM_ASSIGN_OR_RETURN(
@@ -159,7 +183,8 @@ absl::StatusOr<TenantDoor> OpenTenant(const TenantConfig& config,
   options.id = identity.id;
   options.cluster_id = ClusterIdOf(identity);
   options.durable_in_pool = durable_in_pool;
-  options.serves = serves;
+  options.serves = config_store.serve_bytes != 0;
+  options.store_elsewhere = config_store.remote;
   options.dram_bytes = config.dram_bytes;
   options.slots = config.slots;
   options.index_entries = config.index_entries;
@@ -184,22 +209,35 @@ absl::StatusOr<std::vector<TenantDoor>> Daemon::Parts::OpenTenants(
   std::vector<TenantDoor> doors;
   for (const TenantConfig& tenant : config.tenants) {
     TenantMemory& mine = memory.emplace_back();
+    AGENTMEM_ASSIGN_OR_RETURN(const TenantIdentity identity,
+                              LoadTenant(tenant.name));
     AGENTMEM_ASSIGN_OR_RETURN(
         TenantDoor door,
-        OpenTenant(tenant, instance, refs,
+        OpenTenant(tenant, identity, instance,
                    config.cluster.enabled() && config.pool.durable,
-                   config.store.serve_bytes != 0, node.get(), &mine.index,
-                   &mine.data));
-    if (etcd != nullptr && store != nullptr) {
-      // What the disk has is of this tenant, and of no other with its number.
-      AGENTMEM_RETURN_IF_ERROR(MirrorTenant(
-          &store->refs(), tenant.name, {door.tenant->options().id, door.key}));
-    }
+                   config.store, node.get(), &mine.index, &mine.data));
     door.populator_index = populator->Add(&mine.data);
     door.descriptors = &accounts.emplace_back(descriptors);
     doors.push_back(std::move(door));
   }
   return doors;
+}
+
+void Daemon::Parts::StartProving() {
+  if (proven_refs == nullptr || proven_refs->proven()) return;
+  prover = std::thread([this] {
+    while (!proving_ends) {
+      absl::Status status = proven_refs->Prove();
+      if (status.ok()) {
+        return LogInfo("the cluster's refs answer, and mean its tenants");
+      }
+      if (status.code() == absl::StatusCode::kFailedPrecondition) {
+        disproven = std::move(status);
+        return reactor->Stop();
+      }
+      proving_wake.Wait(MonotonicNowNs() + kProveAgainNs);
+    }
+  });
 }
 
 absl::Status Daemon::Parts::OpenDisk(const Config& config,
@@ -270,6 +308,11 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
     AGENTMEM_RETURN_IF_ERROR(OpenEtcd(config.cluster, parts->store.get(),
                                       &parts->etcd, &parts->cluster_refs));
     parts->refs = parts->cluster_refs.get();
+    if (parts->store != nullptr) {
+      parts->proven_refs = std::make_unique<ProvenRefs>(
+          parts->cluster_refs.get(), &parts->store->refs());
+      parts->refs = parts->proven_refs.get();
+    }
   }
   if (config.cluster.enabled()) {
     AGENTMEM_ASSIGN_OR_RETURN(parts->pool, PoolParts::Open(config, instance));
@@ -319,6 +362,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   options.instance = instance;
   options.populator = parts->populator.get();
   RocksStore* store = parts->store.get();
+  if (ProvenRefs* const proven = parts->proven_refs.get(); proven != nullptr) {
+    options.proven = [proven] { return proven->proven(); };
+  }
   options.disk_bytes = [store]() -> std::uint64_t {
     return store == nullptr ? 0 : store->disk_bytes();
   };
@@ -329,12 +375,15 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   AGENTMEM_RETURN_IF_ERROR(parts->reactor->Start());
   parts->agents->StartCollecting(static_cast<DurationNs>(config.collect_ms) *
                                  kMillisecondNs);
+  parts->StartProving();
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
 }
 
 absl::Status Daemon::Run() {
   parts_->reactor->Run();
+  parts_->EndProving();
   const absl::Status flushed = parts_->blocks->Flush();
+  AGENTMEM_RETURN_IF_ERROR(parts_->disproven);
   if (const std::uint64_t left = parts_->node->dirty_bytes(); left != 0) {
     return DataLoss(std::to_string(left) +
                     " bytes of state blocks could not be written down; see the "

@@ -200,6 +200,7 @@ int Serve(const Config& config) {
           config.state_directory);
   systemd.Ready();
   const absl::Status status = (*daemon)->Run();
+  pthread_kill(waiter.native_handle(), SIGTERM);  // it may have ended by itself
   waiter.join();
   cluster.reset();
   compactor.reset();

@@ -64,6 +64,9 @@ struct ReactorOptions {
   AgentDoor* agents = nullptr;     // may be missing: agents are refused
   PoolParts* pool = nullptr;       // missing: the node is alone
   LiveNodes* live = nullptr;       // of a node with a pool
+  // Of a node that may start without its cluster: has that confirmed its
+  // tenants?
+  std::function<bool()> proven;
   // Of a node without a disk: its store, which is also the constructor's.
   RemoteStore* remote_store = nullptr;
   std::uint64_t serve_bytes = 0;  // of its store, for peers; 0: none

@@ -154,6 +154,12 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
                                         member.instance});
   }
   WarnOfPeers(options_.pool->peers_at_start, &snapshot);
+  if (options_.proven && !options_.proven()) {
+    snapshot.warnings.push_back(
+        "this node started without etcd, with the tenants that its store "
+        "knows: agents and refs are UNAVAILABLE until etcd answers; start it, "
+        "nothing else is to be done");
+  }
   return snapshot;
 }
 

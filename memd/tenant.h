@@ -15,7 +15,10 @@
 // slot that was pinned in between stays in limbo, charged to its pinner.
 //
 // `directory_` is the truth about which blocks exist; the index in shared
-// memory is its projection, and may lack a block whose buckets are full.
+// memory is its projection, and may lack a block whose buckets are full. What
+// only other nodes have it knows by hearsay, for they drop without a word: of
+// that it keeps the last `index_entries`, and finds the rest when it is asked
+// for.
 //
 // What waits for room (grants, promotions) stands in `room_waiters_`, and is
 // tried again, in order, whenever memory may have come back.
@@ -67,6 +70,8 @@ struct TenantOptions {
   std::uint64_t hold_quota_bytes = 0;   // a client's
   std::uint64_t grant_quota_bytes = 0;  // a client's
   bool serves = false;  // nodes without a disk keep blocks in this one's store
+  // The store is another node's, which drops cache and tells nobody.
+  bool store_elsewhere = false;
 };
 
 class Tenant {
@@ -214,6 +219,7 @@ class Tenant {
     bool elsewhere = false;
     // Which stored copy this is: a load of an older one says nothing about it.
     std::uint64_t copy = 0;
+    std::uint64_t heard = 0;  // its place in hearsay_, while it is hearsay
     std::uint64_t entry = 0;  // what the index has for it; 0: nothing
     IndexWriter::Cell cell;   // and where
   };
@@ -336,15 +342,20 @@ class Tenant {
   void FinishPoolWrite(const Inflight& op, const PoolCompletion& completion,
                        TimeNs now);
   void FinishPoolLoad(const Inflight& op, Code code, TimeNs now);
-  void StartFind(const Key& key, const OpRef* op);
+  enum class Wanted : std::uint8_t { kBlock, kDurable };
+  void StartFind(const Key& key, const OpRef* op,
+                 Wanted wanted = Wanted::kBlock);
   void FinishFind(const Inflight& op, const PoolCompletion& completion,
                   TimeNs now);
+  void FailFind(const OpRef& waiter, const PoolCompletion& completion);
   bool GetFromPool(const Inflight& op, BlockClass block_class, char* to,
                    std::uint64_t ticket);
   void ForgetPooled(const Key& key);
   void SetPooled(BlockRecord* record, std::uint8_t copies,
                  bool elsewhere = false);
   void EraseIfNowhere(const Key& key);
+  bool IsHearsay(const BlockRecord& record) const;
+  void NoteHearsay(const Key& key, BlockRecord* record);
   void EndLoad(const Key& key);
   void UpdateDirty(const BlockRecord& record);
   bool IsDurable(const BlockRecord& record) const {
@@ -463,10 +474,24 @@ class Tenant {
   // Fetches of blocks that this node knows nothing of: others are asked.
   struct Find {
     std::vector<OpRef> waiters;
-    bool state = false;  // a region's: it is not lost because nobody has it now
+    std::vector<OpRef> durables;  // kMakeDurable
+    // A region's, or one that was forgotten, perhaps: it is not lost because
+    // nobody has it now.
+    bool state = false;
   };
   absl::flat_hash_map<Key, Find> finds_;
   std::deque<Key> find_queue_;
+  // Blocks that only other nodes have, as far as this one knows: a promise of
+  // theirs to nobody. The oldest are forgotten beyond `index_entries`: more
+  // have no place in the index either. Entries whose number is not the record's
+  // any more are stale.
+  struct Hearsay {
+    Key key;
+    std::uint64_t heard;
+  };
+  std::deque<Hearsay> hearsay_;
+  std::uint64_t next_heard_ = 0;
+  bool forgot_state_ = false;  // then any block may be a state block
   absl::flat_hash_map<std::uint32_t, std::vector<OpRef>> replica_waiters_;
   std::deque<Key> pool_drops_;
   TimeNs pool_again_at_ = 0;  // cache goes to the store until then

@@ -208,6 +208,7 @@ void Tenant::Evict(const std::vector<std::uint32_t>& victims, TimeNs now) {
     if (block.stored != Stored::kNo || block.pooled != 0) {
       SetEntry(slot.key, &block,
                BelowEntry(slot.key, BelowKind(block), block.block_class));
+      NoteHearsay(slot.key, &block);
     } else {
       SetEntry(slot.key, &block, 0);
       directory_.erase(found);
@@ -448,7 +449,10 @@ void Tenant::ExpireWaiters(TimeNs now) {
   };
   for (auto& [key, ops] : durable_loads_) expire(&ops);
   for (auto& [key, load] : loads_) expire(&load.waiters);
-  for (auto& [key, find] : finds_) expire(&find.waiters);
+  for (auto& [key, find] : finds_) {
+    expire(&find.waiters);
+    expire(&find.durables);
+  }
 }
 
 }  // namespace agentmem

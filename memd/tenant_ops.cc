@@ -532,6 +532,9 @@ void Tenant::MakeDurable(Client* client, const SubmissionEntry& entry,
   const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
   auto found = directory_.find(entry.key);
   if (found == directory_.end()) {
+    if (cluster_pool_ != nullptr) {
+      return StartFind(entry.key, &op, Wanted::kDurable);
+    }
     return Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
   }
   const BlockRecord& record = found->second;

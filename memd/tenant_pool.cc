@@ -302,6 +302,40 @@ void Tenant::EraseIfNowhere(const Key& key) {
   directory_.erase(found);
 }
 
+// Not in DRAM, not on this node's disk, and no promise that this node has
+// given on the word of the others' memory: a find tells as much.
+bool Tenant::IsHearsay(const BlockRecord& record) const {
+  if (record.slot != kNoSlot) return false;
+  if (record.stored != Stored::kNo) return options_.store_elsewhere;
+  return record.block_class == BlockClass::kCache ||
+         (options_.store_elsewhere && !record.elsewhere);
+}
+
+void Tenant::NoteHearsay(const Key& key, BlockRecord* record) {
+  if (!IsHearsay(*record)) return;
+  record->heard = ++next_heard_;
+  hearsay_.push_back({key, record->heard});
+  // Those that are being loaded stay, one more at most for each load.
+  for (std::size_t over = hearsay_.size(); over > options_.index_entries;
+       --over) {
+    const Hearsay oldest = hearsay_.front();
+    hearsay_.pop_front();
+    const auto found = directory_.find(oldest.key);
+    if (found == directory_.end() || found->second.heard != oldest.heard ||
+        !IsHearsay(found->second)) {
+      continue;
+    }
+    if (loads_.contains(oldest.key)) {
+      hearsay_.push_back(oldest);
+      continue;
+    }
+    forgot_state_ |= found->second.block_class == BlockClass::kState;
+    VoidStored(&found->second);
+    SetPooled(&found->second, 0);
+    EraseIfNowhere(oldest.key);
+  }
+}
+
 bool Tenant::FindStored(const Key& key, StoredBlocks::Found* stored) const {
   const auto found = directory_.find(key);
   if (found == directory_.end() || found->second.stored == Stored::kNo) {
@@ -323,14 +357,16 @@ void Tenant::OnRevoked(const Key& key) {
 }
 
 // Others are asked; `op` may be null: a prefetch.
-void Tenant::StartFind(const Key& key, const OpRef* op) {
+void Tenant::StartFind(const Key& key, const OpRef* op, Wanted wanted) {
   if (finds_.size() >= kFindsMax && !finds_.contains(key)) {
     if (op != nullptr) Fail(*op, Code::kUnavailable, Reason::kPoolFailed);
     return;
   }
   const auto [find, is_new] = finds_.try_emplace(key);
+  find->second.state |= forgot_state_;
   if (op != nullptr) {
-    find->second.waiters.push_back(*op);
+    (wanted == Wanted::kDurable ? find->second.durables : find->second.waiters)
+        .push_back(*op);
     const auto asker = clients_.find(op->client);
     find->second.state |=
         asker != clients_.end() && asker->second->identity().is_port;
@@ -338,11 +374,25 @@ void Tenant::StartFind(const Key& key, const OpRef* op) {
   if (is_new) find_queue_.push_back(key);
 }
 
+void Tenant::FailFind(const OpRef& waiter, const PoolCompletion& completion) {
+  if (completion.code == Code::kUnavailable) {
+    return Fail(waiter, Code::kUnavailable, Reason::kPoolFailed);
+  }
+  // A cache block that is corrupt is a miss.
+  if (completion.code == Code::kDataLoss &&
+      completion.block_class == BlockClass::kState) {
+    return Fail(waiter, Code::kDataLoss, Reason::kCorrupt);
+  }
+  ++misses_;
+  Fail(waiter, Code::kNotFound, Reason::kNoSuchBlock);
+}
+
 void Tenant::FinishFind(const Inflight& op, const PoolCompletion& completion,
                         TimeNs now) {
   const auto wanted = finds_.extract(op.key);
   if (!wanted) return;
   const std::vector<OpRef>& waiters = wanted.mapped().waiters;
+  const std::vector<OpRef>& durables = wanted.mapped().durables;
   const auto [record, is_new] = directory_.try_emplace(op.key);
   if (is_new && completion.code == Code::kOk) {
     record->second.length = completion.length;
@@ -352,23 +402,25 @@ void Tenant::FinishFind(const Inflight& op, const PoolCompletion& completion,
               completion.block_class == BlockClass::kState ? 2 : 1);
     SetEntry(op.key, &record->second,
              BelowEntry(op.key, EntryKind::kInPool, completion.block_class));
+    NoteHearsay(op.key, &record->second);
   } else if (is_new) {
     directory_.erase(record);
-    for (const OpRef& waiter : waiters) {
-      if (completion.code == Code::kUnavailable) {
-        Fail(waiter, Code::kUnavailable, Reason::kPoolFailed);
-      } else {
-        ++misses_;
-        Fail(waiter, Code::kNotFound, Reason::kNoSuchBlock);
-      }
-    }
+    for (const OpRef& waiter : waiters) FailFind(waiter, completion);
+    for (const OpRef& waiter : durables) FailFind(waiter, completion);
     return;
   }
   if (record->second.slot != kNoSlot) {  // put meanwhile
+    const std::uint32_t slot = record->second.slot;
     for (const OpRef& waiter : waiters) {
-      AnswerFetch(waiter, record->second.slot, Tier::kDram, now);
+      AnswerFetch(waiter, slot, Tier::kDram, now);
     }
+    for (const OpRef& waiter : durables) AwaitDurable(slot, waiter);
+    SettleDurable(slot);
     return;
+  }
+  if (!durables.empty()) {
+    std::vector<OpRef>& wanting = durable_loads_[op.key];
+    wanting.insert(wanting.end(), durables.begin(), durables.end());
   }
   auto [load, is_first] = loads_.try_emplace(op.key);
   load->second.waiters.insert(load->second.waiters.end(), waiters.begin(),

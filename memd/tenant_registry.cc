@@ -44,6 +44,13 @@ absl::StatusOr<TenantIdentity> Decode(const std::string& name,
 
 }  // namespace
 
+absl::StatusOr<TenantIdentity> FindTenant(RefStore* refs,
+                                          const std::string& name) {
+  const std::string ref_name = kPrefix + name;
+  AGENTMEM_ASSIGN_OR_RETURN(const Ref ref, refs->Get(ref_name));
+  return Decode(ref_name, ref.value);
+}
+
 absl::StatusOr<TenantIdentity> LoadOrMakeTenant(RefStore* refs,
                                                 const std::string& name) {
   const std::string ref_name = kPrefix + name;

@@ -25,6 +25,10 @@ struct TenantIdentity {
 absl::StatusOr<TenantIdentity> LoadOrMakeTenant(RefStore* refs,
                                                 const std::string& name);
 
+// NOT_FOUND: it was never made there.
+absl::StatusOr<TenantIdentity> FindTenant(RefStore* refs,
+                                          const std::string& name);
+
 // In the store of a node whose refs are the cluster's: the identity is noted
 // there, too. FAILED_PRECONDITION: the store is of another tenant of that name,
 // or has that number for another one.

@@ -293,6 +293,7 @@ void Tenant::ForgetStored(const Key& key, bool is_there) {
   if (block.pooled != 0) {
     SetEntry(key, &block,
              BelowEntry(key, EntryKind::kInPool, block.block_class));
+    NoteHearsay(key, &block);
     return;
   }
   SetEntry(key, &block, 0);

@@ -384,7 +384,8 @@ class PoolNode final : public Pool {
   void ServeFinds(std::uint32_t index, const PoolHeader& header,
                   std::span<const char> body);
   PoolFound FindHere(const ExportPool::Name& name);
-  StoredLoad* LoadStored(const ExportPool::Name& name, Code* code);
+  StoredLoad* LoadStored(const ExportPool::Name& name, Code* code,
+                         BlockClass* block_class);
   void SendFound(const Deferred& answer);
 
   // pool_node_keep.cc: other nodes' stores, and what they ask of this one's.

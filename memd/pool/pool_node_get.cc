@@ -171,6 +171,9 @@ void PoolNode::OnFound(std::uint32_t index, std::uint8_t leg_index,
   if (found.code != Code::kOk) {
     const bool known =
         found.code == Code::kNotFound || found.code == Code::kDataLoss;
+    if (found.code == Code::kDataLoss && IsValid(found.block_class)) {
+      op.found.block_class = found.block_class;  // of what is lost
+    }
     return FailLeg(index, leg_index, known ? found.code : Code::kUnavailable);
   }
   const Peer& peer = *peers_[leg.peer];

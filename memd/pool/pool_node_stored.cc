@@ -19,13 +19,11 @@ void PoolNode::ServeFinds(std::uint32_t index, const PoolHeader& header,
     const ExportPool::Name name = {asked.tenant, asked.key};
     answer.found.push_back(FindHere(name));
     if (answer.found.back().code == Code::kOk) continue;
-    Code code = Code::kNotFound;
-    if (StoredLoad* const load = LoadStored(name, &code); load != nullptr) {
-      load->waiters.push_back({id, i});
-      ++answer.left;
-    } else {
-      answer.found.back().code = code;
-    }
+    PoolFound& found = answer.found.back();
+    StoredLoad* const load = LoadStored(name, &found.code, &found.block_class);
+    if (load == nullptr) continue;
+    load->waiters.push_back({id, i});
+    ++answer.left;
   }
   if (answer.left == 0) return SendFound(answer);
   deferred_[id] = std::move(answer);
@@ -47,15 +45,18 @@ PoolFound PoolNode::FindHere(const ExportPool::Name& name) {
   return found;
 }
 
-// Null: the store does not have it, or cannot read it; `code` says which.
+// Null: the store does not have it, or cannot read it; `code` says which, and
+// `block_class` of what class it was.
 PoolNode::StoredLoad* PoolNode::LoadStored(const ExportPool::Name& name,
-                                           Code* code) {
+                                           Code* code,
+                                           BlockClass* block_class) {
   if (stored_ == nullptr || exports_ == nullptr) return nullptr;
   if (const auto under_way = loading_.find(name); under_way != loading_.end()) {
     return &stored_loads_.find(under_way->second)->second;
   }
   StoredBlocks::Found stored;
   if (!stored_->Lookup(name.tenant, name.key, &stored)) return nullptr;
+  *block_class = stored.block_class;
   *code = stored.corrupt ? Code::kDataLoss : Code::kUnavailable;
   if (stored.corrupt || stored_loads_.size() >= kStoredLoadsMax) return nullptr;
   ExportPool::Block block;
@@ -117,6 +118,7 @@ void PoolNode::OnLoaded(std::uint64_t generation, Code code) {
     answer.found[entry] = FindHere(block.name);
     // The store failed; it does not say that the block is gone.
     if (answer.found[entry].code != Code::kOk && code != Code::kNotFound) {
+      answer.found[entry].block_class = block.block_class;
       answer.found[entry].code =
           code == Code::kDataLoss ? code : Code::kUnavailable;
     }

@@ -131,11 +131,12 @@ class Etcd:
         self.url = f"https://{ETCD_ADDRESS}:{ETCD_PORT}"
         self.namespace = namespace
         directory.mkdir()
+        self._data = directory / "data"
         certificate, key = certificates.sign("etcd", f"IP:{ETCD_ADDRESS}")
         peers = "http://127.0.0.1:2380"  # it has none
         # Half of etcd's default times: leases from 1 s on.
         self.daemon = Daemon(self.name, [
-            "etcd", "--name=etcd", f"--data-dir={directory / 'data'}",
+            "etcd", "--name=etcd", f"--data-dir={self._data}",
             f"--listen-client-urls={self.url}",
             f"--advertise-client-urls={self.url}",
             f"--listen-peer-urls={peers}",
@@ -149,6 +150,10 @@ class Etcd:
 
     def launch(self):
         self.daemon.launch()
+
+    def forget(self):
+        """While it does not run: it starts as a new one."""
+        shutil.rmtree(self._data)
 
     def await_ready(self):
         # memd waits for it by itself.

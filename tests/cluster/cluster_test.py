@@ -17,7 +17,7 @@ import unittest
 sys.dont_write_bytecode = True
 
 import cluster as clusters  # noqa: E402
-from block_client import (DEADLINE_EXCEEDED, NOT_FOUND,  # noqa: E402
+from block_client import (DEADLINE_EXCEEDED, DURABLE, NOT_FOUND,  # noqa: E402
                           REPLICATED, UNAVAILABLE, VISIBLE, BlockClient,
                           Refused, content)
 from certificates import Certificates, peer_name  # noqa: E402
@@ -185,6 +185,48 @@ class ThreeNodes(unittest.TestCase):
         self.expect_all("n3", numbers)
         self.cluster.start_member("etcd")
         self.blocks.connect_all()
+
+
+    def test_a_node_starts_without_etcd_and_joins_when_it_comes(self):
+        with self.blocks.client("n1") as client:
+            kept = self.blocks.put(client, DURABLE)
+        self.cluster.kill_member("etcd")
+        self.cluster.kill_member("n1")
+        self.cluster.start_member("n1")
+        self.assertIn("started without etcd", self.health("n1"))
+        with self.blocks.client("n1") as client:
+            self.assertEqual(self.blocks.has(client, kept), "store")
+        agents = self.memctl("n1", "agent", "list")
+        self.assertIn("started without its cluster's refs", agents.stderr)
+        self.cluster.start_member("etcd")
+        self.blocks.connect_all()
+        until(lambda: "started without etcd" not in self.health("n1"),
+              "n1 compares its tenants with the cluster's")
+        self.assertEqual(self.memctl("n1", "agent", "list").returncode, 0)
+
+    def memctl(self, name, *words):
+        socket = self.cluster.member(name).socket
+        return subprocess.run([PROGRAMS / "memctl", "--socket", socket, *words],
+                              text=True, capture_output=True, check=False)
+
+    def health(self, name):
+        return self.memctl(name, "status").stdout
+
+
+class OneNode(unittest.TestCase):
+    def test_a_node_that_started_without_etcd_ends_if_etcd_is_another(self):
+        made = clusters.Cluster(1, PROGRAMS)
+        self.addCleanup(made.close)
+        made.start()
+        made.kill_member("n1")
+        made.kill_member("etcd")
+        node = made.member("n1")
+        made.start_member("n1")
+        made.etcd.forget()
+        made.start_member("etcd")
+        self.assertEqual(node.daemon.wait(20), 1)
+        self.assertIn("give this node an empty state_directory",
+                      node.daemon.log.read_text(errors="replace"))
 
 
 class BadInput(unittest.TestCase):

@@ -142,6 +142,9 @@ TEST(ConfigTest, AStoreThatCannotWorkIsRefusedSayingWhatToDo) {
       {ClusterWith("kind = \"remote\"", "", "peers = [\"n2=127.0.0.1:7475\"]"),
        "name etcd's endpoints"},
       {ClusterWith("kind = \"remote\"\nserve = \"1GiB\"", ""), "has no disk"},
+      {ClusterWith("kind = \"remote\"", "") +
+           "[[tenant]]\nname = \"a\"\nstore_quota = \"1GiB\"\n",
+       "only that node can count; set it there"},
       {ClusterWith("nodes = [\"s1\"]", ""), "kind is \"disk\""},
       {ClusterWith("kind = \"remote\"\nnodes = [\"n1\"]", ""),
        "which is this node"},

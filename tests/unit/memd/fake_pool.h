@@ -46,8 +46,9 @@ class FakePool final : public Pool {
   const PoolOp& next() const { return pending_.front(); }
 
   std::map<Key, Block> blocks;
-  std::size_t nodes = 2;  // others that lend
-  bool lends = false;     // this one does, too
+  std::map<Key, BlockClass> lost;  // there, but its checksum fails
+  std::size_t nodes = 2;           // others that lend
+  bool lends = false;              // this one does, too
   std::size_t queue_max = 1024;
   Code fail_puts = Code::kOk;
   Code fail_gets = Code::kOk;
@@ -77,6 +78,10 @@ class FakePool final : public Pool {
         return Code::kOk;
       case PoolOp::Kind::kFind:
         if (fail_gets != Code::kOk) return fail_gets;
+        if (const auto gone = lost.find(op.key); gone != lost.end()) {
+          completion->block_class = gone->second;
+          return Code::kDataLoss;
+        }
         if (found == blocks.end()) return Code::kNotFound;
         completion->length =
             static_cast<std::uint32_t>(found->second.bytes.size());

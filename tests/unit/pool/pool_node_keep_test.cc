@@ -255,6 +255,29 @@ TEST_F(PoolNodeKeepTest, AFullDiskIsResourceExhaustedAndNamesNodeAndPath) {
   EXPECT_EQ(cluster_.at("s").exports->used_bytes(), 0u);
 }
 
+// Who asks may have forgotten what it was: of cache, that is a miss.
+TEST_F(PoolNodeKeepTest, AFindOfACorruptCopyTellsOfWhatClassItWas) {
+  Keep("d", 1);
+  ASSERT_EQ(End("d"), Code::kOk);
+  cluster_.at("s").exports->Drop({kTenant, NameOf(1)}, cluster_.now());
+  PoolOp find = OpOf("d", PoolOp::Kind::kFind, 1);
+  find.store = false;
+  find.block_class = BlockClass::kCache;
+  for (const bool known : {false, true}) {
+    Disk().corrupt = known;
+    ASSERT_TRUE(Node("d").Submit(find));
+    if (!known) {
+      ASSERT_TRUE(DiskIsAsked());
+      Disk().FinishOne(&Node("s"), Code::kDataLoss);
+    }
+    cluster_.RunFor(kSecondNs);
+    ASSERT_EQ(cluster_.at("d").done.size(), 1u);
+    EXPECT_EQ(cluster_.at("d").done[0].code, Code::kDataLoss);
+    EXPECT_EQ(cluster_.at("d").done[0].block_class, BlockClass::kState);
+    cluster_.at("d").done.clear();
+  }
+}
+
 TEST_F(PoolNodeKeepTest, ACorruptCopyIsDataLossAndNoMiss) {
   Keep("d", 1);
   ASSERT_EQ(End("d"), Code::kOk);
