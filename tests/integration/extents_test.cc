@@ -86,7 +86,7 @@ class ExtentsTest : public testing::Test {
     ++round_;
   }
   void TouchUntilMoreIsLent() {
-    for (int i = 0; i < 1000 && FirstHole() >= HeldBytes(watcher_); ++i) {
+    for (int i = 0; i < 100 && FirstHole() >= HeldBytes(watcher_); ++i) {
       Touch();
     }
     EXPECT_LT(FirstHole(), HeldBytes(watcher_));
