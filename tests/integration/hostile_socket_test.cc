@@ -1,7 +1,6 @@
 // Strangers at the door: garbage, other versions, silence; and clients that
 // were let in and do not keep to the protocol.
 #include <fcntl.h>
-#include <sys/mman.h>
 
 #include <atomic>
 #include <random>
@@ -11,6 +10,7 @@
 #include "proto/handshake.h"
 #include "tests/integration/memd_process.h"
 #include "tests/integration/raw_agents.h"
+#include "tests/integration/raw_client.h"
 
 // The C++ types of proto/ and the C ABI are used here; agentmem.hpp is not.
 namespace agentmem {
@@ -68,41 +68,6 @@ TEST(HostileSocketTest, GarbageIsAnsweredAndHonestClientsAreServed) {
   agentmem_close(client);
   EXPECT_EQ(memd.Stop(), 0);
 }
-
-// A client by hand: what libagentmem would never do with these.
-struct RawClient {
-  explicit RawClient(const MemdProcess& memd) : socket(Dial(memd.socket())) {
-    const Hello hello = GoodHello();
-    EXPECT_EQ(::send(socket.get(), &hello, sizeof(hello), MSG_NOSIGNAL),
-              static_cast<ssize_t>(sizeof(hello)));
-    Welcome welcome = {};
-    iovec part = {&welcome, sizeof(welcome)};
-    alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {};
-    msghdr message = {};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    EXPECT_EQ(::recvmsg(socket.get(), &message, 0),
-              static_cast<ssize_t>(sizeof(welcome)));
-    int fds[4] = {};
-    std::memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fds));
-    index = UniqueFd(fds[0]);
-    data = UniqueFd(fds[1]);
-    memory = UniqueFd(fds[2]);
-    doorbell = UniqueFd(fds[3]);
-    file = ClientFile(::mmap(nullptr, kClientFileBytes, PROT_READ | PROT_WRITE,
-                             MAP_SHARED, memory.get(), 0));
-  }
-
-  void Ring() const {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] ssize_t put = ::write(doorbell.get(), &one, sizeof(one));
-  }
-
-  UniqueFd socket, index, data, memory, doorbell;
-  ClientFile file;
-};
 
 void ExpectServed(const MemdProcess& memd) {
   agentmem_client* client = memd.Connect();
