@@ -270,6 +270,7 @@ _BUILT = [re.compile(pattern) for pattern in (
     r"tests/fuzz/[^/]+_fuzz\.cc",
     r"tests/install/.+\.(?:c|cc)",
     r"benchmarks/[^/]+\.cc",
+    r"tests/gpu/[^/]+\.cc",
 )]
 _VAGUE = re.compile(r"(?:^|_)(?:utils?|common|helpers?|managers?|misc)(?:_|\.|$)")
 
