@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "benchmarks/busy_work.h"
 #include "benchmarks/case_result.h"
 #include "benchmarks/hbm_memory.h"
 #include "benchmarks/hbm_post.h"
@@ -49,6 +50,9 @@ class HbmBench {
   absl::Status AddCopies();
   absl::Status AddBidirectional();
   absl::Status AddLayerwiseLoad();
+  absl::Status AddLayerwiseCompute();
+  // What copies take from a kernel beside them.
+  absl::Status AddShares();
   // Of another device than the others of the suite, too.
   absl::Status AddSubmitOverhead(Device* device, const std::string& name);
 
@@ -63,8 +67,21 @@ class HbmBench {
   absl::StatusOr<double> Onload(std::uint32_t fragment_bytes, const Way& way);
   absl::StatusOr<double> Timed(const Way& way) const;
   // Untimed, in order, whole.
-  absl::Status Move(Direction direction, std::span<char> host) const;
+  absl::Status Move(const HbmMemory& memory, Direction direction,
+                    std::span<char> host) const;
+  // What is to come lies in the source, poison on the device.
+  absl::Status PrepareOnload(const HbmMemory& memory, std::uint64_t seed,
+                             std::uint32_t fragment_bytes) const;
+  absl::Status CheckOnload(const HbmMemory& memory, std::uint64_t seed) const;
   absl::StatusOr<double> BothWays(bool at_once, std::uint32_t fragment_bytes);
+  // Until the work is done; `beside` is called again and again until then.
+  absl::StatusOr<double> Compute(BusyWork* work, std::uint64_t steps,
+                                 const Way& beside);
+  absl::StatusOr<std::uint64_t> StepsOf(BusyWork* work, double ns);
+  absl::Status AddShare(const std::string& name, std::uint32_t fragment_bytes,
+                        CopyMethod method, double bar);
+  CaseResult* AddTimes(const std::string& name, Samples* ours,
+                       const std::string& baseline, Samples* baseline_ns);
   CaseResult* AddRow(const std::string& name, Samples* ours,
                      const std::string& baseline, Samples* baseline_ns,
                      std::uint64_t bytes);

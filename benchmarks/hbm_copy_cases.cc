@@ -68,9 +68,10 @@ absl::StatusOr<double> HbmBench::Timed(const Way& way) const {
   return static_cast<double>(MonotonicNowNs() - start);
 }
 
-absl::Status HbmBench::Move(Direction direction, std::span<char> host) const {
+absl::Status HbmBench::Move(const HbmMemory& memory, Direction direction,
+                            std::span<char> host) const {
   HbmPost post(device_);
-  AGENTMEM_RETURN_IF_ERROR(post.CopyPinned(direction, memory_.device(), host));
+  AGENTMEM_RETURN_IF_ERROR(post.CopyPinned(direction, memory.device(), host));
   return post.Await();
 }
 
@@ -79,7 +80,8 @@ absl::StatusOr<double> HbmBench::Offload(std::uint32_t fragment_bytes,
   const std::uint64_t seed = seed_++;
   const std::span<char> output = memory_.output();
   FillInOrder(memory_.source(), seed);
-  AGENTMEM_RETURN_IF_ERROR(Move(Direction::kToDevice, memory_.source()));
+  AGENTMEM_RETURN_IF_ERROR(
+      Move(memory_, Direction::kToDevice, memory_.source()));
   std::memset(output.data(), kPoison, output.size());
   AGENTMEM_ASSIGN_OR_RETURN(const double ns, Timed(way));
   AGENTMEM_RETURN_IF_ERROR(
@@ -89,20 +91,32 @@ absl::StatusOr<double> HbmBench::Offload(std::uint32_t fragment_bytes,
   return ns;
 }
 
+absl::Status HbmBench::PrepareOnload(const HbmMemory& memory,
+                                     std::uint64_t seed,
+                                     std::uint32_t fragment_bytes) const {
+  const std::span<char> output = memory.output();
+  std::memset(output.data(), kPoison, output.size());
+  AGENTMEM_RETURN_IF_ERROR(Move(memory, Direction::kToDevice, output));
+  if (fragment_bytes == 0) {
+    FillInOrder(memory.source(), seed);
+  } else {
+    FillScattered(memory.source(), seed, fragment_bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HbmBench::CheckOnload(const HbmMemory& memory,
+                                   std::uint64_t seed) const {
+  AGENTMEM_RETURN_IF_ERROR(Move(memory, Direction::kToHost, memory.output()));
+  return Arrived("onload", WrongInOrder(memory.output(), seed));
+}
+
 absl::StatusOr<double> HbmBench::Onload(std::uint32_t fragment_bytes,
                                         const Way& way) {
   const std::uint64_t seed = seed_++;
-  const std::span<char> output = memory_.output();
-  std::memset(output.data(), kPoison, output.size());
-  AGENTMEM_RETURN_IF_ERROR(Move(Direction::kToDevice, output));
-  if (fragment_bytes == 0) {
-    FillInOrder(memory_.source(), seed);
-  } else {
-    FillScattered(memory_.source(), seed, fragment_bytes);
-  }
+  AGENTMEM_RETURN_IF_ERROR(PrepareOnload(memory_, seed, fragment_bytes));
   AGENTMEM_ASSIGN_OR_RETURN(const double ns, Timed(way));
-  AGENTMEM_RETURN_IF_ERROR(Move(Direction::kToHost, output));
-  AGENTMEM_RETURN_IF_ERROR(Arrived("onload", WrongInOrder(output, seed)));
+  AGENTMEM_RETURN_IF_ERROR(CheckOnload(memory_, seed));
   return ns;
 }
 
@@ -123,6 +137,17 @@ CaseResult* HbmBench::AddRow(const std::string& name, Samples* ours,
   row.baseline_value = unit.Of(row.baseline_p50_ns);
   result_->cases.push_back(std::move(row));
   return &result_->cases.back();
+}
+
+CaseResult* HbmBench::AddTimes(const std::string& name, Samples* ours,
+                               const std::string& baseline,
+                               Samples* baseline_ns) {
+  CaseResult* const row = AddRow(name, ours, baseline, baseline_ns, 0);
+  row->unit = "ns";
+  row->higher_is_better = false;
+  row->value = row->p50_ns;
+  row->baseline_value = row->baseline_p50_ns;
+  return row;
 }
 
 void HbmBench::AddBar(const std::string& name, double ratio, double bar,
@@ -218,7 +243,7 @@ absl::StatusOr<double> HbmBench::BothWays(bool at_once,
   const std::uint64_t coming = seed_++;
   FillInOrder(source.first(half), leaving);
   std::memset(source.data() + half, kPoison, half);
-  AGENTMEM_RETURN_IF_ERROR(Move(Direction::kToDevice, source));
+  AGENTMEM_RETURN_IF_ERROR(Move(memory_, Direction::kToDevice, source));
   FillScattered(source.subspan(half), coming, fragment_bytes);
   std::memset(output.data(), kPoison, output.size());
   std::vector<Fragment> down =
@@ -236,7 +261,7 @@ absl::StatusOr<double> HbmBench::BothWays(bool at_once,
   AGENTMEM_RETURN_IF_ERROR(
       Arrived("the half that left",
               WrongScattered(output.first(half), leaving, fragment_bytes)));
-  AGENTMEM_RETURN_IF_ERROR(Move(Direction::kToHost, output));
+  AGENTMEM_RETURN_IF_ERROR(Move(memory_, Direction::kToHost, output));
   AGENTMEM_RETURN_IF_ERROR(Arrived("the half that came",
                                    WrongInOrder(output.subspan(half), coming)));
   return ns;

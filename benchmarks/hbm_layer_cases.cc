@@ -1,20 +1,16 @@
-// A model's KV blocks that come layer by layer, and what a post costs.
-#include <cstring>
+// A model's KV blocks, which come layer by layer, and what a post costs.
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "benchmarks/hbm_bench.h"
 #include "benchmarks/hbm_bytes.h"
+#include "benchmarks/hbm_model.h"
 #include "benchmarks/thread_clock.h"
 
 namespace agentmem::bench {
 namespace {
 
-// A model of 8 B parameters: 32 layers, 8 KV heads of 128 values in 2 bytes, so
-// that 16 tokens of K (or V) are a fragment; 16 K tokens are 2 GiB.
-constexpr std::uint32_t kLayers = 32;
-constexpr std::uint32_t kLayerFragment = 16 * 8 * 128 * 2;
 constexpr double kFirstLayerBar = 0.05;
 
 constexpr double kSubmitBarNs = 500;
@@ -24,7 +20,6 @@ constexpr double kSubmitBarNs = 500;
 absl::Status HbmBench::AddLayerwiseLoad() {
   HbmMemory memory(device_);
   AGENTMEM_RETURN_IF_ERROR(memory.Take(scale_.layer_bytes));
-  const std::span<char> output = memory.output();
   const std::size_t per_layer = scale_.layer_bytes / kLayers / kLayerFragment;
   std::vector<Fragment> fragments =
       ScatteredFragments(memory.device(), memory.source(), kLayerFragment);
@@ -33,11 +28,7 @@ absl::Status HbmBench::AddLayerwiseLoad() {
   for (int round = 0; round < scale_.rounds; ++round) {
     const std::uint64_t seed = seed_++;
     HbmPost post(device_);
-    std::memset(output.data(), kPoison, output.size());
-    AGENTMEM_RETURN_IF_ERROR(
-        post.CopyPinned(Direction::kToDevice, memory.device(), output));
-    AGENTMEM_RETURN_IF_ERROR(post.Await());
-    FillScattered(memory.source(), seed, kLayerFragment);
+    AGENTMEM_RETURN_IF_ERROR(PrepareOnload(memory, seed, kLayerFragment));
     const TimeNs start = MonotonicNowNs();
     TimeNs usable = 0;
     for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
@@ -57,25 +48,11 @@ absl::Status HbmBench::AddLayerwiseLoad() {
     const TimeNs end = MonotonicNowNs();
     first.Add(static_cast<double>(usable - start));
     all.Add(static_cast<double>(end - start));
-    AGENTMEM_RETURN_IF_ERROR(
-        post.CopyPinned(Direction::kToHost, memory.device(), output));
-    AGENTMEM_RETURN_IF_ERROR(post.Await());
-    if (const auto wrong = WrongInOrder(output, seed); wrong.has_value()) {
-      return DataLoss("layerwise load: byte " + std::to_string(*wrong) +
-                      " is wrong");
-    }
+    AGENTMEM_RETURN_IF_ERROR(CheckOnload(memory, seed));
   }
-  CaseResult row;
-  row.name = "layerwise_load/first_layer";
-  row.p50_ns = first.Percentile(0.5);
-  row.p99_ns = first.Percentile(0.99);
-  row.p999_ns = first.Percentile(0.999);
-  row.value = row.p50_ns;
-  row.unit = "ns";
-  row.baseline = "all layers";
-  row.baseline_value = all.Percentile(0.5);
-  AddBar(row.name, row.Ratio(), kFirstLayerBar, false);
-  result_->cases.push_back(std::move(row));
+  const CaseResult* const row =
+      AddTimes("layerwise_load/first_layer", &first, "all layers", &all);
+  AddBar(row->name, row->Ratio(), kFirstLayerBar, false);
   return absl::OkStatus();
 }
 

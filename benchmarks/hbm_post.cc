@@ -27,6 +27,11 @@ absl::Status HbmPost::Record(Stream stream) {
   return absl::OkStatus();
 }
 
+absl::Status HbmPost::WaitForNewest(Stream stream) {
+  if (pending_.empty()) return absl::OkStatus();
+  return ToAbsl(device_->Wait(stream, pending_.back()));
+}
+
 absl::Status HbmPost::Copy(Direction direction, CopyMethod method,
                            std::span<const Fragment> fragments) {
   const Stream stream = StreamOf(direction);

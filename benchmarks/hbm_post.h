@@ -7,6 +7,7 @@
 #ifndef AGENTMEM_BENCHMARKS_HBM_POST_H_
 #define AGENTMEM_BENCHMARKS_HBM_POST_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <span>
@@ -33,14 +34,20 @@ class HbmPost {
                           std::span<char> host);
   // Until all that was posted is done.
   absl::Status Await();
+  // Batches that were not seen to be done.
+  std::size_t pending() const { return pending_.size(); }
   // Until what was posted first is.
   absl::Status AwaitOldest();
   // Does not wait. Nothing is pending: true.
   absl::StatusOr<bool> OldestPassed();
 
+  // One more to be waited for: all that was posted on this stream.
+  absl::Status Record(Stream stream);
+  // The stream goes on when what was posted last here is done.
+  absl::Status WaitForNewest(Stream stream);
+
  private:
   Stream StreamOf(Direction direction) const;
-  absl::Status Record(Stream stream);
 
   Device* const device_;
   std::deque<Event> pending_;
