@@ -34,6 +34,7 @@ struct CaseResult {
 struct SuiteResult {
   std::string suite;
   Machine machine;
+  std::string device;  // that copies, if one does
   std::vector<CaseResult> cases;
   std::vector<std::string> notes;  // how to read the numbers; bars
 };

@@ -28,6 +28,7 @@ constexpr Suite kSuites[] = {
     {"region", "agents' memory: faults, resumes, commits, forks",
      RunRegionSuite},
     {"pool", "other nodes' memory, beside the bare fabric", RunPoolSuite},
+    {"hbm", "GPU memory and host memory, beside pinned copies", RunHbmSuite},
 };
 
 std::string ProgramDirectory() {
@@ -52,17 +53,8 @@ int Run(const Suite& suite, const SuiteOptions& options,
         const std::string& output) {
   const auto result = suite.run(options);
   if (!result.ok()) return Fail(result.status());
-  std::printf("%s", TextTable(*result).c_str());
-  std::string table = output;
-  const std::size_t dot = table.rfind(".json");
-  if (dot != std::string::npos) table.resize(dot);
-  for (const auto& [path, text] :
-       {std::pair(output, Json(*result)),
-        std::pair(table + ".md", MarkdownTable(*result))}) {
-    const absl::Status written = WriteFile(path, text);
-    if (!written.ok()) return Fail(written);
-    std::printf("wrote %s\n", path.c_str());
-  }
+  const absl::Status published = Publish(*result, output);
+  if (!published.ok()) return Fail(published);
   return 0;
 }
 
@@ -84,12 +76,17 @@ int main(int argc, char** argv) {
   app.add_flag("--quick", options.quick,
                "small sets, in seconds: does it run? The numbers mean little");
   app.add_option("--only", options.only,
-                 "of suites `region` and `pool`: only groups of cases whose "
-                 "name has this");
+                 "of suites `region`, `pool` and `hbm`: only groups of cases "
+                 "whose name has this");
+  std::uint64_t copy_mib = 0;
+  app.add_option("--copy-mib", copy_mib,
+                 "of suite `hbm`: how much a case copies (default: 1024; 64 "
+                 "where there is no GPU)");
   std::string role;  // not for people: what this program starts itself as
   app.add_option(kRawFabricOption, role)->group("");
   CLI11_PARSE(app, argc, argv);
   if (!role.empty()) return RunRawFabricProcess(role);
+  options.copy_bytes = copy_mib << 20;
   if (name.empty()) {
     PrintSuites();
     return 0;

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -57,10 +58,13 @@ std::vector<Row> RowsOf(const SuiteResult& result) {
   return rows;
 }
 
-std::string MachineText(const Machine& machine) {
+std::string MachineText(const SuiteResult& result) {
+  const Machine& machine = result.machine;
+  const std::string& device = result.device;
   return machine.cpu + ", " + std::to_string(machine.cores) + " cores, " +
          NumberText(static_cast<double>(machine.memory_bytes) / (1 << 30)) +
-         " GiB, " + machine.kernel;
+         " GiB, " + machine.kernel +
+         (device.empty() ? "" : ", device " + device);
 }
 
 }  // namespace
@@ -82,7 +86,7 @@ std::string TextTable(const SuiteResult& result) {
     }
   }
   std::string text =
-      "suite " + result.suite + ": " + MachineText(result.machine) + "\n\n";
+      "suite " + result.suite + ": " + MachineText(result) + "\n\n";
   for (const Row& row : rows) {
     std::string line;
     for (std::size_t i = 0; i < kColumns; ++i) {
@@ -108,7 +112,7 @@ std::string MarkdownTable(const SuiteResult& result) {
   add(kHead);
   text += "|---|--:|--:|--:|--:|---|--:|\n";
   for (const Row& row : RowsOf(result)) add(row);
-  text += "\nMeasured on " + MachineText(result.machine) + ".\n";
+  text += "\nMeasured on " + MachineText(result) + ".\n";
   if (!result.notes.empty()) text += "\n";
   for (const std::string& note : result.notes) text += "- " + note + "\n";
   return text;
@@ -141,8 +145,23 @@ std::string Json(const SuiteResult& result) {
   json["machine"]["cores"] = result.machine.cores;
   json["machine"]["kernel"] = result.machine.kernel;
   json["machine"]["memory_bytes"] = result.machine.memory_bytes;
+  if (!result.device.empty()) json["device"] = result.device;
   json["cases"] = cases;
   return json.dump(2) + "\n";
+}
+
+absl::Status Publish(const SuiteResult& result, const std::string& output) {
+  std::printf("%s", TextTable(result).c_str());
+  std::string table = output;
+  const std::size_t dot = table.rfind(".json");
+  if (dot != std::string::npos) table.resize(dot);
+  for (const auto& [path, text] :
+       {std::pair(output, Json(result)),
+        std::pair(table + ".md", MarkdownTable(result))}) {
+    AGENTMEM_RETURN_IF_ERROR(WriteFile(path, text));
+    std::printf("wrote %s\n", path.c_str());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status WriteFile(const std::string& path, const std::string& text) {

@@ -1,8 +1,8 @@
 // A suite's result as a table for a terminal, as a table for README.md, and as
 // JSON for programs.
 //
-// Ownership: none. Threads: pure functions, but for WriteFile. Errors:
-// WriteFile names the path. Cost: once a run.
+// Ownership: none. Threads: pure functions, but for Publish and WriteFile.
+// Errors: those two name the path. Cost: once a run.
 #ifndef AGENTMEM_BENCHMARKS_REPORT_H_
 #define AGENTMEM_BENCHMARKS_REPORT_H_
 
@@ -17,11 +17,14 @@ std::string TextTable(const SuiteResult& result);
 std::string MarkdownTable(const SuiteResult& result);
 // {"suite", "machine", "cases": [{"name", "p50_ns", "p99_ns", "p999_ns",
 // "value", "unit", "better", "baseline", "baseline_value", "ratio"}]}; a case
-// without a baseline has null in the last three.
+// without a baseline has null in the last three. "device", if one copied.
 std::string Json(const SuiteResult& result);
 
 // "73 ns", "1.25 us", "3.4 ms", "1.2 s".
 std::string DurationText(double ns);
+
+// Prints the table; writes the JSON, and the table for README.md beside it.
+absl::Status Publish(const SuiteResult& result, const std::string& output);
 
 // Makes the directories that are missing.
 absl::Status WriteFile(const std::string& path, const std::string& text);

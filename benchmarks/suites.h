@@ -2,7 +2,7 @@
 //
 // Ownership: none. Threads: one. Errors: what could not be set up or measured.
 // Cost: `block` at most 1.5 minutes, `tiers` 4, `store` 1, `region` 5, `pool`
-// 4; quick: seconds, smaller sets.
+// 4, `hbm` 3; quick: seconds, smaller sets.
 #ifndef AGENTMEM_BENCHMARKS_SUITES_H_
 #define AGENTMEM_BENCHMARKS_SUITES_H_
 
@@ -18,8 +18,10 @@ namespace agentmem::bench {
 struct SuiteOptions {
   std::string memd;  // the program
   bool quick = false;
-  // Suites `region`, `pool`: the groups whose names contain this.
+  // Suites `region`, `pool`, `hbm`: the groups whose names contain this.
   std::string only;
+  // Suite `hbm`: of a copy; 0: as the device is. A power of two is taken of it.
+  std::uint64_t copy_bytes = 0;
 };
 
 // Blocks in DRAM: hits, lookups, prefix matches.
@@ -32,6 +34,8 @@ absl::StatusOr<SuiteResult> RunStoreSuite(const SuiteOptions& options);
 absl::StatusOr<SuiteResult> RunRegionSuite(const SuiteOptions& options);
 // Other nodes' memory: gets and puts beside the bare fabric.
 absl::StatusOr<SuiteResult> RunPoolSuite(const SuiteOptions& options);
+// KV blocks between GPU memory and host memory; no daemon.
+absl::StatusOr<SuiteResult> RunHbmSuite(const SuiteOptions& options);
 // The part of RunPoolSuite that is of agents: adds cases and notes.
 absl::Status AddAttachCases(const SuiteOptions& options, std::uint64_t seed,
                             SuiteResult* result);

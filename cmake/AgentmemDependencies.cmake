@@ -11,6 +11,7 @@ find_program(AGENTMEM_GRPC_PLUGIN grpc_cpp_plugin REQUIRED)
 # that nothing here needs.
 pkg_check_modules(agentmem_grpc REQUIRED IMPORTED_TARGET grpc++ protobuf)
 pkg_check_modules(agentmem_toml REQUIRED IMPORTED_TARGET tomlplusplus)
+pkg_check_modules(agentmem_absl REQUIRED absl_statusor)
 pkg_check_modules(agentmem_json REQUIRED IMPORTED_TARGET nlohmann_json)
 find_path(AGENTMEM_CLI11_INCLUDE CLI/CLI.hpp REQUIRED)
 find_path(AGENTMEM_XXHASH_INCLUDE xxhash.h REQUIRED)

@@ -100,3 +100,14 @@ function(agentmem_library name)
     target_link_libraries(${name} INTERFACE agentmem_options ${arg_DEPENDS})
   endif()
 endfunction()
+
+# A program that runs where nothing is installed but glibc (and a GPU's driver,
+# which CUDA's runtime opens by itself; so glibc cannot be in it). Abseil by its
+# archives: its targets are shared libraries.
+function(agentmem_needs_no_packages name)
+  set(archives ${agentmem_absl_LIBRARIES})
+  list(FILTER archives INCLUDE REGEX "^absl_")
+  list(TRANSFORM archives REPLACE "(.+)" "-l:lib\\1.a")
+  target_link_libraries(${name} PRIVATE ${archives})
+  target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)
+endfunction()

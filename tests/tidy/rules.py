@@ -58,7 +58,8 @@ BANNED_CALLS = [
      r"\b(?:clock_gettime|gettimeofday|ftime)\s*\(|\b\w*_clock::now\b|"
      r"(?<![\w.>])time\s*\(\s*(?:NULL|nullptr|0|&)|\b__rdtscp?\s*\(",
      "take a Clock or a TimeNs (base/clock.h)",
-     lambda path: path in ("base/clock.h", "base/log.cc")),
+     lambda path: path in ("base/clock.h", "base/log.cc",
+                           "benchmarks/thread_clock.h")),
     ("a standard stream",
      r"\bstd::(?:cout|cerr|clog)\b|(?<![\w])(?:printf|puts|putchar)\s*\(|"
      r"\bfprintf\s*\(",
@@ -269,6 +270,7 @@ _BUILT = [re.compile(pattern) for pattern in (
     r"tests/fuzz/[^/]+_fuzz\.cc",
     r"tests/install/.+\.(?:c|cc)",
     r"benchmarks/[^/]+\.cc",
+    r"tests/gpu/[^/]+\.cc",
 )]
 _VAGUE = re.compile(r"(?:^|_)(?:utils?|common|helpers?|managers?|misc)(?:_|\.|$)")
 

@@ -1,0 +1,101 @@
+// What the cases of the suite `hbm` share: one device, its crossovers, and runs
+// of copies of which every byte is checked.
+//
+// A run: fresh random bytes, a poisoned output, the copy (timed from before its
+// first post until its last event has passed), the check. A case's rounds take
+// our way, the plain ways and the pinned copies in turn.
+//
+// Ownership: borrows the device and the result. Threads: thread-compatible.
+// Errors: the device's; DATA_LOSS: a wrong byte. Cost: about a second a run and
+// GiB, most of it for the bytes.
+#ifndef AGENTMEM_BENCHMARKS_HBM_BENCH_H_
+#define AGENTMEM_BENCHMARKS_HBM_BENCH_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "benchmarks/busy_work.h"
+#include "benchmarks/case_result.h"
+#include "benchmarks/hbm_memory.h"
+#include "benchmarks/hbm_post.h"
+#include "benchmarks/samples.h"
+#include "cuda/copy_plan.h"
+#include "cuda/device.h"
+
+namespace agentmem::bench {
+
+struct HbmScale {
+  std::uint64_t bytes = 0;        // of a copy: a power of two
+  std::uint64_t layer_bytes = 0;  // of 32 layers together
+  int rounds = 0;
+  int submits = 0;
+};
+
+class HbmBench {
+ public:
+  // `logic_only`: the device is no GPU, and ratios say nothing.
+  HbmBench(Device* device, bool logic_only, const HbmScale& scale,
+           std::uint64_t seed, SuiteResult* result)
+      : device_(device),
+        logic_only_(logic_only),
+        scale_(scale),
+        seed_(seed),
+        memory_(device),
+        result_(result) {}
+
+  absl::Status SetUp();
+  absl::Status AddCopies();
+  absl::Status AddBidirectional();
+  absl::Status AddLayerwiseLoad();
+  absl::Status AddLayerwiseCompute();
+  // What copies take from a kernel beside them.
+  absl::Status AddShares();
+  // Of another device than the others of the suite, too.
+  absl::Status AddSubmitOverhead(Device* device, const std::string& name);
+
+ private:
+  // Posts the copies; all ways to copy a run's bytes are such.
+  using Way = std::function<absl::Status(HbmPost* post)>;
+
+  absl::Status AddCopy(Direction direction, std::uint32_t fragment_bytes,
+                       double bar);
+  // Nanoseconds. `fragment_bytes` 0: in order.
+  absl::StatusOr<double> Offload(std::uint32_t fragment_bytes, const Way& way);
+  absl::StatusOr<double> Onload(std::uint32_t fragment_bytes, const Way& way);
+  absl::StatusOr<double> Timed(const Way& way) const;
+  // Untimed, in order, whole.
+  absl::Status Move(const HbmMemory& memory, Direction direction,
+                    std::span<char> host) const;
+  // What is to come lies in the source, poison on the device.
+  absl::Status PrepareOnload(const HbmMemory& memory, std::uint64_t seed,
+                             std::uint32_t fragment_bytes) const;
+  absl::Status CheckOnload(const HbmMemory& memory, std::uint64_t seed) const;
+  absl::StatusOr<double> BothWays(bool at_once, std::uint32_t fragment_bytes);
+  // Until the work is done; `beside` is called again and again until then.
+  absl::StatusOr<double> Compute(BusyWork* work, std::uint64_t steps,
+                                 const Way& beside);
+  absl::StatusOr<std::uint64_t> StepsOf(BusyWork* work, double ns);
+  absl::Status AddShare(const std::string& name, std::uint32_t fragment_bytes,
+                        CopyMethod method, double bar);
+  CaseResult* AddTimes(const std::string& name, Samples* ours,
+                       const std::string& baseline, Samples* baseline_ns);
+  CaseResult* AddRow(const std::string& name, Samples* ours,
+                     const std::string& baseline, Samples* baseline_ns,
+                     std::uint64_t bytes);
+  void AddBar(const std::string& name, double ratio, double bar, bool at_least);
+
+  Device* const device_;
+  const bool logic_only_;
+  const HbmScale scale_;
+  std::uint64_t seed_;  // the next run's
+  HbmMemory memory_;
+  Crossovers crossovers_;
+  SuiteResult* const result_;
+};
+
+}  // namespace agentmem::bench
+
+#endif  // AGENTMEM_BENCHMARKS_HBM_BENCH_H_

@@ -1,0 +1,96 @@
+#include "benchmarks/hbm_bytes.h"
+
+#include <cstring>
+
+namespace agentmem::bench {
+namespace {
+
+constexpr std::uint64_t kWord = sizeof(std::uint64_t);
+
+// SplitMix64 by index: any word can be told without those before it.
+std::uint64_t WordAt(std::uint64_t seed, std::uint64_t index) {
+  std::uint64_t word = seed + index * 0x9E3779B97F4A7C15u;
+  word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9u;
+  word = (word ^ (word >> 27)) * 0x94D049BB133111EBu;
+  return word ^ (word >> 31);
+}
+
+// What PlaceOf multiplies by, turned around: by Newton, modulo 2^64 and so
+// modulo each power of two.
+std::uint64_t FragmentAt(std::uint64_t place, std::uint64_t count) {
+  const std::uint64_t odd = (count * 5 / 8) | 1;
+  std::uint64_t inverse = odd;
+  for (int i = 0; i < 6; ++i) inverse *= 2 - odd * inverse;
+  return place * inverse % count;
+}
+
+void FillSpan(char* host, std::uint64_t bytes, std::uint64_t seed,
+              std::uint64_t first_word) {
+  for (std::uint64_t i = 0; i < bytes / kWord; ++i) {
+    const std::uint64_t word = WordAt(seed, first_word + i);
+    std::memcpy(host + i * kWord, &word, kWord);
+  }
+}
+
+std::optional<std::uint64_t> WrongInSpan(const char* host, std::uint64_t bytes,
+                                         std::uint64_t seed,
+                                         std::uint64_t first_word) {
+  for (std::uint64_t i = 0; i < bytes / kWord; ++i) {
+    const std::uint64_t word = WordAt(seed, first_word + i);
+    if (std::memcmp(host + i * kWord, &word, kWord) == 0) continue;
+    std::uint64_t at = i * kWord;
+    const char* const right = reinterpret_cast<const char*>(&word);
+    while (host[at] == right[at - i * kWord]) ++at;
+    return at;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<Fragment> ScatteredFragments(DeviceAddress device,
+                                         std::span<char> host,
+                                         std::uint32_t fragment_bytes) {
+  const std::uint64_t count = host.size() / fragment_bytes;
+  std::vector<Fragment> fragments;
+  fragments.reserve(count);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    fragments.push_back({device + i * fragment_bytes,
+                         host.data() + PlaceOf(i, count) * fragment_bytes,
+                         fragment_bytes});
+  }
+  return fragments;
+}
+
+void FillInOrder(std::span<char> host, std::uint64_t seed) {
+  FillSpan(host.data(), host.size(), seed, 0);
+}
+
+void FillScattered(std::span<char> host, std::uint64_t seed,
+                   std::uint32_t fragment_bytes) {
+  const std::uint64_t count = host.size() / fragment_bytes;
+  for (std::uint64_t place = 0; place < count; ++place) {
+    FillSpan(host.data() + place * fragment_bytes, fragment_bytes, seed,
+             FragmentAt(place, count) * fragment_bytes / kWord);
+  }
+}
+
+std::optional<std::uint64_t> WrongInOrder(std::span<const char> host,
+                                          std::uint64_t seed) {
+  return WrongInSpan(host.data(), host.size(), seed, 0);
+}
+
+std::optional<std::uint64_t> WrongScattered(std::span<const char> host,
+                                            std::uint64_t seed,
+                                            std::uint32_t fragment_bytes) {
+  const std::uint64_t count = host.size() / fragment_bytes;
+  for (std::uint64_t place = 0; place < count; ++place) {
+    const auto wrong =
+        WrongInSpan(host.data() + place * fragment_bytes, fragment_bytes, seed,
+                    FragmentAt(place, count) * fragment_bytes / kWord);
+    if (wrong.has_value()) return place * fragment_bytes + *wrong;
+  }
+  return std::nullopt;
+}
+
+}  // namespace agentmem::bench

@@ -1,0 +1,287 @@
+// Offload and onload in fragments, beside pinned copies and the plain ways.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/clock.h"
+#include "benchmarks/comparison.h"
+#include "benchmarks/hbm_bench.h"
+#include "benchmarks/hbm_bytes.h"
+
+namespace agentmem::bench {
+namespace {
+
+constexpr std::uint32_t kKiB = 1 << 10;
+
+struct FragmentCase {
+  const char* name;
+  std::uint32_t bytes;
+  double bar;  // of the pinned rate
+};
+
+constexpr FragmentCase kFragmentCases[] = {
+    {"2MiB", 2048 * kKiB, 0.97},
+    {"64KiB", 64 * kKiB, 0.95},
+    {"16KiB", 16 * kKiB, 0.90},
+    {"4KiB", 4 * kKiB, 0.80},
+};
+constexpr double kBidirectionalBar = 1.75;
+
+absl::Status Arrived(const std::string& what,
+                     std::optional<std::uint64_t> wrong) {
+  if (!wrong.has_value()) return absl::OkStatus();
+  return DataLoss(what + ": byte " + std::to_string(*wrong) + " is wrong");
+}
+
+std::string Text(double number) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.3f", number);
+  return text;
+}
+
+std::string CrossoverText(std::uint32_t bytes) {
+  if (bytes == kKernelNever) return "never by the kernel";
+  if (bytes == kKernelAlways) return "always by the kernel";
+  return "by the kernel below " + std::to_string(bytes) + " bytes";
+}
+
+}  // namespace
+
+absl::Status HbmBench::SetUp() {
+  AGENTMEM_RETURN_IF_ERROR(memory_.Take(scale_.bytes));
+  const MonotonicClock clock;
+  MeasureBounds bounds;
+  bounds.time_max = 20 * kSecondNs;
+  AGENTMEM_RETURN_IF_ERROR(
+      ToAbsl(MeasureCrossover(device_, clock, bounds, &crossovers_)));
+  result_->notes.push_back(
+      "crossover: to host " + CrossoverText(crossovers_.to_host.bytes) +
+      ", to device " + CrossoverText(crossovers_.to_device.bytes));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<double> HbmBench::Timed(const Way& way) const {
+  HbmPost post(device_);
+  const TimeNs start = MonotonicNowNs();
+  AGENTMEM_RETURN_IF_ERROR(way(&post));
+  AGENTMEM_RETURN_IF_ERROR(post.Await());
+  return static_cast<double>(MonotonicNowNs() - start);
+}
+
+absl::Status HbmBench::Move(const HbmMemory& memory, Direction direction,
+                            std::span<char> host) const {
+  HbmPost post(device_);
+  AGENTMEM_RETURN_IF_ERROR(post.CopyPinned(direction, memory.device(), host));
+  return post.Await();
+}
+
+absl::StatusOr<double> HbmBench::Offload(std::uint32_t fragment_bytes,
+                                         const Way& way) {
+  const std::uint64_t seed = seed_++;
+  const std::span<char> output = memory_.output();
+  FillInOrder(memory_.source(), seed);
+  AGENTMEM_RETURN_IF_ERROR(
+      Move(memory_, Direction::kToDevice, memory_.source()));
+  std::memset(output.data(), kPoison, output.size());
+  AGENTMEM_ASSIGN_OR_RETURN(const double ns, Timed(way));
+  AGENTMEM_RETURN_IF_ERROR(
+      Arrived("offload", fragment_bytes == 0
+                             ? WrongInOrder(output, seed)
+                             : WrongScattered(output, seed, fragment_bytes)));
+  return ns;
+}
+
+absl::Status HbmBench::PrepareOnload(const HbmMemory& memory,
+                                     std::uint64_t seed,
+                                     std::uint32_t fragment_bytes) const {
+  const std::span<char> output = memory.output();
+  std::memset(output.data(), kPoison, output.size());
+  AGENTMEM_RETURN_IF_ERROR(Move(memory, Direction::kToDevice, output));
+  if (fragment_bytes == 0) {
+    FillInOrder(memory.source(), seed);
+  } else {
+    FillScattered(memory.source(), seed, fragment_bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HbmBench::CheckOnload(const HbmMemory& memory,
+                                   std::uint64_t seed) const {
+  AGENTMEM_RETURN_IF_ERROR(Move(memory, Direction::kToHost, memory.output()));
+  return Arrived("onload", WrongInOrder(memory.output(), seed));
+}
+
+absl::StatusOr<double> HbmBench::Onload(std::uint32_t fragment_bytes,
+                                        const Way& way) {
+  const std::uint64_t seed = seed_++;
+  AGENTMEM_RETURN_IF_ERROR(PrepareOnload(memory_, seed, fragment_bytes));
+  AGENTMEM_ASSIGN_OR_RETURN(const double ns, Timed(way));
+  AGENTMEM_RETURN_IF_ERROR(CheckOnload(memory_, seed));
+  return ns;
+}
+
+CaseResult* HbmBench::AddRow(const std::string& name, Samples* ours,
+                             const std::string& baseline, Samples* baseline_ns,
+                             std::uint64_t bytes) {
+  const Unit unit = Unit::MegabytesPerSecond(static_cast<double>(bytes));
+  CaseResult row;
+  row.name = name;
+  row.p50_ns = ours->Percentile(0.5);
+  row.p99_ns = ours->Percentile(0.99);
+  row.p999_ns = ours->Percentile(0.999);
+  row.unit = unit.name;
+  row.higher_is_better = unit.higher_is_better;
+  row.value = unit.Of(row.p50_ns);
+  row.baseline = baseline;
+  row.baseline_p50_ns = baseline_ns->Percentile(0.5);
+  row.baseline_value = unit.Of(row.baseline_p50_ns);
+  result_->cases.push_back(std::move(row));
+  return &result_->cases.back();
+}
+
+CaseResult* HbmBench::AddTimes(const std::string& name, Samples* ours,
+                               const std::string& baseline,
+                               Samples* baseline_ns) {
+  CaseResult* const row = AddRow(name, ours, baseline, baseline_ns, 0);
+  row->unit = "ns";
+  row->higher_is_better = false;
+  row->value = row->p50_ns;
+  row->baseline_value = row->baseline_p50_ns;
+  return row;
+}
+
+void HbmBench::AddBar(const std::string& name, double ratio, double bar,
+                      bool at_least) {
+  if (logic_only_) return;
+  const bool met = at_least ? ratio >= bar : ratio <= bar;
+  result_->notes.push_back(name + ": " + Text(ratio) + ", bar " +
+                           (at_least ? "at least " : "at most ") + Text(bar) +
+                           (met ? ": met" : ": MISSED"));
+}
+
+absl::Status HbmBench::AddCopy(Direction direction,
+                               std::uint32_t fragment_bytes, double bar) {
+  const bool to_host = direction == Direction::kToHost;
+  const std::span<char> host = to_host ? memory_.output() : memory_.source();
+  std::vector<Fragment> fragments =
+      ScatteredFragments(memory_.device(), host, fragment_bytes);
+  const auto plain = [&](CopyMethod method) -> Way {
+    return [&fragments, direction, method](HbmPost* post) {
+      return post->Copy(direction, method, fragments);
+    };
+  };
+  struct Measured {
+    std::string name;
+    std::uint32_t fragment_bytes;
+    Way way;
+    Samples ns;
+  };
+  std::vector<Measured> sides = {
+      {"",
+       fragment_bytes,
+       [&](HbmPost* post) {
+         return post->CopySplit(direction, fragments,
+                                crossovers_.of(direction).bytes);
+       },
+       {}},
+      {"pinned",
+       0,
+       [&](HbmPost* post) {
+         return post->CopyPinned(direction, memory_.device(), host);
+       },
+       {}},
+      {"/dma_only", fragment_bytes, plain(CopyMethod::kCopyEngine), {}}};
+  if (fragment_bytes <= kKernelFragmentBytesMax &&
+      device_->properties().kernel_fragments_max != 0) {
+    sides.push_back(
+        {"/kernel_only", fragment_bytes, plain(CopyMethod::kKernel), {}});
+  }
+  for (int round = 0; round < scale_.rounds; ++round) {
+    for (Measured& side : sides) {
+      AGENTMEM_ASSIGN_OR_RETURN(
+          const double ns, to_host ? Offload(side.fragment_bytes, side.way)
+                                   : Onload(side.fragment_bytes, side.way));
+      side.ns.Add(ns);
+    }
+  }
+  std::string name = to_host ? "offload/" : "onload/";
+  for (const FragmentCase& one : kFragmentCases) {
+    if (one.bytes == fragment_bytes) name += one.name;
+  }
+  double best_plain = 0;
+  const double ours =
+      AddRow(name, &sides[0].ns, "pinned", &sides[1].ns, host.size())->Ratio();
+  for (std::size_t i = 2; i < sides.size(); ++i) {
+    best_plain =
+        std::max(best_plain, AddRow(name + sides[i].name, &sides[i].ns,
+                                    "pinned", &sides[1].ns, host.size())
+                                 ->Ratio());
+  }
+  AddBar(name, ours, bar, true);
+  if (fragment_bytes <= 16 * kKiB) {
+    AddBar(name + " by the better plain way", ours / best_plain, 1, true);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HbmBench::AddCopies() {
+  for (const Direction direction : {Direction::kToHost, Direction::kToDevice}) {
+    for (const FragmentCase& one : kFragmentCases) {
+      AGENTMEM_RETURN_IF_ERROR(AddCopy(direction, one.bytes, one.bar));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The first half of the memory leaves the device, the second comes.
+absl::StatusOr<double> HbmBench::BothWays(bool at_once,
+                                          std::uint32_t fragment_bytes) {
+  const std::uint64_t half = scale_.bytes / 2;
+  const std::span<char> source = memory_.source();
+  const std::span<char> output = memory_.output();
+  const std::uint64_t leaving = seed_++;
+  const std::uint64_t coming = seed_++;
+  FillInOrder(source.first(half), leaving);
+  std::memset(source.data() + half, kPoison, half);
+  AGENTMEM_RETURN_IF_ERROR(Move(memory_, Direction::kToDevice, source));
+  FillScattered(source.subspan(half), coming, fragment_bytes);
+  std::memset(output.data(), kPoison, output.size());
+  std::vector<Fragment> down =
+      ScatteredFragments(memory_.device(), output.first(half), fragment_bytes);
+  std::vector<Fragment> up = ScatteredFragments(
+      memory_.device() + half, source.subspan(half), fragment_bytes);
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const double ns, Timed([&](HbmPost* post) {
+        AGENTMEM_RETURN_IF_ERROR(post->CopySplit(Direction::kToHost, down,
+                                                 crossovers_.to_host.bytes));
+        if (!at_once) AGENTMEM_RETURN_IF_ERROR(post->Await());
+        return post->CopySplit(Direction::kToDevice, up,
+                               crossovers_.to_device.bytes);
+      }));
+  AGENTMEM_RETURN_IF_ERROR(
+      Arrived("the half that left",
+              WrongScattered(output.first(half), leaving, fragment_bytes)));
+  AGENTMEM_RETURN_IF_ERROR(Move(memory_, Direction::kToHost, output));
+  AGENTMEM_RETURN_IF_ERROR(Arrived("the half that came",
+                                   WrongInOrder(output.subspan(half), coming)));
+  return ns;
+}
+
+absl::Status HbmBench::AddBidirectional() {
+  constexpr std::uint32_t kFragment = 2048 * kKiB;
+  Samples at_once;
+  Samples in_turn;
+  for (int round = 0; round < scale_.rounds; ++round) {
+    AGENTMEM_ASSIGN_OR_RETURN(const double together, BothWays(true, kFragment));
+    at_once.Add(together);
+    AGENTMEM_ASSIGN_OR_RETURN(const double apart, BothWays(false, kFragment));
+    in_turn.Add(apart);
+  }
+  const CaseResult* const row =
+      AddRow("bidirectional/2MiB", &at_once, "one direction, then the other",
+             &in_turn, scale_.bytes);
+  AddBar(row->name, row->Ratio(), kBidirectionalBar, true);
+  return absl::OkStatus();
+}
+
+}  // namespace agentmem::bench

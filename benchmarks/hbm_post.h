@@ -1,0 +1,58 @@
+// Copies of any number of fragments, posted in batches, as the library posts
+// them, and waited for.
+//
+// Ownership: borrows the device; whoever owns the memory of the copies frees
+// the device's first, which waits. Threads: thread-compatible. Errors: the
+// device's. Cost: Await spins, so that it sees the end at once.
+#ifndef AGENTMEM_BENCHMARKS_HBM_POST_H_
+#define AGENTMEM_BENCHMARKS_HBM_POST_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <span>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cuda/device.h"
+
+namespace agentmem::bench {
+
+class HbmPost {
+ public:
+  explicit HbmPost(Device* device) : device_(device) {}
+
+  absl::Status Copy(Direction direction, CopyMethod method,
+                    std::span<const Fragment> fragments);
+  // Those below the crossover by kernels, others by the copy engine. Brings
+  // `fragments` into another order.
+  absl::Status CopySplit(Direction direction, std::span<Fragment> fragments,
+                         std::uint32_t crossover_bytes);
+  // All bytes in their order, in copies as long as can be, one call each: what
+  // a plain pinned cudaMemcpyAsync gets.
+  absl::Status CopyPinned(Direction direction, DeviceAddress device,
+                          std::span<char> host);
+  // Until all that was posted is done.
+  absl::Status Await();
+  // Batches that were not seen to be done.
+  std::size_t pending() const { return pending_.size(); }
+  // Until what was posted first is.
+  absl::Status AwaitOldest();
+  // Does not wait. Nothing is pending: true.
+  absl::StatusOr<bool> OldestPassed();
+
+  // One more to be waited for: all that was posted on this stream.
+  absl::Status Record(Stream stream);
+  // The stream goes on when what was posted last here is done.
+  absl::Status WaitForNewest(Stream stream);
+
+ private:
+  Stream StreamOf(Direction direction) const;
+
+  Device* const device_;
+  std::deque<Event> pending_;
+};
+
+}  // namespace agentmem::bench
+
+#endif  // AGENTMEM_BENCHMARKS_HBM_POST_H_

@@ -1,0 +1,197 @@
+// Events, waits, memory that is short, registration, measured crossovers.
+#include "base/clock.h"
+#include "cuda/copy_plan.h"
+#include "tests/gpu/any_device.h"
+
+namespace agentmem {
+namespace {
+
+using Registration = Device::Registration;
+
+using DeviceRulesTest = AnyDeviceTest;
+INSTANTIATE_TEST_SUITE_P(Devices, DeviceRulesTest,
+                         ::testing::Values(Kind::kHost, Kind::kGpu), KindName);
+
+TEST_P(DeviceRulesTest, WhatAnEventStandsBehindIsThereWhenItHasPassed) {
+  const Stream stream = StreamOf(Direction::kToHost);
+  for (int round = 0; round < 50; ++round) {
+    std::memset(host_.data(), round, kBytes);
+    const Fragment whole = {memory_, host_.data(), kBytes};
+    const Outcome posted = device_->Copy(
+        {Direction::kToHost, CopyMethod::kCopyEngine, {&whole, 1}}, stream);
+    ASSERT_TRUE(posted.ok()) << posted.message;
+    ASSERT_NO_FATAL_FAILURE(Finish(stream));
+    // The last bytes first: they came last.
+    ASSERT_TRUE(
+        std::equal(on_device_.rbegin(), on_device_.rend(), host_.rbegin()))
+        << "round " << round;
+  }
+  Restore();
+}
+
+TEST_P(DeviceRulesTest, AStreamThatWaitsReadsWhatTheOtherWrote) {
+  constexpr std::uint64_t kHalf = kBytes / 2;
+  constexpr std::uint32_t kFragment = 4096;
+  const Stream to_device = StreamOf(Direction::kToDevice);
+  const Stream to_host = StreamOf(Direction::kToHost);
+  std::vector<Fragment> up;
+  std::vector<Fragment> down;
+  for (std::uint64_t at = 0; at < kHalf; at += kFragment) {
+    up.push_back({memory_ + at, host_.data() + at, kFragment});
+    down.push_back({memory_ + at, host_.data() + kHalf + at, kFragment});
+  }
+  // The last first, which are not there yet if nothing waits.
+  std::reverse(down.begin(), down.end());
+  for (int round = 0; round < 20; ++round) {
+    const CopyMethod method =
+        round % 2 == 0 ? CopyMethod::kCopyEngine : CopyMethod::kKernel;
+    std::memset(host_.data(), 'a' + round, kHalf);
+    std::memset(on_host_.data(), 'a' + round, kHalf);
+    Event written;
+    Event read;
+    ASSERT_NO_FATAL_FAILURE(
+        Post({Direction::kToDevice, method, up}, to_device));
+    ASSERT_TRUE(device_->Record(to_device, &written).ok());
+    ASSERT_TRUE(device_->Wait(to_host, written).ok());
+    ASSERT_NO_FATAL_FAILURE(Post({Direction::kToHost, method, down}, to_host));
+    ASSERT_TRUE(device_->Record(to_host, &read).ok());
+    ASSERT_NO_FATAL_FAILURE(Await(read));
+    ASSERT_NO_FATAL_FAILURE(Await(written));
+    ASSERT_EQ(std::memcmp(host_.data() + kHalf, on_host_.data() + kHalf, kHalf),
+              0)
+        << "round " << round;
+  }
+  ASSERT_NO_FATAL_FAILURE(ExpectAsModelled());
+}
+
+TEST_P(DeviceRulesTest, EventsThatWereEndedAreUsedAnewWithoutEnd) {
+  const Stream stream = StreamOf(Direction::kToHost);
+  Event before;
+  for (int i = 0; i < 30000; ++i) {
+    Event event;
+    const Outcome recorded = device_->Record(stream, &event);
+    ASSERT_TRUE(recorded.ok()) << i << ": " << recorded.message;
+    ASSERT_NE(event, before);
+    ASSERT_NO_FATAL_FAILURE(Await(event));
+    before = event;
+  }
+  std::vector<Event> pending;
+  Outcome recorded;
+  while (recorded.ok() && pending.size() < 100000) {
+    Event event;
+    recorded = device_->Record(stream, &event);
+    if (recorded.ok()) pending.push_back(event);
+  }
+  EXPECT_EQ(recorded.code, Code::kResourceExhausted) << recorded.message;
+  for (const Event event : pending) ASSERT_NO_FATAL_FAILURE(Await(event));
+  ASSERT_NO_FATAL_FAILURE(Finish(stream));
+}
+
+TEST_P(DeviceRulesTest, MemoryThatIsShortIsToldAndTheRestGoesOn) {
+  DeviceAddress more;
+  const Outcome too_much =
+      device_->Allocate(device_->properties().memory_bytes, &more);
+  EXPECT_EQ(too_much.code, Code::kResourceExhausted) << too_much.message;
+  // Until there is none, in pieces; then one fits where one was freed.
+  const std::uint64_t piece = device_->properties().memory_bytes / 16;
+  std::vector<DeviceAddress> taken;
+  Outcome allocated;
+  while (allocated.ok() && taken.size() < 17) {
+    DeviceAddress memory;
+    allocated = device_->Allocate(piece, &memory);
+    if (allocated.ok()) taken.push_back(memory);
+  }
+  EXPECT_EQ(allocated.code, Code::kResourceExhausted) << allocated.message;
+  EXPECT_GE(taken.size(), 1u);
+  const Fragment one = {memory_ + 4096, host_.data(), 4096};
+  ASSERT_NO_FATAL_FAILURE(
+      Post({Direction::kToHost, CopyMethod::kKernel, {&one, 1}},
+           StreamOf(Direction::kToHost)));
+  ASSERT_NO_FATAL_FAILURE(Finish(StreamOf(Direction::kToHost)));
+  if (!taken.empty()) {
+    device_->Free(taken.back());
+    EXPECT_TRUE(device_->Allocate(piece, &taken.back()).ok());
+  }
+  for (const DeviceAddress memory : taken) device_->Free(memory);
+  ASSERT_NO_FATAL_FAILURE(ExpectAsModelled());
+}
+
+TEST_P(DeviceRulesTest, EachRegisteredChunkIsReachableUntilItsOwnEnd) {
+  constexpr std::uint64_t kChunk = 1 << 20;
+  constexpr std::uint64_t kChunks = 4;
+  auto* const memory =
+      static_cast<char*>(std::aligned_alloc(kPage, kChunks * kChunk));
+  std::memset(memory, 0x5a, kChunks * kChunk);
+  const std::span<char> all(memory, kChunks * kChunk);
+  for (std::uint64_t i = 0; i < kChunks; ++i) {
+    const Outcome registered = device_->Register(
+        all.subspan(i * kChunk, kChunk), Registration::kBegin);
+    ASSERT_TRUE(registered.ok()) << registered.message;
+  }
+  const Stream stream = StreamOf(Direction::kToHost);
+  for (const CopyMethod method :
+       {CopyMethod::kCopyEngine, CopyMethod::kKernel}) {
+    const auto copy = [&](std::uint64_t at) {
+      const Fragment one = {memory_ + at, memory + at, 8192};
+      return device_->Copy({Direction::kToHost, method, {&one, 1}}, stream)
+          .code;
+    };
+    for (std::uint64_t i = 0; i < kChunks; ++i) {
+      EXPECT_EQ(copy(i * kChunk), Code::kOk);
+      EXPECT_EQ(copy((i + 1) * kChunk - 8192), Code::kOk);
+    }
+    // In two ranges, though both are registered.
+    EXPECT_EQ(copy(kChunk - 4096), Code::kInvalidArgument);
+  }
+  ASSERT_NO_FATAL_FAILURE(Finish(stream));
+  for (std::uint64_t i = 0; i < kChunks; ++i) {
+    for (const std::uint64_t at : {i * kChunk, (i + 1) * kChunk - 8192}) {
+      EXPECT_EQ(std::memcmp(memory + at, on_device_.data() + at, 8192), 0);
+    }
+    EXPECT_EQ(memory[i * kChunk + 8192], 0x5a);
+  }
+  EXPECT_TRUE(
+      device_->Register(all.subspan(kChunk, kChunk), Registration::kEnd).ok());
+  const Fragment gone = {memory_, memory + kChunk, 4096};
+  const Fragment stays = {memory_, memory + 2 * kChunk, 4096};
+  EXPECT_EQ(
+      device_
+          ->Copy({Direction::kToHost, CopyMethod::kKernel, {&gone, 1}}, stream)
+          .code,
+      Code::kInvalidArgument);
+  EXPECT_TRUE(
+      device_
+          ->Copy({Direction::kToHost, CopyMethod::kKernel, {&stays, 1}}, stream)
+          .ok());
+  ASSERT_NO_FATAL_FAILURE(Finish(stream));
+  for (const std::uint64_t i : {0, 2, 3}) {
+    EXPECT_TRUE(
+        device_->Register(all.subspan(i * kChunk, kChunk), Registration::kEnd)
+            .ok());
+  }
+  std::free(memory);
+}
+
+TEST_P(DeviceRulesTest, ACrossoverIsMeasuredForBothWaysAndMethods) {
+  const MonotonicClock clock;
+  MeasureBounds bounds;
+  bounds.time_max = 60 * kSecondNs;
+  bounds.bytes = 4 << 20;
+  bounds.rounds = 1;
+  Crossovers crossovers;
+  const Outcome measured =
+      MeasureCrossover(device_.get(), clock, bounds, &crossovers);
+  ASSERT_TRUE(measured.ok()) << measured.message;
+  for (const Direction direction : {Direction::kToHost, Direction::kToDevice}) {
+    const Crossover& crossover = crossovers.of(direction);
+    for (const CopyRates& rates : crossover.rates) {
+      EXPECT_GT(rates.engine, 0u);
+      EXPECT_GT(rates.kernel, 0u);
+    }
+    EXPECT_EQ(crossover.bytes, CrossoverOf(crossover.rates));
+  }
+  ASSERT_NO_FATAL_FAILURE(ExpectAsModelled());
+}
+
+}  // namespace
+}  // namespace agentmem

@@ -1,0 +1,82 @@
+#include "benchmarks/hbm_bytes.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <set>
+#include <string>
+
+namespace agentmem::bench {
+namespace {
+
+constexpr std::uint64_t kBytes = 1 << 20;
+
+// A device by hand: what the fragments say, and nothing else.
+std::string Copied(Direction direction, std::string device, std::string* host,
+                   std::uint32_t fragment_bytes) {
+  const auto fragments =
+      ScatteredFragments(DeviceAddress(4096), *host, fragment_bytes);
+  for (const Fragment& one : fragments) {
+    char* const there = device.data() + (one.device.value() - 4096);
+    const bool to_host = direction == Direction::kToHost;
+    std::memcpy(to_host ? one.host : there, to_host ? there : one.host,
+                one.bytes);
+  }
+  return device;
+}
+
+TEST(HbmBytesTest, EachFragmentHasAPlaceOfItsOwnAwayFromItsNeighbours) {
+  for (const std::uint64_t count : {8u, 64u, 4096u}) {
+    std::set<std::uint64_t> places;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      places.insert(PlaceOf(i, count));
+      if (i > 0) {
+        EXPECT_NE(PlaceOf(i, count), PlaceOf(i - 1, count) + 1);
+      }
+    }
+    EXPECT_EQ(places.size(), count);
+    EXPECT_LT(*places.rbegin(), count);
+  }
+}
+
+TEST(HbmBytesTest, WhatFragmentsBringIsWhatTheCheckExpectsBothWays) {
+  for (const std::uint32_t bytes : {4096u, 65536u, 1u << 20}) {
+    std::string in_order(kBytes, '\0');
+    FillInOrder(in_order, 5);
+    std::string out(kBytes, kPoison);
+    (void)Copied(Direction::kToHost, in_order, &out, bytes);
+    EXPECT_FALSE(WrongScattered(out, 5, bytes).has_value()) << bytes;
+    std::string scattered(kBytes, '\0');
+    FillScattered(scattered, 5, bytes);
+    EXPECT_EQ(scattered, out) << bytes;
+    const std::string back = Copied(
+        Direction::kToDevice, std::string(kBytes, kPoison), &scattered, bytes);
+    EXPECT_FALSE(WrongInOrder(back, 5).has_value()) << bytes;
+  }
+}
+
+TEST(HbmBytesTest, AnyWrongByteIsFoundWhereItIs) {
+  std::string in_order(kBytes, '\0');
+  std::string scattered(kBytes, '\0');
+  FillInOrder(in_order, 6);
+  FillScattered(scattered, 6, 4096);
+  for (const std::uint64_t at : {0ULL, 1ULL, 4095ULL, 70001ULL, 0xFFFFFULL}) {
+    in_order[at] ^= 1;
+    scattered[at] ^= 1;
+    EXPECT_EQ(WrongInOrder(in_order, 6), at);
+    EXPECT_EQ(WrongScattered(scattered, 6, 4096), at);
+    in_order[at] ^= 1;
+    scattered[at] ^= 1;
+  }
+}
+
+TEST(HbmBytesTest, BytesOfAnotherRunOrOfAnotherFragmentAreWrong) {
+  std::string bytes(kBytes, '\0');
+  FillInOrder(bytes, 7);
+  EXPECT_TRUE(WrongInOrder(bytes, 8).has_value());
+  std::memcpy(bytes.data() + 4096, bytes.data() + 8192, 4096);
+  EXPECT_EQ(WrongInOrder(bytes, 7), 4096u);
+}
+
+}  // namespace
+}  // namespace agentmem::bench
