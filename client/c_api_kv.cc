@@ -213,16 +213,14 @@ agentmem_code agentmem_device_open(agentmem_client* client,
     const Outcome measured =
         FindCrossovers(opened.get(), agentmem::MonotonicClock(),
                        agentmem::MeasureBounds(), path, &crossovers, &note);
-    if (!measured.ok()) {
-      client->GiveDevicePlace();
-      return Answer(measured, error);
-    }
+    // A device that is full or busy is used without: by the copy engine alone.
+    if (!measured.ok()) note = measured.message;
   }
   auto holds = std::make_unique<agentmem::client::ChannelExtentHolds>(
       &client->channel());
   auto* const hook = holds.get();
   *device = new agentmem_device{
-      {client, std::move(opened), std::move(holds), crossovers}};
+      {client, std::move(opened), std::move(holds), crossovers, note}};
   hook->Serve((*device)->of.memory());
   return AGENTMEM_OK;
 }
@@ -230,8 +228,8 @@ agentmem_code agentmem_device_open(agentmem_client* client,
 void agentmem_device_close(agentmem_device* device) {
   if (device == nullptr || device->Forked()) return;
   agentmem_client* const client = device->of.client();
+  if (device->of.Close()) client->GiveDevicePlace();
   delete device;
-  client->GiveDevicePlace();
 }
 
 agentmem_code agentmem_device_describe(agentmem_device* device,
@@ -248,10 +246,16 @@ agentmem_code agentmem_device_describe(agentmem_device* device,
   properties.name.copy(state->name, sizeof(state->name) - 1);
   state->memory_bytes = properties.memory_bytes;
   state->registered_bytes = device->of.memory()->registered_bytes();
+  device->of.note().copy(state->note, sizeof(state->note) - 1);
   const agentmem::Crossovers& crossovers = device->of.crossovers();
   state->kernel_below_bytes_out = crossovers.to_host.bytes;
   state->kernel_below_bytes_in = crossovers.to_device.bytes;
   return AGENTMEM_OK;
+}
+
+void agentmem_device_poll(agentmem_device* device) {
+  if (device == nullptr || device->Forked()) return;
+  device->of.Sweep();
 }
 
 agentmem_code agentmem_device_allocate(agentmem_device* device, uint64_t bytes,
@@ -352,6 +356,7 @@ agentmem_code agentmem_kv_wait_layer(agentmem_kv_transfer* transfer,
 agentmem_code agentmem_kv_wait(agentmem_kv_transfer* transfer,
                                uint64_t timeout_ns, agentmem_error* error) {
   AGENTMEM_ENTER(transfer, error);
+  transfer->device->of.Sweep();
   return Answer(transfer->transfer->Wait(Deadline::After(timeout_ns)), error);
 }
 

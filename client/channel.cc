@@ -26,7 +26,7 @@ Channel::Channel(Endpoint endpoint) : endpoint_(std::move(endpoint)) {}
 Channel::~Channel() {
   Session* session = current_.load(std::memory_order_relaxed);
   if (session == nullptr) return;
-  PostClose(session);
+  if (!stays_until_death_) PostClose(session);
   session->Disconnect();
   sessions_.EndAll();
 }

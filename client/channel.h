@@ -113,11 +113,16 @@ class Channel {
   // into this channel, and of this channel calls AnswerRetire, ReleaseExtents
   // and ReleaseHold alone. Without a hook retires are answered at once. When
   // SetRetireHook returns, the hook before is not running any more.
-  using RetireHook = std::function<void(
-      std::uint64_t data_offset, std::uint64_t bytes, std::uint64_t token)>;
+  // `session`: whose memd it is of; the call has a reference to it.
+  using RetireHook =
+      std::function<void(Session* session, std::uint64_t data_offset,
+                         std::uint64_t bytes, std::uint64_t token)>;
   void SetRetireHook(RetireHook hook) AGENTMEM_EXCLUDES(mutex_);
   // That extent is not registered any more. Never waits. The hold ends.
   void AnswerRetire(Session* session, std::uint64_t token);
+  // A device may write into this client's memory until the process is dead:
+  // memd is not told that the client ends.
+  void StayUntilDeath() { stays_until_death_ = true; }
   // Takes what is on the ring, and tells the hook.
   void Poll() AGENTMEM_EXCLUDES(mutex_);
 
@@ -177,6 +182,7 @@ class Channel {
   bool telling_ AGENTMEM_GUARDED_BY(mutex_) = false;
   CondVar told_;
   // Not told yet. memd has few that are not answered (ExtentHolds).
+  std::atomic<bool> stays_until_death_ = false;
   std::deque<Retire> retires_ AGENTMEM_GUARDED_BY(mutex_);
   std::atomic<bool> has_retires_ = false;
 };

@@ -112,6 +112,7 @@ void Channel::TellRetires() {
   for (;;) {
     Retire retire;
     const RetireHook* hook;
+    Session* session;
     {
       MutexLock lock(&mutex_);
       // Who tells now looks once more before it stops.
@@ -121,8 +122,12 @@ void Channel::TellRetires() {
       retires_.pop_front();
       has_retires_.store(!retires_.empty(), std::memory_order_release);
       hook = &retire_hook_;
+      // Its memd's, whatever comes next (ForgetRetires).
+      session = current_.load(std::memory_order_relaxed);
+      session->Ref();
     }
-    (*hook)(retire.data_offset, retire.bytes, retire.token);
+    (*hook)(session, retire.data_offset, retire.bytes, retire.token);
+    session->Unref();
     MutexLock lock(&mutex_);
     telling_ = false;
     told_.NotifyAll();

@@ -6,6 +6,8 @@
 namespace agentmem::client {
 namespace {
 
+constexpr std::uint64_t kHoldNs = 100'000'000;
+
 std::uint64_t ExtentsOf(const Session& session) {
   return (session.data_bytes() + kExtentBytes - 1) / kExtentBytes;
 }
@@ -157,7 +159,10 @@ Outcome DeviceMemory::RegisterExtent(Mapped* mapped, std::uint64_t extent,
 Outcome DeviceMemory::HoldAndRegister(Session* session, std::uint64_t extent,
                                       const Deadline& deadline) {
   const std::uint64_t offset = extent * kExtentBytes;
-  Outcome outcome = holds_->Hold(session, offset, deadline);
+  // memd answers in microseconds: who polls with a timeout of 0 gets on, too.
+  const Deadline soon = Deadline::After(kHoldNs);
+  Outcome outcome = holds_->Hold(session, offset,
+                                 deadline.at() < soon.at() ? soon : deadline);
   if (!outcome.ok()) return outcome;
   outcome = device_->Register(RangeOf(*session, extent),
                               Device::Registration::kBegin);

@@ -5,13 +5,10 @@ namespace agentmem::client {
 ChannelExtentHolds::~ChannelExtentHolds() { channel_->SetRetireHook(nullptr); }
 
 void ChannelExtentHolds::Serve(DeviceMemory* memory) {
-  channel_->SetRetireHook(
-      [channel = channel_, memory](std::uint64_t data_offset,
+  channel_->SetRetireHook([memory](Session* session, std::uint64_t data_offset,
                                    std::uint64_t bytes, std::uint64_t token) {
-        Session* const session = channel->Acquire();
-        memory->Retire(session, data_offset, bytes, token);
-        session->Unref();
-      });
+    memory->Retire(session, data_offset, bytes, token);
+  });
 }
 
 Outcome ChannelExtentHolds::Hold(Session* session, std::uint64_t data_offset,

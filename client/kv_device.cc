@@ -5,35 +5,32 @@
 #include "client/kv_wait.h"
 
 namespace agentmem::client {
-namespace {
-
-// Copies of all of a large machine's DRAM take less.
-constexpr std::uint64_t kBrokenNs = 30'000'000'000;
-
-}  // namespace
-
 KvDevice::KvDevice(agentmem_client* client, std::unique_ptr<Device> device,
                    std::unique_ptr<ExtentHolds> holds,
-                   const Crossovers& crossovers)
+                   const Crossovers& crossovers, std::string note)
     : client_(client),
       device_(std::move(device)),
       holds_(std::move(holds)),
       crossovers_(crossovers),
+      note_(std::move(note)),
       memory_(std::make_unique<DeviceMemory>(device_.get(), holds_.get())) {}
 
-KvDevice::~KvDevice() {
-  if (WaitForDevice([this] { return Sweep(); }, Deadline::After(kBrokenNs))) {
+KvDevice::~KvDevice() = default;
+
+bool KvDevice::Close() {
+  const Deadline deadline = Deadline::After(kDeviceBrokenNs);
+  if (WaitForDevice([this] { return Sweep(); }, deadline)) {
     memory_->ReleaseAll();
     holds_.reset();  // memd's wishes go to nobody before the memory ends
-    return;
+    return true;
   }
-  // It may write still: its memory stays registered, and memd holds it until
-  // this process ends.
+  client_->channel().StayUntilDeath();
   MutexLock lock(&mutex_);
   for (auto& transfer : abandoned_) (void)transfer.release();
   (void)memory_.release();
   (void)holds_.release();
   (void)device_.release();
+  return false;
 }
 
 KvParts KvDevice::parts() {
@@ -53,6 +50,7 @@ void KvDevice::Abandon(std::unique_ptr<KvTransfer> transfer) {
 }
 
 bool KvDevice::Sweep() {
+  client_->channel().Poll();
   MutexLock lock(&mutex_);
   std::erase_if(abandoned_,
                 [](const auto& transfer) { return transfer->Advance(); });

@@ -8,6 +8,7 @@
 #define AGENTMEM_CLIENT_KV_DEVICE_H_
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "agentmem/kv.h"
@@ -22,19 +23,24 @@ namespace agentmem::client {
 class KvDevice {
  public:
   KvDevice(agentmem_client* client, std::unique_ptr<Device> device,
-           std::unique_ptr<ExtentHolds> holds, const Crossovers& crossovers);
-  // Waits for the device, so long that one which does not answer is taken for
-  // broken: what it may write into is then left as it is.
+           std::unique_ptr<ExtentHolds> holds, const Crossovers& crossovers,
+           std::string note);
   ~KvDevice();
+  // Waits for the device. False: it does not end what it has begun
+  // (kDeviceBrokenNs), and may write still. What it writes into then stays,
+  // registered and held, until this process is dead.
+  bool Close();
 
   agentmem_client* client() const { return client_; }
   Device* device() { return device_.get(); }
   DeviceMemory* memory() { return memory_.get(); }
   const Crossovers& crossovers() const { return crossovers_; }
+  // What was in the way of measuring them, or of keeping them.
+  const std::string& note() const { return note_; }
   KvParts parts();
   // Advances it until it is done, whoever calls next.
   void Abandon(std::unique_ptr<KvTransfer> transfer) AGENTMEM_EXCLUDES(mutex_);
-  // True: nothing is left.
+  // Hears memd's wishes, too. True: nothing is left.
   bool Sweep() AGENTMEM_EXCLUDES(mutex_);
 
  private:
@@ -42,6 +48,7 @@ class KvDevice {
   std::unique_ptr<Device> device_;
   std::unique_ptr<ExtentHolds> holds_;
   const Crossovers crossovers_;
+  const std::string note_;
   std::unique_ptr<DeviceMemory> memory_;
   Mutex mutex_;
   std::vector<std::unique_ptr<KvTransfer>> abandoned_

@@ -58,8 +58,11 @@ Outcome KvLoad::Post(const KvBlocks& blocks, Stream engine,
       (void)parts_.device->Record(stream, &windows_.back().event);
     }
   }
-  outcome_ = outcome;
-  return outcome;
+  if (outcome_.ok()) outcome_ = outcome;
+  if (!outcome_.ok() && !windows_.empty()) {
+    HoldUp(parts_.device, stream, engine, &fence_);
+  }
+  return outcome_;
 }
 
 // As many as the quota of holds lets it have, at least one.
@@ -113,8 +116,8 @@ Outcome KvLoad::PostWindow(const KvBlocks& blocks, const Deadline& deadline,
                       " bytes, and " + std::to_string(cache_->block_bytes) +
                       " by the layout: it is of another model or layout");
     }
-    Outcome outcome = parts_.memory->Begin(HoldSessionOf(span), span.data,
-                                           span.length, deadline);
+    Outcome outcome = BeginUse(parts_.memory, HoldSessionOf(span), span.data,
+                               span.length, deadline);
     if (!outcome.ok()) return outcome;
     ++window->begun;
   }
@@ -169,7 +172,7 @@ bool KvLoad::Advance() {
     windows_.pop_front();
   }
   EndLayers();
-  return true;
+  return EndFence(parts_.device, &fence_);
 }
 
 // They stand before the last window's event, and have passed with it: who waits

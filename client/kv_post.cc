@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "client/kv_transfer.h"
+#include "client/kv_wait.h"
 
 namespace agentmem::client {
 
@@ -37,6 +38,30 @@ Outcome PostFragments(const KvParts& parts, Direction direction,
     if (!outcome.ok()) return outcome;
   }
   return {};
+}
+
+Outcome BeginUse(DeviceMemory* memory, Session* session, const void* data,
+                 std::uint64_t bytes, const Deadline& deadline) {
+  for (;;) {
+    Outcome outcome = memory->Begin(session, data, bytes, deadline);
+    const bool again = outcome.code == Code::kUnavailable ||
+                       outcome.code == Code::kFailedPrecondition;
+    if (!again || deadline.Passed() || session->HungUp()) return outcome;
+    Channel::Pause();
+  }
+}
+
+void HoldUp(Device* device, Stream ours, Stream engine, Event* fence) {
+  Outcome outcome = device->Record(ours, fence);
+  if (outcome.ok()) outcome = device->Wait(engine, *fence);
+  if (outcome.ok() || outcome.code == Code::kUnavailable) return;
+  WaitForDevice(
+      [&] {
+        Outcome why;
+        return QueryOrRecord(device, ours, fence, &why) != EventState::kPending;
+      },
+      Deadline::After(kDeviceBrokenNs));
+  *fence = Event();
 }
 
 }  // namespace agentmem::client

@@ -14,6 +14,8 @@ Session* SessionOf(const agentmem_reservation& room) {
 
 // For room, while copies of ours are under way that will give some back.
 constexpr std::uint64_t kRoomNs = 1'000'000;
+// For room in the ring, which memd empties in microseconds.
+constexpr std::uint64_t kPublishNs = 1'000'000'000;
 
 }  // namespace
 
@@ -45,6 +47,11 @@ Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
              deadline);
   }
   Note(outcome);
+  if (outcome.ok()) return outcome;
+  // The engine, told of a failure, uses its pages again: what is copied out of
+  // them from here on is nobody's block.
+  for (Moving& moving : moving_) moving.is_whole = false;
+  if (!moving_.empty()) HoldUp(parts_.device, stream, engine, &fence_);
   return outcome;
 }
 
@@ -78,8 +85,8 @@ Outcome KvStore::Move(const Key& key, std::span<const std::uint32_t> pages,
   moving.key = key;
   Outcome outcome = Reserve(deadline, &moving.room);
   if (!outcome.ok()) return outcome;
-  outcome = parts_.memory->Begin(SessionOf(moving.room), moving.room.data,
-                                 cache_->block_bytes, deadline);
+  outcome = BeginUse(parts_.memory, SessionOf(moving.room), moving.room.data,
+                     cache_->block_bytes, deadline);
   if (!outcome.ok()) {
     parts_.writer->Abandon(&moving.room);
     return outcome;
@@ -120,7 +127,7 @@ bool KvStore::Advance() {
     Finish(&moving, state, why);
     moving_.pop_front();
   }
-  return true;
+  return EndFence(parts_.device, &fence_);
 }
 
 void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
@@ -135,8 +142,10 @@ void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
   request.ack = ack_;
   request.length = cache_->block_bytes;
   agentmem_put_id put = 0;
-  const Outcome outcome =
-      parts_.writer->Publish(&moving->room, request, Deadline::After(0), &put);
+  Outcome outcome = parts_.writer->Publish(&moving->room, request,
+                                           Deadline::After(kPublishNs), &put);
+  // Of a wait, DEADLINE_EXCEEDED says that it goes on: this does not.
+  if (outcome.code == Code::kDeadlineExceeded) outcome.code = Code::kAborted;
   if (!outcome.ok()) return Note(outcome);
   puts_.push_back(put);
 }

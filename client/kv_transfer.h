@@ -17,10 +17,11 @@
 // at a time. Errors: INVALID_ARGUMENT naming the argument; NOT_FOUND: a block
 // is nowhere; DATA_LOSS: it has another length than the layout says;
 // RESOURCE_EXHAUSTED: no room or quota (named); UNAVAILABLE: memd or the
-// device is gone. After an error of Post the pages of a load are undefined, and
-// some blocks of a store may be there. Cost: Post: a lock and a post of copies
-// a block (and a layer); waits only for room and for blocks that are not in
-// DRAM.
+// device is gone. After an error of Post the pages of a load are undefined,
+// some blocks of a store may be there, and what the engine posts to the same
+// stream waits for the copies that are still under way. Cost: Post: a lock and
+// a post of copies a block (and a layer); waits only for room and for blocks
+// that are not in DRAM.
 #ifndef AGENTMEM_CLIENT_KV_TRANSFER_H_
 #define AGENTMEM_CLIENT_KV_TRANSFER_H_
 
@@ -73,6 +74,14 @@ struct KvBlocks {
 Outcome PostFragments(const KvParts& parts, Direction direction,
                       std::span<Fragment> fragments);
 
+// Memory that memd takes back just now is asked for again, until the deadline.
+Outcome BeginUse(DeviceMemory* memory, Session* session, const void* data,
+                 std::uint64_t bytes, const Deadline& deadline);
+
+// After a failure: what the engine posts from here on waits for the copies that
+// are under way on `ours`; if it cannot be told so, the caller waits.
+void HoldUp(Device* device, Stream ours, Stream engine, Event* fence);
+
 class KvTransfer {
  public:
   virtual ~KvTransfer() = default;
@@ -121,6 +130,7 @@ class KvStore final : public KvTransfer {
   std::vector<agentmem_put_id> puts_;  // published
   std::vector<Fragment> fragments_;    // of one block, kept for its memory
   Event engine_{};                     // what the engine had posted
+  Event fence_{};                      // after a failure (HoldUp)
   Outcome outcome_;                    // the first failure
 };
 
@@ -158,6 +168,7 @@ class KvLoad final : public KvTransfer {
   std::vector<Event> layer_events_;
   std::vector<Fragment> fragments_;
   Event engine_{};
+  Event fence_{};
   Outcome outcome_;
 };
 

@@ -17,6 +17,10 @@
 
 namespace agentmem::client {
 
+// A device that has not ended a copy by then is taken for broken: copies of all
+// of a large machine's DRAM take less.
+inline constexpr std::uint64_t kDeviceBrokenNs = 30'000'000'000;
+
 template <typename Done>
 bool WaitForDevice(Done done, const Deadline& deadline) {
   constexpr int kLooksAtOnce = 64;
@@ -34,17 +38,25 @@ bool WaitForDevice(Done done, const Deadline& deadline) {
   }
 }
 
-// Of what is posted to `stream`. While a device has no place for an event, what
-// it would stand behind is pending; a device that records none any more is lost
-// (kFailed), and copies nothing.
+// Of what is posted to `stream`. While a device records no event, what it would
+// stand behind is pending: it may be copied still. Only a device that is lost
+// copies nothing (kFailed).
 inline EventState QueryOrRecord(Device* device, Stream stream, Event* event,
                                 Outcome* why) {
   if (event->value() == 0) {
     *why = device->Record(stream, event);
-    if (why->code == Code::kResourceExhausted) return EventState::kPending;
-    if (!why->ok()) return EventState::kFailed;
+    if (why->code == Code::kUnavailable) return EventState::kFailed;
+    if (!why->ok()) return EventState::kPending;
   }
   return device->Query(*event, why);
+}
+
+// False: it has not passed.
+inline bool EndFence(Device* device, Event* fence) {
+  if (fence->value() == 0) return true;
+  if (device->Query(*fence, nullptr) == EventState::kPending) return false;
+  *fence = Event();
+  return true;
 }
 
 }  // namespace agentmem::client

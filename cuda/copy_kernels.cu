@@ -57,6 +57,7 @@ __global__ void __launch_bounds__(kThreads)
 
 cudaError_t LaunchCopyKernel(const KernelCopy* copies, std::uint32_t count,
                              std::uint32_t blocks, cudaStream_t stream) {
+  cudaGetLastError();  // of an earlier call, which told it
   CopyFragments<<<blocks, kThreads, 0, stream>>>(copies, count);
   return cudaGetLastError();
 }

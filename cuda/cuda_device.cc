@@ -250,9 +250,26 @@ CudaDevice::Place* CudaDevice::Find(Event event) {
   return same ? &place : nullptr;
 }
 
+// A stream that is being captured would draw this device's own into its graph,
+// with what others have posted there.
+Outcome CudaDevice::CheckNotCaptured(const char* call, Stream stream) {
+  // (Asking is an error itself on the legacy stream while others capture.)
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  const cudaError_t error = cudaStreamIsCapturing(Native(stream), &status);
+  if (error != cudaSuccess) return Failed(error, "cudaStreamIsCapturing", 0);
+  if (status == cudaStreamCaptureStatusNone) return {};
+  return Fail(Code::kFailedPrecondition,
+              std::string(call) + " on GPU " + std::to_string(gpu_) +
+                  ": the stream is being captured into a graph; post it "
+                  "outside of the capture");
+}
+
 Outcome CudaDevice::Record(Stream stream, Event* event) {
   const CudaContext::Entered entered(context_);
   if (Outcome usable = Usable(entered); !usable.ok()) return usable;
+  if (Outcome free = CheckNotCaptured("Record", stream); !free.ok()) {
+    return free;
+  }
   MutexLock lock(&events_mutex_);
   if (free_places_.empty()) {
     if (places_.size() >= kEventsMax) {
@@ -313,6 +330,7 @@ Outcome CudaDevice::Wait(Stream stream, Event event) {
   if (event == Event()) return {};
   const CudaContext::Entered entered(context_);
   if (Outcome usable = Usable(entered); !usable.ok()) return usable;
+  if (Outcome free = CheckNotCaptured("Wait", stream); !free.ok()) return free;
   MutexLock lock(&events_mutex_);
   const Place* place = Find(event);
   if (place == nullptr) {

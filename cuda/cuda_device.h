@@ -68,6 +68,7 @@ class CudaDevice final : public Device {
   void ReadProperties(const cudaDeviceProp& of_gpu, int driver);
   // OK, or why there is nothing to be had of it any more.
   Outcome Usable(const CudaContext::Entered& entered);
+  Outcome CheckNotCaptured(const char* call, Stream stream);
   Outcome Failed(cudaError_t error, const char* call, std::uint64_t bytes);
 
   Outcome CheckFragments(const CopyBatch& batch);

@@ -132,6 +132,7 @@ class Device {
   // error some may be posted: their memory stays until an event behind them.
   virtual Outcome Copy(const CopyBatch& batch, Stream stream) = 0;
   // RESOURCE_EXHAUSTED: more events are pending than the device keeps.
+  // FAILED_PRECONDITION, here and of Wait: the stream is being captured.
   virtual Outcome Record(Stream stream, Event* event) = 0;
   // kFailed: what it stood behind failed (told in `why`, if that is not null).
   virtual EventState Query(Event event, Outcome* why) = 0;

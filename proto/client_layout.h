@@ -134,9 +134,9 @@ inline constexpr std::uint8_t kAbandonEmptied = 2;
 // system. Of those that no client holds.
 inline constexpr std::uint8_t kWantToEmpty = 4;
 
-// One kHoldExtents is for this many at most: 4 GiB. A request is never a long
+// One kHoldExtents is for this many at most: 256 MiB. A request is never a long
 // piece of the reactor's time.
-inline constexpr std::uint32_t kExtentsPerHoldMax = 1024;
+inline constexpr std::uint32_t kExtentsPerHoldMax = 64;
 
 struct SubmissionEntry {
   std::uint64_t op_id;  // the client's; comes back in the completion

@@ -235,6 +235,24 @@ TEST_F(KvTest, ADeviceThatWasClosedHoldsNothing) {
   EXPECT_EQ(memd.Stop(), 0);
 }
 
+TEST_F(KvTest, AGpuThatIsNotThereIsUnavailableAndNamed) {
+  MemdProcess memd("32MiB");
+  agentmem_client* client = memd.Connect();
+  agentmem_device_options options = {};
+  options.size = sizeof(options);
+  options.kind = AGENTMEM_DEVICE_CUDA;
+  options.index = 63;
+  EXPECT_EQ(agentmem_device_open(client, &options, &device_, &error_),
+            AGENTMEM_UNAVAILABLE);
+  EXPECT_NE(std::string(error_.message).find("GPU 63"), std::string::npos)
+      << error_.message;
+  std::printf("%s\n", error_.message);
+  Open(client);  // its place is free
+  agentmem_device_close(device_);
+  agentmem_close(client);
+  EXPECT_EQ(memd.Stop(), 0);
+}
+
 TEST_F(KvTest, AMissingBlockIsNotFoundAndTheRestGoesOn) {
   MemdProcess memd("32MiB");
   agentmem_client* client = memd.Connect();

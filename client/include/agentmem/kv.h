@@ -21,14 +21,24 @@
  * Copies go straight between device memory and the shared DRAM. They stand
  * behind what was posted to the engine's stream before the call, and hold up
  * nothing that is posted to it later, unless it waits (agentmem_kv_wait_layer).
- * Until a transfer is done, the engine must neither change the pages of a store
- * nor use those of a load.
+ * Until a transfer is done (agentmem_kv_wait), the engine must neither change
+ * the pages of a store nor use those of a load; who closes a transfer earlier
+ * does not learn when that is. A store and a load that follows it are not
+ * ordered by the stream: wait for the one before the other. After a store or
+ * load that answered an error, what is posted to the same stream waits for the
+ * copies that were begun: its pages may be used again there.
+ *
+ * A key must name all that its bytes depend on: the model, the rank of tensor
+ * parallelism, the element type. Only the length is checked.
  *
  * A stream is the native handle (cudaStream_t) as an integer; 1 and 2 are
- * CUDA's legacy and per-thread default streams; 0 is refused.
+ * CUDA's legacy and per-thread default streams; 0 is refused. One that is being
+ * captured into a graph is FAILED_PRECONDITION.
  *
- * Threads: one at a time for a transfer, any for the rest. No call aborts, and
- * none but those with a timeout waits. */
+ * Threads: one at a time for a transfer, any for the rest. No call aborts.
+ * Opening a device (2 s to measure it), closing it (30 s at most, for copies)
+ * and freeing its memory wait without a timeout of the caller's; so does the
+ * first use of each 4 MiB of DRAM, for milliseconds. */
 #ifndef AGENTMEM_KV_H_
 #define AGENTMEM_KV_H_
 
@@ -78,11 +88,17 @@ typedef struct agentmem_device_state {
    * out of the device and into it. Measured on this machine. */
   uint32_t kernel_below_bytes_out;
   uint32_t kernel_below_bytes_in;
+  char note[256]; /* what was in the way of measuring or keeping that; or "" */
 } agentmem_device_state;
 
 AGENTMEM_API agentmem_code
 agentmem_device_describe(agentmem_device* device, agentmem_device_state* state,
                          agentmem_error* error);
+
+/* For an engine that is idle for long: gives back DRAM that memd wants, and
+ * ends transfers that were closed before they were done. Every call on a device
+ * does so as well. Never waits. */
+AGENTMEM_API void agentmem_device_poll(agentmem_device* device);
 
 /* Memory of the device, for who has no allocator of his own. */
 AGENTMEM_API agentmem_code agentmem_device_allocate(agentmem_device* device,
@@ -155,7 +171,8 @@ agentmem_kv_load(agentmem_kv* kv, const agentmem_key* keys, size_t count,
 AGENTMEM_API agentmem_code
 agentmem_kv_wait_layer(agentmem_kv_transfer* transfer, uint32_t layer,
                        uint64_t stream, agentmem_error* error);
-/* Waits until all of it is done; a store: until it is acknowledged. Call it, or
+/* Waits until all of it is done, and what it held is given back; a store: until
+ * it is acknowledged. Call it, or
  * poll it with a timeout of 0, for a store's blocks to be published: nothing
  * runs between calls. DEADLINE_EXCEEDED: it goes on. */
 AGENTMEM_API agentmem_code agentmem_kv_wait(agentmem_kv_transfer* transfer,

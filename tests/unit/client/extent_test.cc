@@ -40,11 +40,11 @@ class ExtentTest : public testing::Test {
 
   // Tokens of the retires that the hook was told of.
   void HearRetires() {
-    channel_->SetRetireHook(
-        [this](std::uint64_t offset, std::uint64_t bytes, std::uint64_t token) {
-          EXPECT_EQ(bytes, kExtentBytes);
-          heard_.push_back(offset / kExtentBytes * 100 + token);
-        });
+    channel_->SetRetireHook([this](Session*, std::uint64_t offset,
+                                   std::uint64_t bytes, std::uint64_t token) {
+      EXPECT_EQ(bytes, kExtentBytes);
+      heard_.push_back(offset / kExtentBytes * 100 + token);
+    });
   }
   // memd has taken what was posted before.
   void Flush() {
@@ -167,11 +167,11 @@ TEST_F(ExtentTest, WhoWaitsForAnythingHearsRetires) {
 }
 
 TEST_F(ExtentTest, TheHookMayAnswerAndRelease) {
-  channel_->SetRetireHook(
-      [this](std::uint64_t offset, std::uint64_t, std::uint64_t token) {
-        channel_->ReleaseExtents(session_, offset, 1);
-        channel_->AnswerRetire(session_, token);
-      });
+  channel_->SetRetireHook([this](Session*, std::uint64_t offset, std::uint64_t,
+                                 std::uint64_t token) {
+    channel_->ReleaseExtents(session_, offset, 1);
+    channel_->AnswerRetire(session_, token);
+  });
   memd_->Retire(kExtentBytes, 7);
   memd_->Retire(2 * kExtentBytes, 8);
   channel_->Poll();
@@ -185,12 +185,13 @@ TEST_F(ExtentTest, AHookThatWasTakenAwayIsNotRunning) {
   std::atomic<bool> asked = false;
   std::atomic<bool> go_on = false;
   std::atomic<bool> done = false;
-  channel_->SetRetireHook([&](std::uint64_t, std::uint64_t, std::uint64_t) {
-    inside.store(true);
-    inside.notify_all();
-    go_on.wait(false);
-    done.store(true);
-  });
+  channel_->SetRetireHook(
+      [&](Session*, std::uint64_t, std::uint64_t, std::uint64_t) {
+        inside.store(true);
+        inside.notify_all();
+        go_on.wait(false);
+        done.store(true);
+      });
   memd_->Retire(0, 7);
   std::thread teller([&] { channel_->Poll(); });
   inside.wait(false);
@@ -211,12 +212,13 @@ TEST_F(ExtentTest, ADeadMemdsRetiresAreForgotten) {
   std::atomic<bool> inside = false;
   std::atomic<bool> go_on = false;
   std::atomic<int> calls = 0;
-  channel_->SetRetireHook([&](std::uint64_t, std::uint64_t, std::uint64_t) {
-    ++calls;
-    inside.store(true);
-    inside.notify_all();
-    go_on.wait(false);
-  });
+  channel_->SetRetireHook(
+      [&](Session*, std::uint64_t, std::uint64_t, std::uint64_t) {
+        ++calls;
+        inside.store(true);
+        inside.notify_all();
+        go_on.wait(false);
+      });
   memd_->Retire(0, 7);
   std::thread teller([&] { channel_->Poll(); });
   inside.wait(false);

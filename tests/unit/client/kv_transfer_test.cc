@@ -152,6 +152,42 @@ TEST_F(KvTransferTest, TwoBlocksCannotBeLoadedIntoOnePage) {
   EXPECT_THAT(outcome.message, HasSubstr("page 9"));
 }
 
+// Who is told of a failure uses his pages again, by what he posts next.
+TEST_F(KvTransferTest, AfterAFailureTheEngineIsHeldUpUntilTheCopiesHaveEnded) {
+  StoreTwo();
+  device_.Hold();
+  HostDevice::Failure second;
+  second.point = HostDevice::Point::kPost;
+  second.nth = 2;
+  second.code = Code::kInternal;
+  const auto expect_held_up = [&] {
+    Event event;
+    ASSERT_TRUE(device_.Record(engine_, &event).ok());
+    while (device_.StepStream(engine_, 1) != 0) {
+    }
+    EXPECT_EQ(device_.Query(event, nullptr), EventState::kPending);
+    device_.Run();
+    device_.Drain();
+    EXPECT_EQ(device_.Query(event, nullptr), EventState::kPassed);
+    device_.Hold();
+  };
+  const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
+  device_.FailNth(second);  // the second layer
+  const auto load = NewLoad();
+  EXPECT_EQ(load->Post(Blocks(2, pages), engine_, Long()).code,
+            Code::kInternal);
+  expect_held_up();
+  EXPECT_EQ(load->Wait(Long()).code, Code::kInternal);
+
+  device_.FailNth(second);  // the second block
+  const std::vector<Key> keys = {AsKey(TestKey(50)), AsKey(TestKey(51))};
+  const auto store = NewStore();
+  EXPECT_EQ(store->Post({keys, pages}, engine_, Long()).code, Code::kInternal);
+  expect_held_up();
+  EXPECT_EQ(store->Wait(Long()).code, Code::kInternal);
+  EXPECT_FALSE(memd_->IsResident(keys[0])) << "its pages may have changed";
+}
+
 // Whatever fails, everything is given back (TearDown looks), nothing of a
 // failed block is seen, and it goes on when the device is well again.
 TEST_F(KvTransferTest, AFailureAtAnyPointLosesNothing) {
