@@ -177,8 +177,10 @@ class TwoNodes(unittest.TestCase):
             lose("100%")
             try:
                 began = time.monotonic()
+                TwoNodes.next += 1
                 with self.assertRaises(Refused) as refused:
-                    self.put(one, 65536)
+                    one.put(TwoNodes.next - 1,
+                            content(TwoNodes.next - 1, 65536), REPLICATED)
                 self.assertIn(refused.exception.code,
                               (UNAVAILABLE, DEADLINE_EXCEEDED))
                 self.assertLess(time.monotonic() - began, 4 + PATIENCE_S / 6)
