@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace agentmem::client {
 namespace {
@@ -179,7 +180,8 @@ void DeviceMemory::UnregisterExtent(Mapped* mapped, std::uint64_t extent) {
 }
 
 void DeviceMemory::AnswerWishes(Mapped* mapped) {
-  std::erase_if(mapped->wishes, [this, mapped](const Wish& wish) {
+  std::vector<Wish> left;
+  for (const Wish& wish : std::exchange(mapped->wishes, {})) {
     bool free = true;
     for (std::uint64_t extent = wish.first; extent < wish.end; ++extent) {
       const Extent& state = mapped->extents[extent];
@@ -188,9 +190,13 @@ void DeviceMemory::AnswerWishes(Mapped* mapped) {
       }
       free = free && state.state == State::kUnknown;
     }
-    if (free) holds_->AnswerRetire(mapped->session, wish.token);
-    return free;
-  });
+    if (free) {
+      holds_->AnswerRetire(mapped->session, wish.token);
+    } else {
+      left.push_back(wish);
+    }
+  }
+  mapped->wishes = std::move(left);
 }
 
 void DeviceMemory::DropAll(Mapped* mapped) {
@@ -207,11 +213,14 @@ void DeviceMemory::DropAll(Mapped* mapped) {
 
 // Of sessions that are not current any more.
 void DeviceMemory::DropUnused(const Session* but) {
-  std::erase_if(mapped_, [this, but](const auto& mapped) {
-    if (mapped->session == but || mapped->uses != 0) return false;
-    DropAll(mapped.get());
-    return true;
-  });
+  for (auto i = mapped_.begin(); i != mapped_.end();) {
+    if ((*i)->session == but || (*i)->uses != 0) {
+      ++i;
+      continue;
+    }
+    DropAll(i->get());
+    i = mapped_.erase(i);
+  }
 }
 
 }  // namespace agentmem::client
