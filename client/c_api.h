@@ -29,15 +29,16 @@ inline agentmem_key KeyFor(const Key& key) {
 
 }  // namespace agentmem::client
 
-// At the head of every function of the ABI.
-#define AGENTMEM_ENTER(handle, error)                                      \
-  do {                                                                     \
-    if (__builtin_expect((handle) == nullptr, 0)) {                        \
-      return ::agentmem::client::AnswerInvalid("client is NULL", (error)); \
-    }                                                                      \
-    if (__builtin_expect((handle)->Forked(), 0)) {                         \
-      return ::agentmem::client::AnswerForked(error);                      \
-    }                                                                      \
+// At the head of every function of the ABI. Of a handle that is not called
+// `client`, its name is what the message says.
+#define AGENTMEM_ENTER(handle, error)                                        \
+  do {                                                                       \
+    if (__builtin_expect((handle) == nullptr, 0)) {                          \
+      return ::agentmem::client::AnswerInvalid(#handle " is NULL", (error)); \
+    }                                                                        \
+    if (__builtin_expect((handle)->Forked(), 0)) {                           \
+      return ::agentmem::client::AnswerForked(error);                        \
+    }                                                                        \
   } while (false)
 
 #define AGENTMEM_REQUIRE(condition, message, error)                 \

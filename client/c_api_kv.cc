@@ -239,6 +239,7 @@ agentmem_code agentmem_device_describe(agentmem_device* device,
   AGENTMEM_REQUIRE(state != nullptr, "state is NULL", error);
   AGENTMEM_REQUIRE(state->size >= sizeof(agentmem_device_state),
                    "agentmem_device_state: set size to its sizeof", error);
+  device->of.Sweep();
   const agentmem::DeviceProperties& properties =
       device->of.device()->properties();
   *state = {};

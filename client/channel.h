@@ -181,8 +181,8 @@ class Channel {
   RetireHook retire_hook_ AGENTMEM_GUARDED_BY(mutex_);
   bool telling_ AGENTMEM_GUARDED_BY(mutex_) = false;
   CondVar told_;
-  // Not told yet. memd has few that are not answered (ExtentHolds).
   std::atomic<bool> stays_until_death_ = false;
+  // Not told yet. memd has few that are not answered (ExtentHolds).
   std::deque<Retire> retires_ AGENTMEM_GUARDED_BY(mutex_);
   std::atomic<bool> has_retires_ = false;
 };

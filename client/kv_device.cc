@@ -5,6 +5,7 @@
 #include "client/kv_wait.h"
 
 namespace agentmem::client {
+
 KvDevice::KvDevice(agentmem_client* client, std::unique_ptr<Device> device,
                    std::unique_ptr<ExtentHolds> holds,
                    const Crossovers& crossovers, std::string note)

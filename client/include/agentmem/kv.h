@@ -96,8 +96,8 @@ agentmem_device_describe(agentmem_device* device, agentmem_device_state* state,
                          agentmem_error* error);
 
 /* For an engine that is idle for long: gives back DRAM that memd wants, and
- * ends transfers that were closed before they were done. Every call on a device
- * does so as well. Never waits. */
+ * ends transfers that were closed before they were done. Every store, load,
+ * wait and describe does so as well. Waits for no copy that is not done. */
 AGENTMEM_API void agentmem_device_poll(agentmem_device* device);
 
 /* Memory of the device, for who has no allocator of his own. */
