@@ -117,6 +117,15 @@ class Engine {
 
 class KvTest : public testing::Test {
  protected:
+  void SetUp() override {
+    client_ = memd_.Connect();
+    Open(client_);
+  }
+  void TearDown() override {
+    agentmem_device_close(device_);
+    agentmem_close(client_);
+    EXPECT_EQ(memd_.Stop(), 0);
+  }
   void Open(agentmem_client* client) {
     agentmem_device_options options = {};
     options.size = sizeof(options);
@@ -179,130 +188,104 @@ class KvTest : public testing::Test {
     return {keys, pages};
   }
 
+  // Until memd has taken what was posted before.
+  std::uint64_t RegisteredBytes() {
+    agentmem_span span;
+    const agentmem_key nowhere = KeyOf(1'000'000);
+    EXPECT_EQ(agentmem_get(client_, &nowhere, 1, kLongNs, &span, nullptr),
+              AGENTMEM_NOT_FOUND);
+    return memd_.Memctl("tenants")["tenants"][0]["registered_bytes"];
+  }
+
+  MemdProcess memd_{"32MiB"};
+  agentmem_client* client_ = nullptr;
   agentmem_device* device_ = nullptr;
   agentmem_error error_ = {};
 };
 
 TEST_F(KvTest, BlocksOfThreeTimesTheBudgetComeBackIntoAnotherLayout) {
-  MemdProcess memd("32MiB");
-  agentmem_client* client = memd.Connect();
-  Open(client);
-  {
-    constexpr std::uint32_t kAtOnce = 48;  // 12 MiB: beyond the quota of holds
-    Engine from(device_, Order::kTokensFirst, kAtOnce * kBlockPages);
-    Engine to(device_, Order::kHeadsFirst, kAtOnce * kBlockPages);
-    EXPECT_EQ(agentmem_kv_block_bytes(from.kv()), 256u << 10);
-    for (std::uint32_t first = 0; first < 384; first += kAtOnce) {
-      StoreAll(&from, first, kAtOnce);
-    }
-    for (std::uint32_t first = 0; first < 384; first += kAtOnce) {
-      LoadAndCheck(&to, first, kAtOnce);
-    }
-    agentmem_device_state state = {};
-    state.size = sizeof(state);
-    ASSERT_EQ(agentmem_device_describe(device_, &state, &error_), AGENTMEM_OK);
-    EXPECT_STREQ(state.name, "host");
-    EXPECT_GT(state.registered_bytes, 0u);
+  constexpr std::uint32_t kAtOnce = 48;  // 12 MiB: beyond the quota of holds
+  Engine from(device_, Order::kTokensFirst, kAtOnce * kBlockPages);
+  Engine to(device_, Order::kHeadsFirst, kAtOnce * kBlockPages);
+  EXPECT_EQ(agentmem_kv_block_bytes(from.kv()), 256u << 10);
+  for (std::uint32_t first = 0; first < 384; first += kAtOnce) {
+    StoreAll(&from, first, kAtOnce);
   }
-  agentmem_device_close(device_);
-  agentmem_close(client);
-  EXPECT_EQ(memd.Stop(), 0);
+  for (std::uint32_t first = 0; first < 384; first += kAtOnce) {
+    LoadAndCheck(&to, first, kAtOnce);
+  }
+  agentmem_device_state state = {};
+  state.size = sizeof(state);
+  ASSERT_EQ(agentmem_device_describe(device_, &state, &error_), AGENTMEM_OK);
+  EXPECT_STREQ(state.name, "host");
+  EXPECT_GT(state.registered_bytes, 0u);
 }
 
 TEST_F(KvTest, ADeviceThatWasClosedHoldsNothing) {
-  MemdProcess memd("32MiB");
-  agentmem_client* client = memd.Connect();
-  Open(client);
   agentmem_device* second = nullptr;
   agentmem_device_options options = {};
   options.size = sizeof(options);
   options.kind = AGENTMEM_DEVICE_HOST;
-  EXPECT_EQ(agentmem_device_open(client, &options, &second, &error_),
+  EXPECT_EQ(agentmem_device_open(client_, &options, &second, &error_),
             AGENTMEM_FAILED_PRECONDITION);
   {
     Engine from(device_, Order::kTokensFirst, 8);
     StoreAll(&from, 0, 4);
   }
+  EXPECT_GT(RegisteredBytes(), 0u);
   agentmem_device_close(device_);
+  EXPECT_EQ(RegisteredBytes(), 0u);
   // Another may be opened now, and registers them anew.
-  Open(client);
-  {
-    Engine to(device_, Order::kHeadsFirst, 8);
-    LoadAndCheck(&to, 0, 4);
-  }
-  agentmem_device_close(device_);
-  agentmem_close(client);
-  EXPECT_EQ(memd.Stop(), 0);
+  Open(client_);
+  Engine to(device_, Order::kHeadsFirst, 8);
+  LoadAndCheck(&to, 0, 4);
 }
 
 TEST_F(KvTest, AGpuThatIsNotThereIsUnavailableAndNamed) {
-  MemdProcess memd("32MiB");
-  agentmem_client* client = memd.Connect();
+  agentmem_device_close(device_);
   agentmem_device_options options = {};
   options.size = sizeof(options);
   options.kind = AGENTMEM_DEVICE_CUDA;
   options.index = 63;
-  EXPECT_EQ(agentmem_device_open(client, &options, &device_, &error_),
+  EXPECT_EQ(agentmem_device_open(client_, &options, &device_, &error_),
             AGENTMEM_UNAVAILABLE);
   EXPECT_NE(std::string(error_.message).find("GPU 63"), std::string::npos)
       << error_.message;
-  std::printf("%s\n", error_.message);
-  Open(client);  // its place is free
-  agentmem_device_close(device_);
-  agentmem_close(client);
-  EXPECT_EQ(memd.Stop(), 0);
+  Open(client_);  // its place is free
 }
 
 TEST_F(KvTest, AMissingBlockIsNotFoundAndTheRestGoesOn) {
-  MemdProcess memd("32MiB");
-  agentmem_client* client = memd.Connect();
-  Open(client);
-  {
-    Engine from(device_, Order::kTokensFirst, 8);
-    Engine to(device_, Order::kHeadsFirst, 8);
-    StoreAll(&from, 0, 3);
-    agentmem_kv_transfer* transfer = nullptr;
-    EXPECT_EQ(Load(&to, 0, 4, &transfer), AGENTMEM_NOT_FOUND);
-    EXPECT_EQ(transfer, nullptr);
-    LoadAndCheck(&to, 0, 3);
-  }
-  agentmem_device_close(device_);
-  agentmem_close(client);
-  EXPECT_EQ(memd.Stop(), 0);
+  Engine from(device_, Order::kTokensFirst, 8);
+  Engine to(device_, Order::kHeadsFirst, 8);
+  StoreAll(&from, 0, 3);
+  agentmem_kv_transfer* transfer = nullptr;
+  EXPECT_EQ(Load(&to, 0, 4, &transfer), AGENTMEM_NOT_FOUND);
+  EXPECT_EQ(transfer, nullptr);
+  LoadAndCheck(&to, 0, 3);
 }
 
 TEST_F(KvTest, AMemdThatIsKilledAndStartedAgainIsUsedAgain) {
-  MemdProcess memd("32MiB");
-  agentmem_client* client = memd.Connect();
-  Open(client);
-  {
-    Engine from(device_, Order::kTokensFirst, 32);
-    Engine to(device_, Order::kHeadsFirst, 32);
-    StoreAll(&from, 0, 16);
-    agentmem_kv_transfer* transfer = nullptr;
-    ASSERT_EQ(Load(&to, 0, 16, &transfer), AGENTMEM_OK) << error_.message;
-    memd.Kill();
-    // What was held stays mapped: the copies end.
-    EXPECT_EQ(agentmem_kv_wait(transfer, kLongNs, &error_), AGENTMEM_OK);
-    for (std::uint32_t page = 0; page < 32; ++page) {
-      ASSERT_TRUE(to.Has(page, page / kBlockPages, page % kBlockPages));
-    }
-    agentmem_kv_close_transfer(transfer);
-    memd.Start();
-    StoreAll(&from, 100, 16);
-    LoadAndCheck(&to, 100, 16);
+  Engine from(device_, Order::kTokensFirst, 32);
+  Engine to(device_, Order::kHeadsFirst, 32);
+  StoreAll(&from, 0, 16);
+  agentmem_kv_transfer* transfer = nullptr;
+  ASSERT_EQ(Load(&to, 0, 16, &transfer), AGENTMEM_OK) << error_.message;
+  memd_.Kill();
+  // What was held stays mapped: the copies end.
+  EXPECT_EQ(agentmem_kv_wait(transfer, kLongNs, &error_), AGENTMEM_OK);
+  for (std::uint32_t page = 0; page < 32; ++page) {
+    ASSERT_TRUE(to.Has(page, page / kBlockPages, page % kBlockPages));
   }
-  agentmem_device_close(device_);
-  agentmem_close(client);
-  EXPECT_EQ(memd.Stop(), 0);
+  agentmem_kv_close_transfer(transfer);
+  memd_.Start();
+  StoreAll(&from, 100, 16);
+  LoadAndCheck(&to, 100, 16);
 }
 
 TEST_F(KvTest, AProcessThatDiesInTheMidstOfAStoreLeavesNothingBehind) {
-  MemdProcess memd("32MiB");
   for (int time = 0; time < 3; ++time) {
     Child child([&](int say) {
-      agentmem_client* client = memd.Connect();
-      Open(client);
+      Open(memd_.Connect());
       Engine from(device_, Order::kTokensFirst, 64);
       agentmem_kv_transfer* transfer = nullptr;
       if (Store(&from, 500, 32, &transfer) != AGENTMEM_OK) return 1;
@@ -315,18 +298,19 @@ TEST_F(KvTest, AProcessThatDiesInTheMidstOfAStoreLeavesNothingBehind) {
     child.Kill();
     child.Wait();
   }
-  agentmem_client* client = memd.Connect();
-  Open(client);
-  {
-    // All of the room is there for this one.
-    Engine from(device_, Order::kTokensFirst, 96);
-    Engine to(device_, Order::kHeadsFirst, 96);
-    StoreAll(&from, 1000, 48);
-    LoadAndCheck(&to, 1000, 48);
-  }
-  agentmem_device_close(device_);
-  agentmem_close(client);
-  EXPECT_EQ(memd.Stop(), 0);
+  // All of the room is there for this one.
+  Engine from(device_, Order::kTokensFirst, 96);
+  Engine to(device_, Order::kHeadsFirst, 96);
+  StoreAll(&from, 1000, 48);
+  LoadAndCheck(&to, 1000, 48);
+}
+
+TEST_F(KvTest, AHandleThatIsNullIsNamed) {
+  EXPECT_EQ(agentmem_kv_wait(nullptr, 0, &error_), AGENTMEM_INVALID_ARGUMENT);
+  EXPECT_STREQ(error_.message, "transfer is NULL");
+  EXPECT_EQ(agentmem_device_allocate(nullptr, 1, nullptr, &error_),
+            AGENTMEM_INVALID_ARGUMENT);
+  EXPECT_STREQ(error_.message, "device is NULL");
 }
 
 }  // namespace
