@@ -64,6 +64,105 @@ TEST_F(KvTransferTest, AStoreReadsWhatTheEngineHadPostedBeforeIt) {
   ASSERT_TRUE(device_.Register(page, Device::Registration::kEnd).ok());
 }
 
+TEST_F(KvTransferTest, ALoadWaitsForWhatTheEngineHadPostedBeforeIt) {
+  StoreTwo();
+  device_.Hold();
+  std::vector<char> page(4096, 'e');
+  ASSERT_TRUE(device_.Register(page, Device::Registration::kBegin).ok());
+  const Fragment written = {
+      DeviceAddress(reinterpret_cast<std::uint64_t>(to_->At(0, 0, 1, 0, 0))),
+      page.data(), 32};
+  CopyBatch batch;
+  batch.direction = Direction::kToDevice;
+  batch.fragments = {&written, 1};
+  ASSERT_TRUE(device_.Copy(batch, engine_).ok());
+  const auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9};
+  ASSERT_TRUE(load->Post(Blocks(1, pages), engine_, Long()).ok());
+  EXPECT_EQ(device_.StepStream(device_.properties().to_device, 1), 0u);
+  device_.Run();
+  EXPECT_TRUE(load->Wait(Long()).ok());
+  EXPECT_TRUE(to_->SamePage(0, 1, *from_, 7)) << "the engine was last";
+  device_.Drain();
+  ASSERT_TRUE(device_.Register(page, Device::Registration::kEnd).ok());
+}
+
+TEST_F(KvTransferTest, ALoadWhoseCopyFailsSaysSo) {
+  StoreTwo();
+  HostDevice::Failure failure;
+  failure.point = HostDevice::Point::kCopy;
+  failure.nth = 3;
+  failure.code = Code::kInternal;
+  device_.FailNth(failure);
+  const auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9};
+  ASSERT_TRUE(load->Post(Blocks(1, pages), engine_, Long()).ok());
+  EXPECT_EQ(load->Wait(Long()).code, Code::kInternal);
+  EXPECT_EQ(load->WaitLayer(0, engine_).code, Code::kInternal);
+  device_.Mend();
+}
+
+TEST_F(KvTransferTest, SmallFragmentsGoByTheKernelAndTheRestBesideThem) {
+  // A head of a token has 32 bytes; tokens first, a plane of a page has 256.
+  crossovers_.to_host.bytes = kKernelAlways;
+  crossovers_.to_device.bytes = 64;
+  StoreTwo();
+  const std::uint64_t stored = device_.counts().kernel_fragments;
+  EXPECT_NE(stored, 0u);
+  const auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
+  ASSERT_TRUE(load->Post(Blocks(2, pages), engine_, Long()).ok());
+  ASSERT_TRUE(load->Wait(Long()).ok());
+  EXPECT_NE(device_.counts().kernel_fragments, stored);
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+    EXPECT_TRUE(to_->SamePage(layer, 1, *from_, 7)) << layer;
+    EXPECT_TRUE(to_->SamePage(layer, 4, *from_, 11)) << layer;
+  }
+}
+
+TEST_F(KvTransferTest, WhatWasCopiedIsGivenBackWhenMemdAsks) {
+  StoreTwo();
+  {
+    const auto load = NewLoad();
+    const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
+    ASSERT_TRUE(load->Post(Blocks(2, pages), engine_, Long()).ok());
+    ASSERT_TRUE(load->Wait(Long()).ok());
+  }
+  ASSERT_NE(memory_->registered_bytes(), 0u);
+  client::Session* const session = client_->channel().Acquire();
+  std::uint64_t token = 0;
+  for (const std::uint64_t offset : holds_.held) {
+    memory_->Retire(session, offset, kExtentBytes, ++token);
+  }
+  session->Unref();
+  EXPECT_EQ(holds_.answered.size(), holds_.held.size());
+  EXPECT_EQ(memory_->registered_bytes(), 0u);
+  holds_.held.clear();
+}
+
+TEST_F(KvTransferTest, WhatHasNoEventIsNotTakenForDone) {
+  StoreTwo();
+  device_.Hold();
+  HostDevice::Failure failure;
+  failure.point = HostDevice::Point::kRecord;
+  failure.nth = 2;  // the block's; the first is the engine's
+  failure.code = Code::kInternal;
+  device_.FailNth(failure);
+  const auto store = NewStore();
+  const std::vector<std::uint32_t> pages = {5, 6};
+  const std::vector<Key> key = {AsKey(TestKey(50))};
+  ASSERT_TRUE(store->Post({key, pages}, engine_, Long()).ok());
+  while (device_.StepStream(engine_, 1) != 0) {
+  }
+  failure.nth = 1;
+  device_.FailNth(failure);
+  EXPECT_FALSE(store->Advance());
+  EXPECT_FALSE(store->Advance());
+  device_.Run();
+  EXPECT_TRUE(store->Wait(Long()).ok());
+  EXPECT_TRUE(memd_->IsResident(key[0]));
+}
+
 TEST_F(KvTransferTest, ALayerIsThereBeforeTheNextIs) {
   StoreTwo();
   device_.Hold();
