@@ -117,6 +117,15 @@ enum class AgentOp : std::uint32_t {
   kWatch = 32,         // agent, region. value[0]: board word, [1]: version.
                        // Again: the same word, the version of then
   kUnwatch = 33,       // arg[0]: board word; ends it, however often asked for
+
+  // Blocks in device memory: proto/hbm_messages.h. One device a connection.
+  kHbmOpen = 34,    // tail: HbmDevice; arg[0]: bytes wanted. value[0]: budget,
+                    // [1]: board word. Again: anew, with the same word
+  kHbmReport = 35,  // tail: HbmUse*; arg[0]: bytes allocated, [1]: wanted.
+                    // value[0]: budget. tail: HbmWish*
+  kHbmClose = 36,
+  kHbmList = 37,  // arg[0]: leave out so many, [1]: at most so many. tail:
+                  // HbmEntry*. value[0]: 1 if more
 };
 
 // AgentRequest.flags of kAgentOpen.

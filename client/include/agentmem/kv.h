@@ -182,6 +182,74 @@ AGENTMEM_API agentmem_code agentmem_kv_wait(agentmem_kv_transfer* transfer,
  * published yet are, when another call on this device comes by. */
 AGENTMEM_API void agentmem_kv_close_transfer(agentmem_kv_transfer* transfer);
 
+/* Where each of its blocks was when a load began: `tiers` has as many entries
+ * as the load has blocks. FAILED_PRECONDITION: of a store. */
+AGENTMEM_API agentmem_code
+agentmem_kv_tiers(const agentmem_kv_transfer* transfer, agentmem_tier* tiers,
+                  size_t count, agentmem_error* error);
+
+/* ---- blocks in device memory (tier hbm) --------------------------------- */
+
+/* A device may have a pool: blocks that stay in its memory, in this process,
+ * beside DRAM, so that a load of them does not cross the bus. What is in it is
+ * below, too, or goes there before it leaves. memd says how much of the device
+ * it may use, less when others need some; agents that wait for a human, are
+ * idle or done leave it within the deadline that memd sets, and are brought
+ * back when they reason again. */
+typedef struct agentmem_hbm_options {
+  uint32_t size;     /* sizeof(agentmem_hbm_options) */
+  uint32_t reserved; /* 0 */
+  uint64_t bytes;    /* of the device's memory, wanted at most */
+} agentmem_hbm_options;
+
+/* One a device; it ends with it. A thread of its own listens to memd.
+ * FAILED_PRECONDITION: the device has one; UNIMPLEMENTED: memd knows of none;
+ * otherwise as a request to memd. A grant of less than was wanted is no
+ * error. */
+AGENTMEM_API agentmem_code
+agentmem_hbm_open(agentmem_device* device, const agentmem_hbm_options* options,
+                  uint64_t timeout_ns, agentmem_error* error);
+
+/* From here on the blocks that `kv` stores and loads stay in the pool, as far
+ * as there is room, for that agent (by its name; one that does not exist yet is
+ * no error). NULL: for nobody; they leave under pressure alone. An engine has a
+ * kv for each agent: they cost little. FAILED_PRECONDITION: the device has no
+ * pool. */
+AGENTMEM_API agentmem_code agentmem_kv_keep(agentmem_kv* kv, const char* agent,
+                                            agentmem_error* error);
+
+typedef struct agentmem_hbm_state {
+  uint32_t size;            /* sizeof(agentmem_hbm_state) */
+  uint32_t reserved;        /* 0 */
+  uint64_t budget_bytes;    /* as memd says now */
+  uint64_t allocated_bytes; /* of the device */
+  uint64_t used_bytes;      /* of that, by blocks */
+  uint64_t blocks;
+  uint64_t hits;         /* blocks that loads found in it */
+  uint64_t misses;       /* that they did not */
+  uint64_t filled;       /* blocks that came in by stores and loads */
+  uint64_t dropped;      /* left, and were below already */
+  uint64_t demoted;      /* left, and were written to DRAM for it */
+  uint64_t brought_back; /* came in because their agent reasons again */
+  uint64_t emptied;      /* times that an agent left */
+  uint64_t emptied_late; /* of them, after memd's deadline */
+} agentmem_hbm_state;
+
+/* FAILED_PRECONDITION: the device has no pool. */
+AGENTMEM_API agentmem_code agentmem_hbm_describe(agentmem_device* device,
+                                                 agentmem_hbm_state* state,
+                                                 agentmem_error* error);
+
+/* ---- compression --------------------------------------------------------- */
+
+/* From here on `kv` stores blocks as FP8 (E4M3, a scale for each head of each
+ * plane and layer of a block) and loads such: half the bytes of 16-bit types,
+ * with an error that docs/kv.md bounds. Their keys must differ from those of
+ * plain blocks. INVALID_ARGUMENT: the layout's type is not float16, bfloat16 or
+ * float32. agentmem_kv_block_bytes answers the compressed size from here on. */
+AGENTMEM_API agentmem_code agentmem_kv_compress(agentmem_kv* kv,
+                                                agentmem_error* error);
+
 #ifdef __cplusplus
 }
 #endif
