@@ -8,6 +8,7 @@ namespace agentmem::client {
 namespace {
 
 constexpr std::uint64_t kHoldNs = 100'000'000;
+constexpr std::size_t kAll = SIZE_MAX;
 
 std::uint64_t ExtentsOf(const Session& session) {
   return (session.data_bytes() + kExtentBytes - 1) / kExtentBytes;
@@ -32,8 +33,30 @@ DeviceMemory::~DeviceMemory() { ReleaseAll(); }
 
 void DeviceMemory::ReleaseAll() {
   MutexLock lock(&mutex_);
-  for (const auto& mapped : mapped_) DropAll(mapped.get());
-  mapped_.clear();
+  while (!mapped_.empty()) {
+    Mapped* const mapped = mapped_.back().get();
+    if (Drop(mapped, kAll) != 0) continue;
+    mapped->session->Unref();
+    std::erase_if(mapped_,
+                  [mapped](const auto& one) { return one.get() == mapped; });
+  }
+}
+
+void DeviceMemory::Tidy(const Session* current, std::size_t extents_max) {
+  MutexLock lock(&mutex_);
+  for (std::size_t dropped = 0; dropped < extents_max;) {
+    const auto found =
+        std::find_if(mapped_.begin(), mapped_.end(), [&](const auto& one) {
+          return one->session != current && one->uses == 0;
+        });
+    if (found == mapped_.end()) return;
+    Mapped* const mapped = found->get();
+    const std::size_t some = Drop(mapped, extents_max - dropped);
+    dropped += some;
+    if (some != 0) continue;  // others may have come meanwhile
+    mapped->session->Unref();
+    mapped_.erase(found);
+  }
 }
 
 Outcome DeviceMemory::Begin(Session* session, const void* data,
@@ -44,7 +67,6 @@ Outcome DeviceMemory::Begin(Session* session, const void* data,
     return Fail(Code::kUnavailable,
                 "the memd that these bytes were of is gone");
   }
-  DropUnused(session);
   Mapped* const mapped = MappedOf(session);
   const std::uint64_t offset = at - session->data();
   const std::uint64_t first = offset / kExtentBytes;
@@ -106,7 +128,8 @@ std::uint64_t DeviceMemory::registered_bytes() {
   std::uint64_t bytes = 0;
   for (const auto& mapped : mapped_) {
     for (std::uint64_t i = 0; i < mapped->extents.size(); ++i) {
-      if (mapped->extents[i].state != State::kRegistered) continue;
+      const State state = mapped->extents[i].state;
+      if (state == State::kUnknown || state == State::kRegistering) continue;
       bytes += RangeOf(*mapped->session, i).size();
     }
   }
@@ -136,8 +159,11 @@ DeviceMemory::Mapped* DeviceMemory::Containing(const void* data) {
 Outcome DeviceMemory::RegisterExtent(Mapped* mapped, std::uint64_t extent,
                                      const Deadline& deadline) {
   Extent& state = mapped->extents[extent];
-  while (state.state == State::kRegistering) registered_.Wait(&mutex_);
-  if (state.state == State::kRegistered) return {};
+  while (state.state == State::kRegistering || state.state == State::kEnding) {
+    settled_.Wait(&mutex_);
+  }
+  // (What the device did not let go of, it reaches.)
+  if (state.state != State::kUnknown) return {};
   const bool is_wanted = std::any_of(
       mapped->wishes.begin(), mapped->wishes.end(), [extent](const Wish& wish) {
         return extent >= wish.first && extent < wish.end;
@@ -152,7 +178,7 @@ Outcome DeviceMemory::RegisterExtent(Mapped* mapped, std::uint64_t extent,
   Outcome outcome = HoldAndRegister(mapped->session, extent, deadline);
   mutex_.Lock();
   state.state = outcome.ok() ? State::kRegistered : State::kUnknown;
-  registered_.NotifyAll();
+  settled_.NotifyAll();
   return outcome;
 }
 
@@ -174,53 +200,55 @@ Outcome DeviceMemory::HoldAndRegister(Session* session, std::uint64_t extent,
 // An extent that the device does not let go of stays held: memd must not give
 // it away.
 void DeviceMemory::UnregisterExtent(Mapped* mapped, std::uint64_t extent) {
-  const Outcome outcome = device_->Register(RangeOf(*mapped->session, extent),
-                                            Device::Registration::kEnd);
-  if (outcome.ok()) mapped->extents[extent].state = State::kUnknown;
+  Extent& state = mapped->extents[extent];
+  const std::span<char> range = RangeOf(*mapped->session, extent);
+  state.state = State::kEnding;
+  ++mapped->uses;
+  mutex_.Unlock();
+  const Outcome outcome = device_->Register(range, Device::Registration::kEnd);
+  mutex_.Lock();
+  --mapped->uses;
+  state.state = outcome.ok() ? State::kUnknown : State::kStuck;
+  settled_.NotifyAll();
 }
 
-void DeviceMemory::AnswerWishes(Mapped* mapped) {
-  std::vector<Wish> left;
-  for (const Wish& wish : std::exchange(mapped->wishes, {})) {
-    bool free = true;
+std::optional<std::uint64_t> DeviceMemory::FindWantedUnused(
+    const Mapped& mapped) const {
+  for (const Wish& wish : mapped.wishes) {
     for (std::uint64_t extent = wish.first; extent < wish.end; ++extent) {
-      const Extent& state = mapped->extents[extent];
-      if (state.state == State::kRegistered && state.uses == 0) {
-        UnregisterExtent(mapped, extent);
-      }
-      free = free && state.state == State::kUnknown;
-    }
-    if (free) {
-      holds_->AnswerRetire(mapped->session, wish.token);
-    } else {
-      left.push_back(wish);
+      const Extent& state = mapped.extents[extent];
+      if (state.state == State::kRegistered && state.uses == 0) return extent;
     }
   }
-  mapped->wishes = std::move(left);
+  return std::nullopt;
 }
 
-void DeviceMemory::DropAll(Mapped* mapped) {
+// What another thread is just ending, that one answers.
+void DeviceMemory::AnswerWishes(Mapped* mapped) {
+  while (const auto extent = FindWantedUnused(*mapped)) {
+    UnregisterExtent(mapped, *extent);
+  }
+  std::erase_if(mapped->wishes, [&](const Wish& wish) {
+    for (std::uint64_t extent = wish.first; extent < wish.end; ++extent) {
+      if (mapped->extents[extent].state != State::kUnknown) return false;
+    }
+    holds_->AnswerRetire(mapped->session, wish.token);
+    return true;
+  });
+}
+
+std::size_t DeviceMemory::Drop(Mapped* mapped, std::size_t extents_max) {
+  std::size_t dropped = 0;
   for (std::uint64_t extent = 0; extent < mapped->extents.size(); ++extent) {
-    const State& state = mapped->extents[extent].state;
-    if (state != State::kRegistered) continue;
+    if (dropped == extents_max) break;
+    const Extent& state = mapped->extents[extent];
+    if (state.state != State::kRegistered || state.uses != 0) continue;
     UnregisterExtent(mapped, extent);
-    if (state == State::kRegistered) continue;
+    ++dropped;
+    if (state.state != State::kUnknown) continue;
     holds_->Release(mapped->session, extent * kExtentBytes);
   }
-  mapped->session->Unref();
-  mapped->session = nullptr;
-}
-
-// Of sessions that are not current any more.
-void DeviceMemory::DropUnused(const Session* but) {
-  for (auto i = mapped_.begin(); i != mapped_.end();) {
-    if ((*i)->session == but || (*i)->uses != 0) {
-      ++i;
-      continue;
-    }
-    DropAll(i->get());
-    i = mapped_.erase(i);
-  }
+  return dropped;
 }
 
 }  // namespace agentmem::client

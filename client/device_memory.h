@@ -11,20 +11,25 @@
 //        +------ Retire, and n = 0 -+
 //
 // The lock is not held while memd is asked: its wishes arrive on whatever
-// thread waits for an answer, that one perhaps.
+// thread waits for an answer, that one perhaps. Nor is it while the device
+// registers or lets go, which takes milliseconds and waits for its copies.
 //
-// A session whose memd is gone keeps its extents until the last use of them.
+// A session whose memd is gone keeps its extents until the last use of them;
+// then Tidy takes them, some at a time.
 //
 // Ownership: borrows the device and the holds; has a reference to each session
 // of which an extent is registered. Threads: thread-safe; no device may use the
 // memory any more when it ends. Errors: those of the holds and of
 // Device::Register; nothing is used then. Cost: Begin and End: a lock; the
-// first Begin of an extent registers it, 2 to 4 ms of CUDA.
+// first Begin of an extent registers it, 2 to 4 ms of CUDA; who gives back what
+// memd wants waits for the device to let go.
 #ifndef AGENTMEM_CLIENT_DEVICE_MEMORY_H_
 #define AGENTMEM_CLIENT_DEVICE_MEMORY_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/mutex.h"
@@ -65,13 +70,23 @@ class DeviceMemory {
   void Retire(Session* session, std::uint64_t data_offset, std::uint64_t bytes,
               std::uint64_t token) AGENTMEM_EXCLUDES(mutex_);
 
+  // Lets go of up to `extents_max` extents of sessions that are not `current`
+  // and are not used. Each costs what the device takes for it.
+  void Tidy(const Session* current, std::size_t extents_max)
+      AGENTMEM_EXCLUDES(mutex_);
   // Nothing is registered from here on but by Begin. No copy may be under way.
   void ReleaseAll() AGENTMEM_EXCLUDES(mutex_);
 
   std::uint64_t registered_bytes() AGENTMEM_EXCLUDES(mutex_);
 
  private:
-  enum class State : std::uint8_t { kUnknown, kRegistering, kRegistered };
+  enum class State : std::uint8_t {
+    kUnknown,
+    kRegistering,
+    kRegistered,
+    kEnding,
+    kStuck,  // the device did not let go: it stays held
+  };
   struct Extent {
     State state = State::kUnknown;  // to the device
     std::uint32_t uses = 0;
@@ -85,7 +100,7 @@ class DeviceMemory {
     Session* session = nullptr;
     std::vector<Extent> extents;
     std::vector<Wish> wishes;
-    std::uint64_t uses = 0;
+    std::uint64_t uses = 0;  // while it has some, it stands in mapped_
   };
 
   Mapped* MappedOf(Session* session) AGENTMEM_REQUIRES(mutex_);
@@ -96,16 +111,20 @@ class DeviceMemory {
                           const Deadline& deadline) AGENTMEM_EXCLUDES(mutex_);
   void Unuse(Mapped* mapped, std::uint64_t first, std::uint64_t end)
       AGENTMEM_REQUIRES(mutex_);
+  // Gives up the lock meanwhile: what was found under it is looked up anew.
   void UnregisterExtent(Mapped* mapped, std::uint64_t extent)
       AGENTMEM_REQUIRES(mutex_);
+  std::optional<std::uint64_t> FindWantedUnused(const Mapped& mapped) const
+      AGENTMEM_REQUIRES(mutex_);
   void AnswerWishes(Mapped* mapped) AGENTMEM_REQUIRES(mutex_);
-  void DropAll(Mapped* mapped) AGENTMEM_REQUIRES(mutex_);
-  void DropUnused(const Session* but) AGENTMEM_REQUIRES(mutex_);
+  // Up to `extents_max`; the answer is how many.
+  std::size_t Drop(Mapped* mapped, std::size_t extents_max)
+      AGENTMEM_REQUIRES(mutex_);
 
   Device* const device_;
   ExtentHolds* const holds_;
   Mutex mutex_;
-  CondVar registered_;  // an extent is not kRegistering any more
+  CondVar settled_;  // an extent is not kRegistering or kEnding any more
   // The current session's, and of earlier ones what copies still use.
   std::vector<std::unique_ptr<Mapped>> mapped_ AGENTMEM_GUARDED_BY(mutex_);
 };

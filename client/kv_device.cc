@@ -5,6 +5,12 @@
 #include "client/kv_wait.h"
 
 namespace agentmem::client {
+namespace {
+
+// Each takes milliseconds of whoever sweeps.
+constexpr std::size_t kTidyExtents = 2;
+
+}  // namespace
 
 KvDevice::KvDevice(agentmem_client* client, std::unique_ptr<Device> device,
                    std::unique_ptr<ExtentHolds> holds,
@@ -52,6 +58,9 @@ void KvDevice::Abandon(std::unique_ptr<KvTransfer> transfer) {
 
 bool KvDevice::Sweep() {
   client_->channel().Poll();
+  Session* const session = client_->channel().Acquire();
+  memory_->Tidy(session, kTidyExtents);
+  session->Unref();
   MutexLock lock(&mutex_);
   std::erase_if(abandoned_,
                 [](const auto& transfer) { return transfer->Advance(); });

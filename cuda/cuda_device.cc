@@ -311,7 +311,8 @@ EventState CudaDevice::Query(Event event, Outcome* why) {
                     "Query on GPU " + std::to_string(gpu_) + ": no such event");
     } else {
       const cudaError_t error = cudaEventQuery(place->event);
-      if (error == cudaErrorNotReady) {
+      // Another error than a loss says nothing of the copies: they may run.
+      if (error != cudaSuccess && !IsLoss(error)) {
         cudaGetLastError();
         return EventState::kPending;
       }

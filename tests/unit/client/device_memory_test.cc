@@ -1,3 +1,5 @@
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -102,6 +104,111 @@ TEST_F(DeviceMemoryTest, AnExtentThatCannotBeRegisteredIsNotHeld) {
   Retire(0, kExtentBytes, 5);
   EXPECT_THAT(holds_.answered, ElementsAre(5u));
   holds_.held.clear();
+}
+
+// A host device that calls back while it lets go of memory.
+class LettingGo final : public Device {
+ public:
+  explicit LettingGo(Device* device) : device_(device) {}
+
+  std::function<Outcome()> meanwhile = [] { return Outcome(); };
+
+  Outcome Register(std::span<char> host, Registration what) override {
+    if (what == Registration::kEnd) {
+      if (Outcome outcome = meanwhile(); !outcome.ok()) return outcome;
+    }
+    return device_->Register(host, what);
+  }
+  Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory) override {
+    return device_->Allocate(bytes, memory);
+  }
+  void Free(DeviceAddress memory) override { device_->Free(memory); }
+  Outcome Copy(const CopyBatch& batch, Stream stream) override {
+    return device_->Copy(batch, stream);
+  }
+  Outcome Record(Stream stream, Event* event) override {
+    return device_->Record(stream, event);
+  }
+  EventState Query(Event event, Outcome* why) override {
+    return device_->Query(event, why);
+  }
+  Outcome Wait(Stream stream, Event event) override {
+    return device_->Wait(stream, event);
+  }
+  const DeviceProperties& properties() const override {
+    return device_->properties();
+  }
+
+ private:
+  Device* const device_;
+};
+
+TEST_F(DeviceMemoryTest, WhileTheDeviceLetsGoOthersGoOn) {
+  LettingGo device(&device_);
+  DeviceMemory memory(&device, &holds_);
+  ASSERT_TRUE(memory.Begin(session_, session_->data(), 10, Long()).ok());
+  memory.End(session_->data(), 10);
+  std::vector<std::uint64_t> answered_meanwhile = {1};
+  device.meanwhile = [&] {
+    // Another extent, and one more wish for what is on its way.
+    char* const other = session_->data() + kExtentBytes;
+    EXPECT_TRUE(memory.Begin(session_, other, 10, Long()).ok());
+    memory.End(other, 10);
+    memory.Retire(session_, 0, kExtentBytes, 6);
+    answered_meanwhile = holds_.answered;
+    return Outcome();
+  };
+  memory.Retire(session_, 0, kExtentBytes, 5);
+  EXPECT_THAT(answered_meanwhile, IsEmpty());
+  EXPECT_THAT(holds_.answered, ElementsAre(5u, 6u));
+  EXPECT_EQ(memory.registered_bytes(), kExtentBytes);
+  holds_.held.erase(0);
+  device.meanwhile = [] { return Outcome(); };
+}
+
+TEST_F(DeviceMemoryTest, WhatTheDeviceDoesNotLetGoOfStaysHeld) {
+  LettingGo device(&device_);
+  {
+    DeviceMemory memory(&device, &holds_);
+    ASSERT_TRUE(memory.Begin(session_, session_->data(), 10, Long()).ok());
+    memory.End(session_->data(), 10);
+    device.meanwhile = [] { return Fail(Code::kUnavailable, "lost"); };
+    memory.Retire(session_, 0, kExtentBytes, 5);
+    EXPECT_THAT(holds_.answered, IsEmpty());
+    EXPECT_EQ(memory.registered_bytes(), kExtentBytes);
+    // It is reached still.
+    EXPECT_TRUE(memory.Begin(session_, session_->data(), 10, Long()).ok());
+    memory.End(session_->data(), 10);
+    EXPECT_THAT(holds_.answered, IsEmpty());
+  }
+  EXPECT_THAT(holds_.held, ElementsAre(0u));
+  holds_.held.clear();
+  EXPECT_TRUE(device_
+                  .Register({session_->data(), kExtentBytes},
+                            Device::Registration::kEnd)
+                  .ok());
+}
+
+TEST_F(DeviceMemoryTest, OfOtherSessionsSomeIsLetGoAtATime) {
+  agentmem_client* const ours = client_;
+  ASSERT_EQ(Connect(), AGENTMEM_OK);
+  agentmem_client* const other = std::exchange(client_, ours);
+  client::Session* const old = other->channel().Acquire();
+  ASSERT_TRUE(
+      memory_->Begin(old, old->data(), 2 * kExtentBytes + 1, Long()).ok());
+  EXPECT_EQ(memory_->registered_bytes(), 3 * kExtentBytes);
+  memory_->Tidy(session_, 2);  // in use
+  EXPECT_EQ(memory_->registered_bytes(), 3 * kExtentBytes);
+  memory_->End(old->data(), 2 * kExtentBytes + 1);
+  memory_->Tidy(session_, 2);
+  EXPECT_EQ(memory_->registered_bytes(), kExtentBytes);
+  EXPECT_THAT(holds_.held, ElementsAre(2 * kExtentBytes));
+  memory_->Tidy(session_, 2);
+  EXPECT_EQ(memory_->registered_bytes(), 0u);
+  EXPECT_THAT(holds_.held, IsEmpty());
+  memory_->Tidy(session_, 2);  // its end
+  old->Unref();
+  agentmem_close(other);
 }
 
 TEST_F(DeviceMemoryTest, BytesOfNoMappingAreRefused) {
