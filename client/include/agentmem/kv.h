@@ -133,6 +133,41 @@ typedef struct agentmem_kv_layout {
   uint64_t head_stride;
 } agentmem_kv_layout;
 
+/* The shapes that engines allocate, a tensor a layer where nothing else is
+ * said. Engines change them between versions: a tensor's own strides are what
+ * to ask first. `heads_first` (vLLM's HND) changes page_tokens and heads. */
+typedef enum agentmem_kv_engine {
+  /* vLLM with FlashAttention, of 2025: [2, pages, page_tokens, heads,
+   * head_size] (vllm/v1/attention/backends/flash_attn.py) */
+  AGENTMEM_KV_VLLM_FLASH = 1,
+  /* vLLM with FlashInfer: [pages, 2, page_tokens, heads, head_size]
+   * (vllm/v1/attention/backends/flashinfer.py) */
+  AGENTMEM_KV_VLLM_FLASHINFER = 2,
+  /* vLLM, all layers in one tensor, tokens first: [pages, layers, 2,
+   * page_tokens, heads, head_size] (include_num_layers_dimension) */
+  AGENTMEM_KV_VLLM_ALL_LAYERS = 3,
+  /* vLLM 0.27 with FlashAttention: [pages, page_tokens, heads,
+   * 2 x head_size] */
+  AGENTMEM_KV_VLLM_PACKED = 4,
+  /* SGLang's MHATokenToKVPool, tokens first: K and V are tensors of their own,
+   * [pages x page_tokens, heads, head_size]; agentmem_kv_open takes `values`
+   * (python/sglang/srt/mem_cache/memory_pool.py) */
+  AGENTMEM_KV_SGLANG_MHA = 5,
+  /* A latent, tokens first, heads is 1: [pages, page_tokens, head_size], where
+   * head_size is kv_lora_rank + qk_rope_head_dim (SGLang's MLATokenToKVPool,
+   * vLLM's MLA backends) */
+  AGENTMEM_KV_MLA = 6
+} agentmem_kv_engine;
+
+/* Sets planes and all strides of `layout`, by its size, layers, page_tokens,
+ * heads, head_size and type; `pages` are a tensor's. INVALID_ARGUMENT: no such
+ * engine, or shape of it; a field out of its range (named). */
+AGENTMEM_API agentmem_code agentmem_kv_layout_of(agentmem_kv_engine engine,
+                                                 int heads_first,
+                                                 uint64_t pages,
+                                                 agentmem_kv_layout* layout,
+                                                 agentmem_error* error);
+
 /* Describes an engine's cache: layers[i] is the device address of layer i's
  * tensor, of `pages` pages; values[i] of its V, where that is a tensor of its
  * own (SGLang), else `values` is NULL and plane_stride counts. `block_tokens`,
