@@ -263,6 +263,9 @@ void Daemon::Parts::AddAgents(const Config& config, const Clock* clock) {
     limits.name = tenant.name;
     limits.id = tenant.id;
     limits.dram_bytes = tenant.dram_bytes;
+    if (pool != nullptr && pool->transport->limits().pins_memory) {
+      limits.dram = RegionMemory::Dram::kPinned;
+    }
     if (const std::uint64_t quota = config.tenants[i].region_quota_bytes) {
       limits.region_bytes_max = quota;
     }
