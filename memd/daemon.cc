@@ -216,7 +216,15 @@ absl::StatusOr<std::vector<TenantDoor>> Daemon::Parts::OpenTenants(
         OpenTenant(tenant, identity, instance,
                    config.cluster.enabled() && config.pool.durable,
                    config.store, node.get(), &mine.index, &mine.data));
-    door.populator_index = populator->Add(&mine.data);
+    const std::size_t index = populator->Add(&mine.data);
+    door.populator_index = index;
+    door.tenant->TellOfLent([this, index](std::uint32_t extent, bool lent) {
+      if (lent) {
+        populator->Lend(index, extent);
+      } else {
+        populator->TakeBack(index, extent);
+      }
+    });
     door.descriptors = &accounts.emplace_back(descriptors);
     doors.push_back(std::move(door));
   }
