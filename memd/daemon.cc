@@ -216,7 +216,15 @@ absl::StatusOr<std::vector<TenantDoor>> Daemon::Parts::OpenTenants(
         OpenTenant(tenant, identity, instance,
                    config.cluster.enabled() && config.pool.durable,
                    config.store, node.get(), &mine.index, &mine.data));
-    door.populator_index = populator->Add(&mine.data);
+    const std::size_t index = populator->Add(&mine.data);
+    door.populator_index = index;
+    door.tenant->TellOfLent([this, index](std::uint32_t extent, bool lent) {
+      if (lent) {
+        populator->Lend(index, extent);
+      } else {
+        populator->TakeBack(index, extent);
+      }
+    });
     door.descriptors = &accounts.emplace_back(descriptors);
     doors.push_back(std::move(door));
   }
@@ -263,6 +271,9 @@ void Daemon::Parts::AddAgents(const Config& config, const Clock* clock) {
     limits.name = tenant.name;
     limits.id = tenant.id;
     limits.dram_bytes = tenant.dram_bytes;
+    if (pool != nullptr && pool->transport->limits().pins_memory) {
+      limits.dram = RegionMemory::Dram::kPinned;
+    }
     if (const std::uint64_t quota = config.tenants[i].region_quota_bytes) {
       limits.region_bytes_max = quota;
     }

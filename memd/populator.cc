@@ -31,7 +31,9 @@ Populator::~Populator() {
 
 std::size_t Populator::Add(const SharedMemory* data) {
   MutexLock lock(&mutex_);
-  targets_.push_back(Target{data});
+  Target& target = targets_.emplace_back();
+  target.data = data;
+  target.lent.resize(data->bytes() / kExtentBytes);
   return targets_.size() - 1;
 }
 
@@ -56,33 +58,53 @@ void Populator::Again(std::size_t index, std::uint32_t extent) {
   changed_.NotifyOne();
 }
 
+void Populator::Lend(std::size_t index, std::uint32_t extent) {
+  MutexLock lock(&mutex_);
+  targets_[index].lent[extent] = true;
+}
+
+void Populator::TakeBack(std::size_t index, std::uint32_t extent) {
+  MutexLock lock(&mutex_);
+  targets_[index].lent[extent] = false;
+}
+
+std::optional<Populator::Work> Populator::NextWork() {
+  for (std::size_t i = 0; i < targets_.size(); ++i) {
+    Target& target = targets_[i];
+    if (!target.again.empty()) {
+      const std::uint32_t extent = target.again.back();
+      target.again.pop_back();
+      return Work{i, extent};
+    }
+    if (target.touched != target.wanted) return Work{i, target.touched++};
+  }
+  return std::nullopt;
+}
+
+bool Populator::IsWanted(const Work& work) {
+  MutexLock lock(&mutex_);
+  return !stop_ && !targets_[work.index].lent[work.extent];
+}
+
 void Populator::Run() {
   // It runs ahead of need: whoever waits for a processor comes first.
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
   for (;;) {
+    std::optional<Work> work;
     const SharedMemory* data = nullptr;
-    std::uint64_t offset = 0;
     {
       MutexLock lock(&mutex_);
-      while (data == nullptr) {
+      while (!work.has_value()) {
         if (stop_) return;
-        for (Target& target : targets_) {
-          if (!target.again.empty()) {
-            offset = target.again.back() * kExtentBytes;
-            target.again.pop_back();
-          } else if (target.touched != target.wanted) {
-            offset = target.touched++ * kExtentBytes;
-          } else {
-            continue;
-          }
-          data = target.data;
-          break;
-        }
-        if (data == nullptr) changed_.Wait(&mutex_);
+        work = NextWork();
+        if (!work.has_value()) changed_.Wait(&mutex_);
       }
+      data = targets_[work->index].data;
     }
+    std::uint64_t offset = work->extent * kExtentBytes;
     const std::uint64_t end = offset + kExtentBytes;
-    while (offset < end && data->Populate(offset, kStepBytes)) {
+    while (offset < end && IsWanted(*work) &&
+           data->Populate(offset, kStepBytes)) {
       offset += kStepBytes;
     }
   }

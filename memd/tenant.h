@@ -35,6 +35,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -86,6 +87,11 @@ class Tenant {
          std::unique_ptr<Source> source,
          std::unique_ptr<tiering::Policy> policy);
   ~Tenant();
+
+  // Who else touches the tenant's memory: told of each extent before a port can
+  // empty it, and when it is back. Before any client.
+  using OnLent = std::function<void(std::uint32_t extent, bool lent)>;
+  void TellOfLent(OnLent on_lent) { on_lent_ = std::move(on_lent); }
 
   // Blocks may be in other nodes' memory; `memory` is this tenant's data, as
   // the pool knows it. Before any client.
@@ -431,6 +437,7 @@ class Tenant {
   const std::unique_ptr<tiering::Policy> policy_;
   DataPool pool_;
   ExtentHolds holds_;
+  OnLent on_lent_;
   IndexWriter index_;
 
   std::vector<SlotRecord> slots_;

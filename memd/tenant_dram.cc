@@ -43,7 +43,10 @@ std::uint32_t Tenant::Allocate(RoomKind kind, Need need, TimeNs now) {
   record.data_offset = *offset;
   record.size_class = ClassOf(kind);
   record.lent = kind == kToEmpty;
-  if (record.lent) holds_.Lend(pool_.ExtentOf(*offset));
+  if (record.lent) {
+    holds_.Lend(pool_.ExtentOf(*offset));
+    if (on_lent_) on_lent_(pool_.ExtentOf(*offset), true);
+  }
   return slot;
 }
 
@@ -52,7 +55,10 @@ void Tenant::FreeSlot(std::uint32_t slot) {
   AGENTMEM_CHECK(record.state != SlotState::kFree && record.holds == 0 &&
                  record.io == 0 && record.pool_io == 0);
   record.state = SlotState::kFree;
-  if (record.lent) holds_.TakeBack(pool_.ExtentOf(record.data_offset));
+  if (record.lent) {
+    holds_.TakeBack(pool_.ExtentOf(record.data_offset));
+    if (on_lent_) on_lent_(pool_.ExtentOf(record.data_offset), false);
+  }
   pool_.Free(record.data_offset);
   free_slots_.push_back(slot);
   freed_since_look_ = true;

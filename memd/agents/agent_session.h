@@ -55,6 +55,7 @@ struct TenantLimits {
   std::string name;
   TenantId id;
   std::uint64_t dram_bytes = 0;
+  RegionMemory::Dram dram = RegionMemory::Dram::kLendable;
   std::uint64_t region_bytes_max = kRegionBytesMax;
   std::uint64_t sessions_max = 4096;         // processes
   DescriptorAccount* descriptors = nullptr;  // outlives what is open
@@ -72,7 +73,7 @@ struct TenantAgents {
         shared(limits.shared.has_value()),
         reachable(shared ? limits.shared->is_reachable : [] { return true; }),
         book(refs, id, AgentBook::RandomLineage, limits.shared),
-        memory(ports, clock, name, limits.dram_bytes),
+        memory(ports, clock, name, limits.dram_bytes, limits.dram),
         lone_reads(store, id),
         descriptors(limits.descriptors) {}
 

@@ -26,16 +26,28 @@ std::uint64_t LentBytesMax(std::uint64_t dram_bytes) {
 }  // namespace
 
 RegionMemory::RegionMemory(PortSource* ports, const Clock* clock,
-                           std::string tenant, std::uint64_t dram_bytes)
+                           std::string tenant, std::uint64_t dram_bytes,
+                           Dram dram)
     : ports_source_(ports),
       clock_(clock),
       tenant_(std::move(tenant)),
-      lent_bytes_max_(LentBytesMax(dram_bytes)) {}
+      lent_bytes_max_(LentBytesMax(dram_bytes)),
+      dram_(dram) {
+  if (dram_ == Dram::kLendable) return;
+  LogInfo("the regions of tenant " + tenant_ + " use up to " +
+          std::to_string(lent_bytes_max_ >> 20) +
+          " MiB beside its DRAM, which the network's device has pinned");
+}
 
 bool RegionMemory::Take(std::uint64_t bytes) {
   BlockPort* port = nullptr;
   {
     MutexLock lock(&mutex_);
+    if (dram_ == Dram::kPinned) {
+      if (used_ + bytes > lent_bytes_max_) return false;
+      used_ += bytes;
+      return true;
+    }
     if (used_ + bytes <= lent_.size() * kExtentBytes) {
       used_ += bytes;
       return true;

@@ -12,6 +12,12 @@
 //
 //   lent = used + spare,   spare < 2 extents once things are quiet
 //
+// Where the network has the tenant's memory pinned, its device goes on moving
+// the pages that were given back (TransportLimits::pins_memory): blocks that
+// came to lie there would be sent as they are not. Nor would the system get
+// anything back. So there nothing is lent: regions use as much memory beside
+// the tenant's DRAM.
+//
 // Ownership: owns ports of its own. Threads: thread-safe. Errors: Take says
 // false: the caller lets pages go and asks again. Cost: a mutex; when an extent
 // has to be lent or given back, the reactor's answer (blocks may have to be
@@ -32,14 +38,17 @@ namespace agentmem {
 
 class RegionMemory {
  public:
+  enum class Dram : std::uint8_t { kLendable, kPinned };
+
   RegionMemory(PortSource* ports, const Clock* clock, std::string tenant,
-               std::uint64_t dram_bytes);
+               std::uint64_t dram_bytes, Dram dram);
 
   // `bytes` more are used; false: nothing was taken.
   bool Take(std::uint64_t bytes) AGENTMEM_EXCLUDES(mutex_);
   void Give(std::uint64_t bytes) AGENTMEM_EXCLUDES(mutex_);
 
   std::uint64_t used_bytes() AGENTMEM_EXCLUDES(mutex_);
+  // What regions use at most, wherever it comes from.
   std::uint64_t lent_bytes_max() const { return lent_bytes_max_; }
 
  private:
@@ -55,6 +64,7 @@ class RegionMemory {
   const Clock* const clock_;
   const std::string tenant_;
   const std::uint64_t lent_bytes_max_;
+  const Dram dram_;
 
   Mutex mutex_;
   std::vector<std::unique_ptr<BlockPort>> ports_ AGENTMEM_GUARDED_BY(mutex_);

@@ -50,6 +50,12 @@ bool PoolNode::MayBeElsewhere() const {
          });
 }
 
+// May the disk of a node that has none itself have what nobody knows the class
+// of, and not be asked now? A miss would say that it is nowhere.
+bool PoolNode::MayBeInOwnStore(const Op& op) const {
+  return remote_store_ && op.op.kind == PoolOp::Kind::kFind && IsAStoreAway();
+}
+
 void PoolNode::StartGet(std::uint32_t index) {
   Op& op = ops_[index];
   if (exports_ != nullptr &&
@@ -61,6 +67,7 @@ void PoolNode::StartGet(std::uint32_t index) {
     op.unreachable = IsAStoreAway() || HasMissingMembers();
   }
   AddPlaces(&op);
+  op.unreachable |= MayBeInOwnStore(op);
   if (op.op.block_class == BlockClass::kState) {
     // It is looked for everywhere before it is called lost, and not so called
     // while a node that may have it is away.
@@ -114,6 +121,7 @@ void PoolNode::NextCandidate(std::uint32_t index, std::uint8_t leg_index) {
     // One that went away since the start was passed over.
     op.unreachable |=
         !drop && op.op.block_class == BlockClass::kState && MayBeElsewhere();
+    op.unreachable |= MayBeInOwnStore(op);
     return Finish(index, op.unreachable ? Code::kUnavailable
                          : op.corrupt   ? Code::kDataLoss
                          : drop         ? Code::kOk

@@ -104,8 +104,12 @@ absl::Status FabricTransport::OpenObjects(const FabricOptions& options) {
       (choice_.info->tx_attr->msg_order & FI_ORDER_SAW) != 0 &&
       (choice_.info->rx_attr->msg_order & FI_ORDER_SAW) != 0 &&
       piece_bytes_max_ >= kMaxBlockBytes;
+  // Who wants all pages to be there when memory is registered looks for them
+  // then and never again. (FI_MR_LOCAL says less: a device that follows the
+  // page tables wants to know of local memory, too.)
+  const bool pins = (choice_.info->domain_attr->mr_mode & FI_MR_ALLOCATED) != 0;
   limits_ = {choice_.provider, FabricLink::kMessageBytesMax,
-             FabricLink::kTransfersMax, in_order};
+             FabricLink::kTransfersMax, in_order, pins};
   return absl::OkStatus();
 }
 

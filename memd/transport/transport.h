@@ -108,6 +108,9 @@ struct TransportLimits {
   // A message does not arrive before what was written before it on its link,
   // nor without it, whatever becomes of the link.
   bool messages_follow_writes = false;
+  // What is registered stays on the pages that it had then: pages that are
+  // given back to the system, and put there anew, are other ones than it moves.
+  bool pins_memory = false;
 };
 
 class Transport {

@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True
 
 import cluster as clusters  # noqa: E402
 from agent_client import AgentClient  # noqa: E402
-from block_client import (DURABLE, NOT_FOUND, REPLICATED,  # noqa: E402
+from block_client import (DURABLE, REPLICATED,  # noqa: E402
                           RESOURCE_EXHAUSTED, UNAVAILABLE, BlockClient,
                           Refused, content)
 from waiting import until, why_not  # noqa: E402
@@ -201,7 +201,7 @@ class RemoteStore(RemoteStoreCase):
             self.assertEqual(client.get(1)[0], content(1, BLOCK_BYTES))
             with self.assertRaises(Refused) as refused:
                 client.get(77)
-            self.assertIn(refused.exception.code, (NOT_FOUND, UNAVAILABLE))
+            self.assertEqual(refused.exception.code, UNAVAILABLE)
         self.cluster.start_member(S)
         with self.client(D1) as client:
             until(lambda: self.puts(client, 3), "it takes blocks again")
@@ -247,6 +247,10 @@ class RemoteStore(RemoteStoreCase):
         with self.client(D1, timeout_s=3) as client:
             with self.assertRaises(Refused):
                 client.put(6, content(6, BLOCK_BYTES), DURABLE)
+            # Of block 5 it knows nothing any more; that is no miss.
+            with self.assertRaises(Refused) as refused:
+                client.get(5)
+            self.assertEqual(refused.exception.code, UNAVAILABLE)
         self.cluster.start_member(S)
         with self.client(D1) as client:
             until(lambda: self.puts(client, 6), "it takes blocks again")

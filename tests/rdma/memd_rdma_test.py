@@ -23,6 +23,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent /
                        "cluster"))
 
+from agent_client import AgentClient  # noqa: E402
 from block_client import (DEADLINE_EXCEEDED, REPLICATED,  # noqa: E402
                           UNAVAILABLE, BlockClient, Refused, content)
 from cluster import Node  # noqa: E402
@@ -35,6 +36,8 @@ ADDRESSES = {"n1": os.environ.get("RXE0_ADDR"),
 DEVICES = {"n1": "rxe0", "n2": "rxe1"}
 ETCD = "http://127.0.0.1:2379"
 LENGTHS = (1, 7, 4095, 65536, 262144, 524289, 1 << 20, 4 << 20)
+REGION_BYTES = 40 << 20
+SPARE_BYTES = 8 << 20  # lent to regions, though they use nothing
 PATIENCE_S = 30
 PR_SET_PDEATHSIG = 1
 
@@ -123,11 +126,17 @@ class TwoNodes(unittest.TestCase):
         self.assertEqual(data, content(number, length), f"block {number}")
         return tier
 
-    def fabric(self, name):
+    def memctl(self, name, what):
         done = subprocess.run(
             [PROGRAMS / "memctl", "--socket", self.nodes[name].socket, "-o",
-             "json", "fabric"], text=True, capture_output=True, check=True)
+             "json", what], text=True, capture_output=True, check=True)
         return json.loads(done.stdout)
+
+    def fabric(self, name):
+        return self.memctl(name, "fabric")
+
+    def dram_used(self, name):
+        return self.memctl(name, "tenants")["tenants"][0]["dram"]["used_bytes"]
 
     def both_ways(self):
         with self.client("n1") as one, self.client("n2") as two:
@@ -157,7 +166,25 @@ class TwoNodes(unittest.TestCase):
             peer = self.fabric(name)["pool"]["peers"][0]
             self.assertGreaterEqual(peer["bytes_written"], sum(LENGTHS))
 
-    def test_3_a_killed_node_is_passed_over_and_comes_back(self):
+    def test_3_after_regions_used_the_dram_its_blocks_are_still_what_is_sent(
+            self):
+        """What the device registered at the start is what it sends for ever."""
+        before = self.dram_used("n1")
+        with AgentClient(LIBRARY, self.nodes["n1"].socket) as agents, \
+                agents.open("a", REGION_BYTES) as agent:
+            for at in range(0, REGION_BYTES, 1 << 20):
+                agent.write(content(at, 1 << 20), at)
+        until(lambda: self.dram_used("n1") <= before + SPARE_BYTES,
+              "the region gave its memory back")
+        with self.client("n1") as one, self.client("n2") as two:
+            numbers = [self.put(one, 1 << 20) for _ in range(24)]
+            for number in numbers:
+                self.expect_block(two, number, 1 << 20)
+        # (A copy that is wrong is passed over: the other node's is read.)
+        for name in ADDRESSES:
+            self.assertEqual(self.fabric(name)["pool"]["corrupt"], 0, name)
+
+    def test_4_a_killed_node_is_passed_over_and_comes_back(self):
         with self.client("n1") as one:
             numbers = [self.put(one, 65536) for _ in range(8)]
             self.nodes["n2"].daemon.kill()
@@ -171,7 +198,7 @@ class TwoNodes(unittest.TestCase):
                     self.expect_block(two, number, 65536)
         self.both_ways()
 
-    def test_4_a_cut_wire_ends_puts_in_time_and_mended_all_goes_on(self):
+    def test_5_a_cut_wire_ends_puts_in_time_and_mended_all_goes_on(self):
         with self.client("n1", timeout_s=4) as one:
             number = self.put(one, 65536)
             lose("100%")
@@ -190,7 +217,7 @@ class TwoNodes(unittest.TestCase):
         self.await_peers()
         self.both_ways()
 
-    def test_5_they_end_properly_with_traffic_from_the_other(self):
+    def test_6_they_end_properly_with_traffic_from_the_other(self):
         for node in self.nodes.values():
             node.daemon.terminate()
         for node in self.nodes.values():

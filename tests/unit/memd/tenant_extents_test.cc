@@ -374,6 +374,25 @@ TEST_F(TenantExtentsTest, AClientThatReadsNothingIsNotAsked) {
   EXPECT_TRUE(ReapRetire(client_.get()).has_value());
 }
 
+TEST_F(TenantExtentsTest, WhoTouchesMemoryIsToldOfWhatIsLentBeforeAPortHasIt) {
+  std::set<std::uint32_t> lent;
+  bench_.tenant->TellOfLent([&](std::uint32_t extent, bool is_lent) {
+    if (is_lent) {
+      EXPECT_FALSE(Granted().has_value()) << "it could be emptied already";
+      EXPECT_TRUE(lent.insert(extent).second);
+    } else {
+      EXPECT_EQ(lent.erase(extent), 1u);
+    }
+  });
+  const auto extent = WantOne();
+  ASSERT_TRUE(extent.has_value());
+  EXPECT_EQ(lent, std::set<std::uint32_t>{static_cast<std::uint32_t>(*extent)});
+  Put(client_.get(), 1, kCache);
+  EXPECT_EQ(lent.size(), 1u) << "blocks are not lent";
+  GiveBack();
+  EXPECT_TRUE(lent.empty());
+}
+
 TEST_F(TenantExtentsTest, OnlyPortsEmptyExtents) {
   ASSERT_EQ(Hold(client_.get(), 0, kExtents), Code::kOk);
   SubmissionEntry want = {};

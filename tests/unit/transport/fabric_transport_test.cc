@@ -66,6 +66,11 @@ TEST_P(FabricTransportTest, AWriteThatIsDoneIsInThePeersMemory) {
   }
 }
 
+// (tests/rdma/memd_rdma_test.py shows what becomes of memory that is.)
+TEST_P(FabricTransportTest, DevicesPinMemoryAndSocketsDoNot) {
+  EXPECT_EQ(a_->transport->limits().pins_memory, TestPlace().provider != "tcp");
+}
+
 TEST_P(FabricTransportTest, AsManyAsMayBeInFlightDoNotMixUpTheirBytes) {
   constexpr std::uint64_t kLength = 100'000;
   const std::uint64_t count = a_->transport->limits().transfers_in_flight;
