@@ -108,7 +108,7 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
                                       std::size_t cursor) override;
 
   // Of a node with a pool.
-  const PoolIdentity& identity() const override;
+  PoolIdentity identity() const override AGENTMEM_EXCLUDES(identity_mutex_);
   void AddPeer(const PoolPeer& peer) override;
   void RemovePeer(const std::string& node) override;
   absl::StatusOr<std::vector<PoolPeerSnapshot>> Peers() override;
@@ -151,6 +151,7 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   // reactor_pool.cc
   static constexpr std::uint64_t kTagFabric = 4;  // in epoll
   absl::Status WatchPool();
+  void NoteAddress() AGENTMEM_EXCLUDES(identity_mutex_);
   std::size_t PoolTurn(TimeNs now);
 
   // reactor_clients.cc
@@ -199,6 +200,9 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   TimeNs next_pool_tick_ = 0;
   TimeNs last_pool_work_ = 0;
   // Of a node that is alone: made when it is first asked for.
+  // Where peers reach this node now; of the reactor, and of who asks for it.
+  mutable Mutex identity_mutex_;
+  std::string fabric_address_ AGENTMEM_GUARDED_BY(identity_mutex_);
   Mutex survey_mutex_;
   std::optional<RdmaSurvey> survey_ AGENTMEM_GUARDED_BY(survey_mutex_);
   std::uint64_t clients_died_ = 0;

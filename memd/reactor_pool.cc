@@ -50,6 +50,7 @@ std::size_t Reactor::PoolTurn(TimeNs now) {
   node_->TakePoolCompletions(std::span(completions).first(count), now);
   if (now >= next_pool_tick_) {
     pool->Tick(now);
+    NoteAddress();
     for (const ExportPool::Name& name : pool->TakeRevoked()) {
       node_->OnRevoked(name.tenant, name.key);
     }
@@ -65,7 +66,13 @@ std::size_t Reactor::PoolTurn(TimeNs now) {
   return work;
 }
 
+void Reactor::NoteAddress() {
+  MutexLock lock(&identity_mutex_);
+  fabric_address_ = options_.pool->transport->address();
+}
+
 absl::Status Reactor::WatchPool() {
+  NoteAddress();
   for (TenantDoor& door : doors_) {
     const auto memory = options_.pool->node->Register(
         {door.data->base(), static_cast<std::size_t>(door.data->bytes())});
@@ -85,8 +92,11 @@ absl::Status Reactor::WatchPool() {
   return absl::OkStatus();
 }
 
-const PoolIdentity& Reactor::identity() const {
-  return options_.pool->identity;
+PoolIdentity Reactor::identity() const {
+  PoolIdentity identity = options_.pool->identity;
+  MutexLock lock(&identity_mutex_);
+  identity.fabric_address = fabric_address_;
+  return identity;
 }
 
 void Reactor::AddPeer(const PoolPeer& peer) {

@@ -15,7 +15,9 @@
 
 namespace agentmem {
 
-// What this node shows of its memory, the same for all of its run.
+// What this node shows of its memory, the same for all of its run but for the
+// address, which is another one when its end of the fabric had to be opened
+// anew.
 struct PoolIdentity {
   std::uint64_t instance = 0;
   std::string provider;
@@ -48,7 +50,7 @@ class PoolHost {
  public:
   virtual ~PoolHost() = default;
 
-  virtual const PoolIdentity& identity() const = 0;
+  virtual PoolIdentity identity() const = 0;
   virtual void AddPeer(const PoolPeer& peer) = 0;
   virtual void RemovePeer(const std::string& node) = 0;
   virtual absl::StatusOr<std::vector<PoolPeerSnapshot>> Peers() = 0;

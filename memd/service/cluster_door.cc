@@ -121,7 +121,7 @@ absl::Status ClusterDoor::Impl::Start() {
 }
 
 absl::StatusOr<PeerCard> ClusterDoor::Impl::CardFor(const std::string& node) {
-  const PoolIdentity& identity = host_->identity();
+  const PoolIdentity identity = host_->identity();
   PeerCard card;
   card.cluster = config_.name;
   card.node = config_.node;

@@ -4,8 +4,8 @@
 // again. While all hold messages, further ones wait in the network.
 //
 // An inbox that the network will not give its buffers back to has failed, and
-// stays so: peers know its address, and would have to learn another one. Links
-// of this node go on.
+// stays so: the transport opens another one, whose address peers have to learn.
+// Links of this node go on.
 //
 // One more buffer is posted for tagged messages, which no transport of ours
 // sends: RxM would keep each in memory of its own until somebody asks for it.

@@ -16,6 +16,8 @@ namespace {
 constexpr std::size_t kToldEventsMax = 1024;
 // What a socket holds is read in some hundred turns at most, and then its end.
 constexpr int kCutPollsMax = 10'000;
+// A peer may be why an inbox fails.
+constexpr DurationNs kReopenInboxNs = kSecondNs;
 // An address: this, the provider's name, a zero byte, the endpoint's name.
 constexpr char kAddressVersion = 1;
 
@@ -175,6 +177,7 @@ bool FabricTransport::Send(LinkId id, std::span<const char> message,
 }
 
 std::size_t FabricTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
+  if (!inbox_->broken().ok()) ReopenInbox(now);
   inbox_->PostTakenBack();
   // What was found before goes first; the network is moved on in any case.
   const std::size_t found = events_.size() - next_event_;
@@ -190,7 +193,6 @@ std::size_t FabricTransport::Poll(TimeNs now, std::span<TransportEvent> out) {
   if (!lost_.empty()) SettleLost();
   // After the completions: they make room, and may tell that a link is lost.
   PostWaiting(now);
-  NoteBrokenInbox();
   if (!lost_.empty()) SettleLost();
   return Deliver(out);
 }
@@ -231,12 +233,36 @@ void FabricTransport::PostWaiting(TimeNs now) {
   }
 }
 
-void FabricTransport::NoteBrokenInbox() {
-  if (inbox_->broken().ok() || !failure_.empty()) return;
-  failure_ = "peers' messages do not reach this node any more (" +
-             StatusMessage(inbox_->broken()) +
-             "): its peers will take it for dead; restart memd";
-  LogError("fabric: " + failure_);
+void FabricTransport::ReopenInbox(TimeNs now) {
+  const auto is_message = [](const TransportEvent& event) {
+    return event.kind == TransportEvent::Kind::kMessage;
+  };
+  // (Messages that were not told yet lie in its buffers.)
+  if (now < reopen_inbox_at_ ||
+      std::any_of(events_.begin() + static_cast<std::ptrdiff_t>(next_event_),
+                  events_.end(), is_message)) {
+    return;
+  }
+  reopen_inbox_at_ = now + kReopenInboxNs;
+  const std::string cause = StatusMessage(inbox_->broken());
+  auto opened = FabricInbox::Open(domain_.get());
+  const auto name = opened.ok() ? (*opened)->Name() : opened.status();
+  if (!name.ok()) {
+    if (!failure_.empty()) return;
+    failure_ = "peers' messages do not reach this node any more (" + cause +
+               "), and another endpoint for them does not open (" +
+               StatusMessage(name.status()) +
+               "): its peers will take it for dead; it is tried again, or "
+               "restart memd";
+    return LogError("fabric: " + failure_);
+  }
+  LogWarning("fabric: peers' messages did not reach this node any more (" +
+             cause +
+             "): they will at another address, which peers learn by "
+             "their next Hello");
+  inbox_ = std::move(opened).value();
+  address_ = MakeAddress(choice_.provider, *name);
+  failure_.clear();
 }
 
 void FabricTransport::NoteBroken(FabricLink* link) {

@@ -17,6 +17,10 @@
 // too, unless it is a read or a message and the peer has answered before (then
 // the provider is full).
 //
+// An inbox that has failed is opened anew, at most once a second, under another
+// address. Peers that ask the old one hear nothing, take this node for away,
+// and get the new one by their next Hello.
+//
 // Ownership: owns everything of libfabric's. Threads: one at a time; libfabric
 // must not be used before a fork. Errors: Open: INVALID_ARGUMENT,
 // FAILED_PRECONDITION (fabric_provider.h), RESOURCE_EXHAUSTED, UNAVAILABLE.
@@ -97,7 +101,7 @@ class FabricTransport final : public Transport {
   void MarkLost(FabricLink* link, const std::string& reason);
   // After all that may have posted something on it.
   void NoteBroken(FabricLink* link);
-  void NoteBrokenInbox();
+  void ReopenInbox(TimeNs now);
   void ExpireOperations(TimeNs now);
   void PostWaiting(TimeNs now);
   // Shuts those that were marked, and tells of their operations.
@@ -108,8 +112,10 @@ class FabricTransport final : public Transport {
   // Constant after Open.
   FabricChoice choice_;
   TransportLimits limits_;
-  std::string address_;
   std::uint64_t piece_bytes_max_ = 0;
+
+  std::string address_;  // of the inbox
+  TimeNs reopen_inbox_at_ = 0;
 
   // In this order: links and the inbox go before the domain.
   std::unique_ptr<FabricDomain> domain_;

@@ -124,7 +124,8 @@ class Transport {
   virtual absl::StatusOr<Registered> Register(std::span<char> memory,
                                               RemoteAccess access) = 0;
 
-  // What peers Connect to: opaque bytes, for this run alone.
+  // What peers Connect to: opaque bytes, for this run alone. Poll may change
+  // it; who has another one cannot reach this node any more.
   virtual const std::string& address() const = 0;
 
   // INVALID_ARGUMENT: not an address of this provider.

@@ -13,6 +13,7 @@ class FabricInboxTest : public FabricTest {
     a_ = AddNode();
     b_ = AddNode();
     link_ = ConnectAndUse(b_, *a_);
+    old_address_ = a_->transport->address();
   }
   void SendOne(std::uint64_t ticket) {
     ASSERT_TRUE(
@@ -20,10 +21,13 @@ class FabricInboxTest : public FabricTest {
     const std::size_t before = a_->messages.size();
     ASSERT_TRUE(Until([&] { return a_->messages.size() > before; }));
   }
-  void ExpectRestartIsAsked() {
-    const std::string& failure = a_->transport->failure();
-    EXPECT_NE(failure.find("restart memd"), std::string::npos) << failure;
-    // Its links go on.
+  // Its peers reach it again, at another address.
+  void ExpectOpenedAnew() {
+    EXPECT_EQ(a_->transport->failure(), "");
+    EXPECT_NE(a_->transport->address(), old_address_);
+    // The memory that they know is the same.
+    link_ = ConnectAndUse(b_, *a_);
+    for (std::uint64_t ticket = 1000; ticket < 1200; ++ticket) SendOne(ticket);
     ConnectAndUse(a_, *b_);
   }
 
@@ -31,23 +35,33 @@ class FabricInboxTest : public FabricTest {
   FabricTestNode* a_ = nullptr;
   FabricTestNode* b_ = nullptr;
   LinkId link_;
+  std::string old_address_;
 };
 
-TEST_F(FabricInboxTest, BuffersThatAreNotTakenBackAreToldAndNotTriedForEver) {
-  std::uint64_t tried = 0;
+TEST_F(FabricInboxTest, BuffersThatAreNotTakenBackAreToldAndTriedOnceASecond) {
+  const LinkId link = ConnectAndUse(a_, *b_);
+  std::uint64_t opened = 0;  // queues, of other inboxes
   Faults().answer = [&](FabricCall call) -> ssize_t {
-    if (call != FabricCall::kReceive) return 0;
-    ++tried;
-    return -FI_EINVAL;
+    opened += call == FabricCall::kWaitedQueue;
+    return call == FabricCall::kReceive ? -FI_EINVAL : 0;
   };
   EXPECT_EQ(a_->transport->failure(), "");
   SendOne(1);
   for (int i = 0; i < 10; ++i) a_->Poll();
-  EXPECT_GT(tried, 0u);
+  EXPECT_GE(opened, 1u);
+  EXPECT_LE(opened, 3u) << "in no 3 s";
+  const std::string& failure = a_->transport->failure();
+  EXPECT_NE(failure.find("restart memd"), std::string::npos) << failure;
+  EXPECT_EQ(a_->transport->Warnings(), std::vector<std::string>{failure});
   EXPECT_TRUE(Until([&] { return a_->transport->ReadyToWait(); }))
       << "a core would burn";
+  // Its links go on.
+  EXPECT_EQ(ReadOne(a_, link, b_->memory.remote), Code::kOk);
+  EXPECT_EQ(a_->transport->address(), old_address_);
   Faults().answer = nullptr;
-  ExpectRestartIsAsked();
+  a_->ahead += kSecondNs;
+  EXPECT_EQ(ReadOne(a_, link, b_->memory.remote), Code::kOk);
+  ExpectOpenedAnew();
 }
 
 TEST_F(FabricInboxTest, BuffersThatAreRefusedForAWhileAreNoFailure) {
@@ -62,14 +76,14 @@ TEST_F(FabricInboxTest, BuffersThatAreRefusedForAWhileAreNoFailure) {
   EXPECT_EQ(a_->transport->failure(), "");
 }
 
-TEST_F(FabricInboxTest, ErrorsThatTakeBuffersAwayAreToldBeforeAllAreGone) {
+TEST_F(FabricInboxTest, ErrorsThatTakeBuffersAwayOpenAnotherBeforeAllAreGone) {
   Faults().stray_errors = 8;
   for (int i = 0; i < 100; ++i) a_->Poll();
-  EXPECT_EQ(a_->transport->failure(), "");
+  EXPECT_EQ(a_->transport->address(), old_address_);
   Faults().stray_errors = 40;
   for (int i = 0; i < 100; ++i) a_->Poll();
   EXPECT_EQ(a_->transport->counters().completions_unknown, 48u);
-  ExpectRestartIsAsked();
+  ExpectOpenedAnew();
 }
 
 }  // namespace
