@@ -380,7 +380,7 @@ absl::Status AgentSession::Watch(const Request& request, Reply* reply) {
     reply->value[1] = region.head.number;
     for (const Watcher& watcher : state->watchers) {
       if (watcher.session == token_ && watcher.region == region.id) {
-        reply->value[0] = watcher.word;
+        reply->value[0] = watcher.word.index;
         return absl::OkStatus();
       }
     }
@@ -392,7 +392,7 @@ absl::Status AgentSession::Watch(const Request& request, Reply* reply) {
     }
     watched_[word] = state;
     state->watchers.push_back(
-        {board_, word, static_cast<std::uint32_t>(region.id), token_});
+        {{board_, word}, static_cast<std::uint32_t>(region.id), token_});
     reply->value[0] = word;
     return absl::OkStatus();
   }
