@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstring>
+#include <cerrno>
 #include <functional>
 #include <string>
 #include <vector>
@@ -28,8 +28,8 @@ constexpr std::uint64_t kMiB = 1 << 20;
 
 HbmDevice DeviceOf(std::uint64_t bytes) {
   HbmDevice device = {};
-  std::strcpy(device.name, "a device");
-  std::strcpy(device.id, "GPU-1");
+  std::string("a device").copy(device.name, sizeof(device.name) - 1);
+  std::string("GPU-1").copy(device.id, sizeof(device.id) - 1);
   device.memory_bytes = bytes;
   return device;
 }
@@ -217,6 +217,59 @@ TEST(HbmTest, APhaseReachesTheProcessThatHasTheBlocks) {
   agent.SetPhase(AgentPhase::kTool, 216 * kSecondNs);
   ASSERT_TRUE(engine.IsWoken());
   EXPECT_EQ(engine.Report().wishes.at(0).phase, AgentPhase::kTool);
+}
+
+TEST(HbmTest, AnOperatorSeesWhoLeftHowSoonAndWhoIsLate) {
+  MemdProcess memd("64MiB", "[hbm]\nleave_ms = 1\n");
+  HbmProcess engine(memd, "engine");
+  engine.Open(80);
+  AgentProcess agent(memd, "a");
+  engine.Report({UseOf("a", 3), UseOf("b", 1)});
+  nlohmann::json processes = memd.Memctl("hbm")["processes"];
+  ASSERT_EQ(processes.size(), 1u);
+  EXPECT_EQ(processes[0]["pid"], ::getpid());
+  EXPECT_EQ(processes[0]["client"], "engine");
+  EXPECT_EQ(processes[0]["device"], "a device");
+  EXPECT_EQ(processes[0]["budget_bytes"], 80 * kMiB);
+  EXPECT_EQ(processes[0]["allocated_bytes"], 10 * kMiB);
+  EXPECT_EQ(processes[0]["wanted_bytes"], 80 * kMiB);
+  EXPECT_EQ(processes[0]["used_bytes"], 4 * kMiB);
+  EXPECT_EQ(processes[0]["agent_count"], 2);
+  EXPECT_EQ(memd.Memctl("agent show a")["hbm_bytes"], 3 * kMiB);
+  EXPECT_EQ(memd.Memctl("agent list")["agents"][0]["hbm_bytes"], 3 * kMiB);
+  const auto of_a = [&] {
+    const nlohmann::json agents = memd.Memctl("hbm --agents")["agents"];
+    EXPECT_EQ(agents.size(), 2u);
+    EXPECT_EQ(agents[1]["name"], "b");
+    EXPECT_EQ(agents[1]["wish"], "");
+    return agents[0];
+  };
+  const TimeNs said = MonotonicNowNs();
+  agent.SetPhase(AgentPhase::kHumanWait);
+  // A memctl takes longer to start than the agent had to leave.
+  nlohmann::json left = of_a();
+  EXPECT_EQ(left["wish"], "empty");
+  EXPECT_EQ(left["phase"], "human_wait");
+  EXPECT_EQ(left["wish_open"], true);
+  EXPECT_EQ(left["wish_late"], true);
+  EXPECT_EQ(left["bytes"], 3 * kMiB);
+  const HbmWish wish = engine.Report().wishes.at(0);
+  engine.Report({UseOf("a", 0, wish.number)});
+  const DurationNs most = MonotonicNowNs() - said;
+  left = of_a();
+  EXPECT_EQ(left["wish_open"], false);
+  EXPECT_EQ(left["wish_late"], true);
+  EXPECT_EQ(left["bytes"], 0);
+  EXPECT_GT(left["wish_ns"].get<DurationNs>(), kMillisecondNs);
+  EXPECT_LE(left["wish_ns"].get<DurationNs>(), most);
+  agent.SetPhase(AgentPhase::kReasoning);
+  engine.Report({UseOf("a", 3, engine.Report().wishes.at(0).number)});
+  left = of_a();
+  EXPECT_EQ(left["wish"], "bring_back");
+  EXPECT_EQ(left["wish_late"], false);
+  EXPECT_EQ(left["bytes"], 3 * kMiB);
+  engine.HangUp();
+  EXPECT_EQ(memd.Stop(), 0) << memd.Log();
 }
 
 TEST(HbmTest, HibernatingEmptiesAndResumingBringsBackAndDeletingEmpties) {
