@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -50,6 +51,42 @@ absl::StatusOr<Json> ParseList(const std::string& text, const char* name) {
 
 }  // namespace
 
+std::uint64_t HbmSample::BytesOf(const std::string& agent) const {
+  std::uint64_t bytes = 0;
+  for (const Agent& one : agents) {
+    if (one.name == agent) bytes += one.bytes;
+  }
+  return bytes;
+}
+
+bool HbmSample::IsAsked(const std::string& agent) const {
+  return std::any_of(agents.begin(), agents.end(), [&](const Agent& one) {
+    return one.name == agent && one.is_asked;
+  });
+}
+
+bool HbmSample::IsLate(const std::string& agent) const {
+  return std::any_of(agents.begin(), agents.end(), [&](const Agent& one) {
+    return one.name == agent && one.is_late;
+  });
+}
+
+absl::StatusOr<HbmSample> ParseHbm(const std::string& json) {
+  AGENTMEM_ASSIGN_OR_RETURN(const Json processes, ParseList(json, "processes"));
+  HbmSample sample;
+  for (const Json& process : processes) {
+    sample.processes.push_back(
+        {static_cast<std::int64_t>(Number(process, "pid")),
+         Number(process, "budget_bytes"), Number(process, "allocated_bytes")});
+    for (const Json& agent : process.value("agents", Json::array())) {
+      sample.agents.push_back({agent.value("name", ""), Number(agent, "bytes"),
+                               agent.value("wish_open", false),
+                               agent.value("wish_late", false)});
+    }
+  }
+  return sample;
+}
+
 absl::StatusOr<TenantSample> ParseTenants(const std::string& json) {
   AGENTMEM_ASSIGN_OR_RETURN(const Json tenants, ParseList(json, "tenants"));
   if (tenants.empty() || !tenants[0].is_object()) {
@@ -86,7 +123,8 @@ absl::StatusOr<std::vector<std::int64_t>> ParseClientPids(
   return pids;
 }
 
-absl::StatusOr<std::string> AdminProbe::Run(const std::string& verb) const {
+absl::StatusOr<std::string> AdminProbe::Run(
+    const std::vector<std::string>& words) const {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus("pipe");
   const UniqueFd from(ends[0]);
@@ -94,28 +132,34 @@ absl::StatusOr<std::string> AdminProbe::Run(const std::string& verb) const {
   ChildOptions options;
   options.standard_output = into.get();
   options.standard_error = into.get();
-  AGENTMEM_ASSIGN_OR_RETURN(
-      ChildProcess child,
-      ChildProcess::Start(
-          {memctl_, "--socket", socket_path_, "-o", "json", verb}, options));
+  std::vector<std::string> command = {memctl_, "--socket", socket_path_, "-o",
+                                      "json"};
+  command.insert(command.end(), words.begin(), words.end());
+  AGENTMEM_ASSIGN_OR_RETURN(ChildProcess child,
+                            ChildProcess::Start(command, options));
   into.Reset();
   const std::string text = ReadAll(from.get());
   const std::optional<int> exit = child.Wait(kPatienceNs);
   if (!exit.has_value() || *exit != 0) {
-    return Unavailable(memctl_ + " " + verb + ": " +
+    return Unavailable(memctl_ + " " + words.front() + ": " +
                        (exit ? DescribeExit(*exit) : "no end") + ": " + text);
   }
   return text;
 }
 
 absl::StatusOr<TenantSample> AdminProbe::Sample() const {
-  AGENTMEM_ASSIGN_OR_RETURN(const std::string text, Run("tenants"));
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string text, Run({"tenants"}));
   return ParseTenants(text);
 }
 
 absl::StatusOr<std::vector<std::int64_t>> AdminProbe::ClientPids() const {
-  AGENTMEM_ASSIGN_OR_RETURN(const std::string text, Run("clients"));
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string text, Run({"clients"}));
   return ParseClientPids(text);
+}
+
+absl::StatusOr<HbmSample> AdminProbe::Hbm() const {
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string text, Run({"hbm", "--agents"}));
+  return ParseHbm(text);
 }
 
 }  // namespace agentmem::demo

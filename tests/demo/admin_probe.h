@@ -38,6 +38,31 @@ struct TenantSample {
   }
 };
 
+// Blocks in HBM at one moment, as processes have told memd.
+struct HbmSample {
+  struct Process {
+    std::int64_t pid = 0;
+    std::uint64_t budget_bytes = 0;
+    std::uint64_t allocated_bytes = 0;
+  };
+  struct Agent {
+    std::string name;
+    std::uint64_t bytes = 0;
+    bool is_asked = false;  // by its phase: to leave, or to come back
+    bool is_late = false;   // it was not done by the deadline
+  };
+
+  // In all processes.
+  std::uint64_t BytesOf(const std::string& agent) const;
+  bool IsAsked(const std::string& agent) const;
+  bool IsLate(const std::string& agent) const;
+
+  std::vector<Process> processes;
+  std::vector<Agent> agents;
+};
+
+// Of `memctl -o json hbm --agents`.
+absl::StatusOr<HbmSample> ParseHbm(const std::string& json);
 // Of `memctl -o json tenants`.
 absl::StatusOr<TenantSample> ParseTenants(const std::string& json);
 // Of `memctl -o json clients`.
@@ -51,9 +76,10 @@ class AdminProbe {
 
   absl::StatusOr<TenantSample> Sample() const;
   absl::StatusOr<std::vector<std::int64_t>> ClientPids() const;
+  absl::StatusOr<HbmSample> Hbm() const;
 
  private:
-  absl::StatusOr<std::string> Run(const std::string& verb) const;
+  absl::StatusOr<std::string> Run(const std::vector<std::string>& words) const;
 
   const std::string memctl_;
   const std::string socket_path_;

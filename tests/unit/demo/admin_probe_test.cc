@@ -30,6 +30,28 @@ TEST(AdminProbe, ReadsTheProcessesOfClients) {
   EXPECT_EQ(*pids, (std::vector<std::int64_t>{12, 34}));
 }
 
+TEST(AdminProbe, ReadsWhatAgentsHaveInHbmInAllProcesses) {
+  const auto hbm = ParseHbm(
+      R"({"processes": [
+          {"pid": 12, "budget_bytes": 30, "allocated_bytes": 20, "agents": [
+            {"name": "a", "bytes": 5, "wish_open": true, "wish_late": false},
+            {"name": "b", "bytes": 0, "wish_open": false, "wish_late": true}]},
+          {"pid": 34, "agents": [{"name": "a", "bytes": 2}]}]})");
+  ASSERT_TRUE(hbm.ok()) << hbm.status();
+  ASSERT_EQ(hbm->processes.size(), 2u);
+  EXPECT_EQ(hbm->processes[0].pid, 12);
+  EXPECT_EQ(hbm->processes[0].budget_bytes, 30u);
+  EXPECT_EQ(hbm->processes[0].allocated_bytes, 20u);
+  EXPECT_EQ(hbm->BytesOf("a"), 7u);
+  EXPECT_TRUE(hbm->IsAsked("a"));
+  EXPECT_FALSE(hbm->IsLate("a"));
+  EXPECT_EQ(hbm->BytesOf("b"), 0u);
+  EXPECT_FALSE(hbm->IsAsked("b"));
+  EXPECT_TRUE(hbm->IsLate("b"));
+  EXPECT_EQ(hbm->BytesOf("nobody"), 0u);
+  EXPECT_FALSE(ParseHbm("{}").ok());
+}
+
 TEST(AdminProbe, AnAnswerThatIsNoneIsAnError) {
   EXPECT_FALSE(ParseTenants("").ok());
   EXPECT_FALSE(ParseTenants("not json").ok());
