@@ -40,6 +40,17 @@ std::uint64_t Number(const Json& object, const char* field) {
   return found->get<std::uint64_t>();
 }
 
+std::string Text(const Json& object, const char* field) {
+  const auto found = object.find(field);
+  return found != object.end() && found->is_string() ? found->get<std::string>()
+                                                     : std::string();
+}
+
+bool Flag(const Json& object, const char* field) {
+  const auto found = object.find(field);
+  return found != object.end() && found->is_boolean() && found->get<bool>();
+}
+
 absl::StatusOr<Json> ParseList(const std::string& text, const char* name) {
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object() || !json.contains(name) || !json[name].is_array()) {
@@ -51,38 +62,28 @@ absl::StatusOr<Json> ParseList(const std::string& text, const char* name) {
 
 }  // namespace
 
-std::uint64_t HbmSample::BytesOf(const std::string& agent) const {
-  std::uint64_t bytes = 0;
-  for (const Agent& one : agents) {
-    if (one.name == agent) bytes += one.bytes;
-  }
-  return bytes;
+HbmSample::Agent HbmSample::Of(const std::string& name) const {
+  const auto found =
+      std::find_if(agents.begin(), agents.end(),
+                   [&](const Agent& agent) { return agent.name == name; });
+  return found == agents.end() ? Agent() : *found;
 }
 
-bool HbmSample::IsAsked(const std::string& agent) const {
-  return std::any_of(agents.begin(), agents.end(), [&](const Agent& one) {
-    return one.name == agent && one.is_asked;
-  });
-}
-
-bool HbmSample::IsLate(const std::string& agent) const {
-  return std::any_of(agents.begin(), agents.end(), [&](const Agent& one) {
-    return one.name == agent && one.is_late;
-  });
-}
-
-absl::StatusOr<HbmSample> ParseHbm(const std::string& json) {
-  AGENTMEM_ASSIGN_OR_RETURN(const Json processes, ParseList(json, "processes"));
+absl::StatusOr<HbmSample> ParseHbm(const std::string& processes,
+                                   const std::string& agents) {
+  AGENTMEM_ASSIGN_OR_RETURN(const Json pools,
+                            ParseList(processes, "processes"));
+  AGENTMEM_ASSIGN_OR_RETURN(const Json rows, ParseList(agents, "agents"));
   HbmSample sample;
-  for (const Json& process : processes) {
-    sample.processes.push_back(
-        {static_cast<std::int64_t>(Number(process, "pid")),
-         Number(process, "budget_bytes"), Number(process, "allocated_bytes")});
-    for (const Json& agent : process.value("agents", Json::array())) {
-      sample.agents.push_back({agent.value("name", ""), Number(agent, "bytes"),
-                               agent.value("wish_open", false),
-                               agent.value("wish_late", false)});
-    }
+  for (const Json& pool : pools) {
+    sample.processes.push_back({static_cast<std::int64_t>(Number(pool, "pid")),
+                                Number(pool, "budget_bytes"),
+                                Number(pool, "allocated_bytes")});
+  }
+  for (const Json& row : rows) {
+    sample.agents.push_back({Text(row, "name"), Number(row, "bytes"),
+                             Text(row, "wish"), Flag(row, "wish_open"),
+                             Flag(row, "wish_late"), Number(row, "wish_ns")});
   }
   return sample;
 }
@@ -158,8 +159,9 @@ absl::StatusOr<std::vector<std::int64_t>> AdminProbe::ClientPids() const {
 }
 
 absl::StatusOr<HbmSample> AdminProbe::Hbm() const {
-  AGENTMEM_ASSIGN_OR_RETURN(const std::string text, Run({"hbm", "--agents"}));
-  return ParseHbm(text);
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string processes, Run({"hbm"}));
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string agents, Run({"hbm", "--agents"}));
+  return ParseHbm(processes, agents);
 }
 
 }  // namespace agentmem::demo

@@ -48,21 +48,22 @@ struct HbmSample {
   struct Agent {
     std::string name;
     std::uint64_t bytes = 0;
-    bool is_asked = false;  // by its phase: to leave, or to come back
-    bool is_late = false;   // it was not done by the deadline
+    std::string wish;      // memd's last: "empty", "bring_back", ""
+    bool is_open = false;  // it is not done yet
+    bool is_late = false;  // it was not by its deadline
+    std::uint64_t took_ns = 0;
   };
 
-  // In all processes.
-  std::uint64_t BytesOf(const std::string& agent) const;
-  bool IsAsked(const std::string& agent) const;
-  bool IsLate(const std::string& agent) const;
+  // In the process that has it; an agent without bytes if none has.
+  Agent Of(const std::string& name) const;
 
   std::vector<Process> processes;
   std::vector<Agent> agents;
 };
 
-// Of `memctl -o json hbm --agents`.
-absl::StatusOr<HbmSample> ParseHbm(const std::string& json);
+// Of `memctl -o json hbm` and `memctl -o json hbm --agents`.
+absl::StatusOr<HbmSample> ParseHbm(const std::string& processes,
+                                   const std::string& agents);
 // Of `memctl -o json tenants`.
 absl::StatusOr<TenantSample> ParseTenants(const std::string& json);
 // Of `memctl -o json clients`.

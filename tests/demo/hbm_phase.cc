@@ -15,16 +15,22 @@ namespace {
 // All blocks together, of the DRAM budget.
 constexpr std::uint64_t kStateTimes = 4;
 // Beyond memd's deadline, which memctl tells: then something is stuck.
-constexpr DurationNs kEmptyNs = 10 * kSecondNs;
-constexpr DurationNs kReturnNs = 10 * kSecondNs;
+constexpr DurationNs kWishNs = 10 * kSecondNs;
 constexpr DurationNs kSettleNs = 5 * kSecondNs;
 constexpr DurationNs kQuitNs = 10 * kSecondNs;
 constexpr int kAskAgainMs = 1;
 // The blocks that an agent looks at again when a tool has ended.
 constexpr std::uint32_t kTailBlocks = 32;
 
-double Milliseconds(DurationNs duration) {
-  return static_cast<double>(duration) / kMillisecondNs;
+double Took(const HbmSample::Agent& agent) {
+  return static_cast<double>(agent.took_ns) / kMillisecondNs;
+}
+
+HbmOrder PhaseOf(std::uint32_t phase) {
+  HbmOrder order;
+  order.type = HbmOrderType::kPhase;
+  order.phase = phase;
+  return order;
 }
 
 }  // namespace
@@ -136,16 +142,12 @@ void HbmPhase::TakeTurns() {
 
 void HbmPhase::UseTools() {
   for (const Actor& actor : actors_) {
-    HbmOrder phase;
-    phase.type = HbmOrderType::kPhase;
-    phase.phase = AGENTMEM_TOOL;
-    Order(actor, phase);
+    Order(actor, PhaseOf(AGENTMEM_TOOL));
     HbmOrder tail = LoadOf(actor);
     tail.blocks = std::min(actor.blocks, kTailBlocks);
     tail.first = actor.blocks - tail.blocks;
     Order(actor, tail);
-    phase.phase = AGENTMEM_REASONING;
-    Order(actor, phase);
+    Order(actor, PhaseOf(AGENTMEM_REASONING));
   }
   Await();
 }
@@ -157,69 +159,31 @@ void HbmPhase::WaitForHumans(std::uint32_t round) {
   for (Actor& actor : actors_) {
     // Who has nothing in HBM shows nothing by leaving it.
     if (!plan_.WaitsForHuman(round, actor.number) || !IsServed(actor) ||
-        before->BytesOf(HbmAgentName(actor.number)) == 0) {
+        Of(*before, actor).bytes == 0) {
       continue;
     }
-    HbmOrder order;
-    order.type = HbmOrderType::kPhase;
-    order.phase = AGENTMEM_HUMAN_WAIT;
-    Order(actor, order);
+    Order(actor, PhaseOf(AGENTMEM_HUMAN_WAIT));
     waiting.push_back(&actor);
   }
-  const TimeNs start = MonotonicNowNs();
   Await();
   hbm_->human_waits += waiting.size();
-  std::vector<Actor*> left = waiting;
-  AwaitHbm(
-      [&](const HbmSample& now) {
-        std::erase_if(left, [&](const Actor* actor) {
-          const std::string name = HbmAgentName(actor->number);
-          if (now.BytesOf(name) != 0) return false;
-          if (now.IsLate(name)) ++hbm_->emptied_late;
-          ++hbm_->emptied;
-          hbm_->emptied_ms_max = std::max(
-              hbm_->emptied_ms_max, Milliseconds(MonotonicNowNs() - start));
-          return true;
-        });
-        return left.empty();
-      },
-      kEmptyNs);
-  for (const Actor* actor : left) {
-    Trouble(engines_[actor->node],
-            HbmAgentName(actor->number) +
-                " waits for a human, and has blocks in HBM after 10 s");
+  for (const HbmSample::Agent& left : AwaitWish(waiting, "empty")) {
+    ++hbm_->emptied;
+    if (left.is_late) ++hbm_->emptied_late;
+    hbm_->emptied_ms_max = std::max(hbm_->emptied_ms_max, Took(left));
   }
   Return(waiting);
 }
 
 void HbmPhase::Return(const std::vector<Actor*>& waited) {
-  const TimeNs start = MonotonicNowNs();
   for (const Actor* actor : waited) {
-    HbmOrder order;
-    order.type = HbmOrderType::kPhase;
-    order.phase = AGENTMEM_REASONING;
-    Order(*actor, order);
+    Order(*actor, PhaseOf(AGENTMEM_REASONING));
   }
   Await();
   hbm_->returns += waited.size();
-  std::vector<Actor*> away = waited;
-  AwaitHbm(
-      [&](const HbmSample& now) {
-        std::erase_if(away, [&](const Actor* actor) {
-          const std::string name = HbmAgentName(actor->number);
-          if (now.BytesOf(name) == 0 || now.IsAsked(name)) return false;
-          ++hbm_->returned;
-          hbm_->returned_ms_max = std::max(
-              hbm_->returned_ms_max, Milliseconds(MonotonicNowNs() - start));
-          return true;
-        });
-        return away.empty();
-      },
-      kReturnNs);
-  for (const Actor* actor : away) {
-    Trouble(engines_[actor->node],
-            HbmAgentName(actor->number) +
-                " reasons again, and has no block in HBM after 10 s");
+  for (const HbmSample::Agent& back : AwaitWish(waited, "bring_back")) {
+    if (back.bytes != 0) ++hbm_->returned;
+    hbm_->returned_ms_max = std::max(hbm_->returned_ms_max, Took(back));
   }
   for (Actor* actor : waited) {
     actor->is_back = true;
@@ -227,6 +191,31 @@ void HbmPhase::Return(const std::vector<Actor*>& waited) {
   }
   Await();
   for (Actor* actor : waited) actor->is_back = false;
+}
+
+std::vector<HbmSample::Agent> HbmPhase::AwaitWish(
+    const std::vector<Actor*>& actors, const std::string& wish) {
+  std::vector<HbmSample::Agent> done;
+  std::vector<Actor*> left = actors;
+  AwaitHbm(
+      [&](const Samples& samples) {
+        std::erase_if(left, [&](const Actor* actor) {
+          const HbmSample::Agent now = Of(samples, *actor);
+          const bool empty = now.bytes == 0;
+          if (now.wish != wish || now.is_open) return false;
+          if (wish == "empty" && !empty) return false;
+          done.push_back(now);
+          return true;
+        });
+        return left.empty();
+      },
+      kWishNs);
+  for (const Actor* actor : left) {
+    Trouble(engines_[actor->node], HbmAgentName(actor->number) +
+                                       " has not done in 10 s what its " +
+                                       "phase asks of it: " + wish);
+  }
+  return done;
 }
 
 // The one that is to be struck first, so that it is in the midst of it.
@@ -298,8 +287,11 @@ absl::Status HbmPhase::MendNodes() {
 // memd must hold nothing for anybody, and know of nothing in HBM.
 void HbmPhase::Settle() {
   const bool empty = AwaitHbm(
-      [](const HbmSample& now) {
-        return now.processes.empty() && now.agents.empty();
+      [](const Samples& samples) {
+        return std::all_of(samples.begin(), samples.end(),
+                           [](const HbmSample& now) {
+                             return now.processes.empty() && now.agents.empty();
+                           });
       },
       kSettleNs);
   if (!empty) {
@@ -322,26 +314,28 @@ void HbmPhase::Settle() {
   }
 }
 
-// Of all nodes that run.
-absl::StatusOr<HbmSample> HbmPhase::SampleAll() {
-  HbmSample all;
+// Of the nodes that run; of others nothing.
+absl::StatusOr<HbmPhase::Samples> HbmPhase::SampleAll() {
+  Samples samples(nodes_->count());
   for (std::size_t node = 0; node < nodes_->count(); ++node) {
     if (node == down_ || node == killed_) continue;
     AGENTMEM_ASSIGN_OR_RETURN(
-        const HbmSample one,
+        samples[node],
         AdminProbe(options_.memctl, nodes_->SocketPath(node)).Hbm());
-    all.agents.insert(all.agents.end(), one.agents.begin(), one.agents.end());
-    for (const HbmSample::Process& process : one.processes) {
-      all.processes.push_back(process);
+    for (const HbmSample::Process& process : samples[node].processes) {
       hbm_->budget_bytes = std::max(hbm_->budget_bytes, process.budget_bytes);
       hbm_->allocated_bytes =
           std::max(hbm_->allocated_bytes, process.allocated_bytes);
     }
   }
-  return all;
+  return samples;
 }
 
-bool HbmPhase::AwaitHbm(const std::function<bool(const HbmSample&)>& done,
+HbmSample::Agent HbmPhase::Of(const Samples& samples, const Actor& actor) {
+  return samples[actor.node].Of(HbmAgentName(actor.number));
+}
+
+bool HbmPhase::AwaitHbm(const std::function<bool(const Samples&)>& done,
                         DurationNs patience) {
   const TimeNs end = MonotonicNowNs() + patience;
   while (!result_->interrupted) {

@@ -99,9 +99,14 @@ class HbmPhase {
   void End(Engine* engine);
   void Ended(Engine* engine, int wait_status);
   // Until `done` says so of what memctl shows, or it took too long.
-  bool AwaitHbm(const std::function<bool(const HbmSample&)>& done,
+  using Samples = std::vector<HbmSample>;  // by node
+  bool AwaitHbm(const std::function<bool(const Samples&)>& done,
                 DurationNs patience);
-  absl::StatusOr<HbmSample> SampleAll();
+  absl::StatusOr<Samples> SampleAll();
+  static HbmSample::Agent Of(const Samples& samples, const Actor& actor);
+  // Those that have done what `wish` says; the others are told as a trouble.
+  std::vector<HbmSample::Agent> AwaitWish(const std::vector<Actor*>& actors,
+                                          const std::string& wish);
   void Trouble(const Engine& engine, const std::string& text);
 
   const DemoOptions options_;

@@ -30,26 +30,30 @@ TEST(AdminProbe, ReadsTheProcessesOfClients) {
   EXPECT_EQ(*pids, (std::vector<std::int64_t>{12, 34}));
 }
 
-TEST(AdminProbe, ReadsWhatAgentsHaveInHbmInAllProcesses) {
-  const auto hbm = ParseHbm(
-      R"({"processes": [
-          {"pid": 12, "budget_bytes": 30, "allocated_bytes": 20, "agents": [
-            {"name": "a", "bytes": 5, "wish_open": true, "wish_late": false},
-            {"name": "b", "bytes": 0, "wish_open": false, "wish_late": true}]},
-          {"pid": 34, "agents": [{"name": "a", "bytes": 2}]}]})");
+TEST(AdminProbe, ReadsWhatAgentsHaveInHbmAndWhatWasAskedOfThem) {
+  const std::string processes =
+      R"({"processes": [{"pid": 12, "budget_bytes": 30,
+          "allocated_bytes": 20}]})";
+  const auto hbm = ParseHbm(processes, R"({"agents": [
+      {"name": "a", "pid": 12, "bytes": 5, "wish": "bring_back",
+       "wish_open": true, "wish_late": false, "wish_ns": 0},
+      {"name": "b", "pid": 12, "bytes": 0, "wish": "empty",
+       "wish_open": false, "wish_late": true, "wish_ns": 77}]})");
   ASSERT_TRUE(hbm.ok()) << hbm.status();
-  ASSERT_EQ(hbm->processes.size(), 2u);
+  ASSERT_EQ(hbm->processes.size(), 1u);
   EXPECT_EQ(hbm->processes[0].pid, 12);
   EXPECT_EQ(hbm->processes[0].budget_bytes, 30u);
   EXPECT_EQ(hbm->processes[0].allocated_bytes, 20u);
-  EXPECT_EQ(hbm->BytesOf("a"), 7u);
-  EXPECT_TRUE(hbm->IsAsked("a"));
-  EXPECT_FALSE(hbm->IsLate("a"));
-  EXPECT_EQ(hbm->BytesOf("b"), 0u);
-  EXPECT_FALSE(hbm->IsAsked("b"));
-  EXPECT_TRUE(hbm->IsLate("b"));
-  EXPECT_EQ(hbm->BytesOf("nobody"), 0u);
-  EXPECT_FALSE(ParseHbm("{}").ok());
+  EXPECT_EQ(hbm->Of("a").bytes, 5u);
+  EXPECT_EQ(hbm->Of("a").wish, "bring_back");
+  EXPECT_TRUE(hbm->Of("a").is_open);
+  EXPECT_FALSE(hbm->Of("a").is_late);
+  EXPECT_EQ(hbm->Of("b").took_ns, 77u);
+  EXPECT_FALSE(hbm->Of("b").is_open);
+  EXPECT_TRUE(hbm->Of("b").is_late);
+  EXPECT_EQ(hbm->Of("nobody").bytes, 0u);
+  EXPECT_FALSE(ParseHbm("{}", R"({"agents": []})").ok());
+  EXPECT_FALSE(ParseHbm(processes, "{}").ok());
 }
 
 TEST(AdminProbe, AnAnswerThatIsNoneIsAnError) {
