@@ -16,7 +16,7 @@ constexpr std::size_t kHoldBatch = 64;
 }  // namespace
 
 KvLoad::KvLoad(const KvParts& parts, std::shared_ptr<const KvCache> cache)
-    : parts_(parts), cache_(std::move(cache)) {}
+    : KvTransfer(parts, std::move(cache), Direction::kToDevice) {}
 
 // (What is still under way: the device is at its end, its owner saw to it.)
 KvLoad::~KvLoad() {
@@ -38,10 +38,8 @@ Outcome KvLoad::Check(const KvBlocks& blocks) const {
 
 Outcome KvLoad::Post(const KvBlocks& blocks, Stream engine,
                      const Deadline& deadline) {
-  const Stream stream = parts_.device->properties().to_device;
   Outcome outcome = Check(blocks);
-  if (outcome.ok()) outcome = parts_.device->Record(engine, &engine_);
-  if (outcome.ok()) outcome = parts_.device->Wait(stream, engine_);
+  if (outcome.ok()) outcome = StandBehind(engine);
   // All that are below come at once; the copies of the first ones begin
   // meanwhile. (A hint: what it cannot say now is asked for again.)
   (void)parts_.reader->Prefetch(blocks.keys.data(), blocks.keys.size());
@@ -55,12 +53,12 @@ Outcome KvLoad::Post(const KvBlocks& blocks, Stream engine,
       windows_.push_back(std::move(window));
       outcome = PostWindow(blocks, deadline, &windows_.back());
       // Some copies may be under way, whatever the outcome.
-      (void)parts_.device->Record(stream, &windows_.back().event);
+      (void)parts_.device->Record(stream_, &windows_.back().event);
     }
   }
-  if (outcome_.ok()) outcome_ = outcome;
+  Note(outcome);
   if (!outcome_.ok() && !windows_.empty()) {
-    HoldUp(parts_.device, stream, engine, &fence_);
+    HoldUp(parts_.device, stream_, engine, &fence_);
   }
   return outcome_;
 }
@@ -121,14 +119,13 @@ Outcome KvLoad::PostWindow(const KvBlocks& blocks, const Deadline& deadline,
     if (!outcome.ok()) return outcome;
     ++window->begun;
   }
-  const Stream stream = parts_.device->properties().to_device;
   const bool is_last =
       window->first + window->spans.size() == blocks.keys.size();
   if (is_last) layer_events_.resize(cache_->layout.layers);
   for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
     Outcome outcome = PostLayer(blocks, *window, layer);
     if (outcome.ok() && is_last) {
-      outcome = parts_.device->Record(stream, &layer_events_[layer]);
+      outcome = parts_.device->Record(stream_, &layer_events_[layer]);
     }
     if (!outcome.ok()) return outcome;
   }
@@ -150,29 +147,24 @@ Outcome KvLoad::PostLayer(const KvBlocks& blocks, const Window& window,
         block, &fragments_);
     if (!outcome.ok()) return outcome;
   }
-  return PostFragments(parts_, Direction::kToDevice, fragments_);
+  return PostFragments(parts_.device, Direction::kToDevice, stream_,
+                       parts_.crossovers->of(Direction::kToDevice).bytes,
+                       fragments_);
 }
 
-bool KvLoad::Advance() {
-  if (engine_.value() != 0) {
-    if (parts_.device->Query(engine_, nullptr) == EventState::kPending) {
-      return false;
-    }
-    engine_ = Event();
-  }
-  const Stream stream = parts_.device->properties().to_device;
+bool KvLoad::AdvanceCopies() {
   while (!windows_.empty()) {
     Window& window = windows_.front();
     Outcome why;
     const EventState state =
-        QueryOrRecord(parts_.device, stream, &window.event, &why);
+        QueryOrRecord(parts_.device, stream_, &window.event, &why);
     if (state == EventState::kPending) return false;
-    if (state == EventState::kFailed && outcome_.ok()) outcome_ = why;
+    if (state == EventState::kFailed) Note(why);
     Release(&window);
     windows_.pop_front();
   }
   EndLayers();
-  return EndFence(parts_.device, &fence_);
+  return true;
 }
 
 // They stand before the last window's event, and have passed with it: who waits

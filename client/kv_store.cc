@@ -21,8 +21,7 @@ constexpr std::uint64_t kPublishNs = 1'000'000'000;
 
 KvStore::KvStore(const KvParts& parts, std::shared_ptr<const KvCache> cache,
                  BlockClass block_class, Ack ack)
-    : parts_(parts),
-      cache_(std::move(cache)),
+    : KvTransfer(parts, std::move(cache), Direction::kToHost),
       block_class_(block_class),
       ack_(ack) {}
 
@@ -37,9 +36,7 @@ KvStore::~KvStore() {
 
 Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
                       const Deadline& deadline) {
-  const Stream stream = parts_.device->properties().to_host;
-  Outcome outcome = parts_.device->Record(engine, &engine_);
-  if (outcome.ok()) outcome = parts_.device->Wait(stream, engine_);
+  Outcome outcome = StandBehind(engine);
   for (std::size_t i = 0; i < blocks.keys.size() && outcome.ok(); ++i) {
     outcome =
         Move(blocks.keys[i],
@@ -51,7 +48,7 @@ Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
   // The engine, told of a failure, uses its pages again: what is copied out of
   // them from here on is nobody's block.
   for (Moving& moving : moving_) moving.is_whole = false;
-  if (!moving_.empty()) HoldUp(parts_.device, stream, engine, &fence_);
+  if (!moving_.empty()) HoldUp(parts_.device, stream_, engine, &fence_);
   return outcome;
 }
 
@@ -94,8 +91,7 @@ Outcome KvStore::Move(const Key& key, std::span<const std::uint32_t> pages,
   outcome = PostCopies(pages, static_cast<char*>(moving.room.data));
   // Without all of them, some may be under way all the same.
   moving.is_whole = outcome.ok();
-  const Stream stream = parts_.device->properties().to_host;
-  (void)parts_.device->Record(stream, &moving.event);  // or in Advance
+  (void)parts_.device->Record(stream_, &moving.event);  // or in Advance
   moving_.push_back(moving);
   return outcome;
 }
@@ -107,27 +103,22 @@ Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages, char* block) {
     Outcome outcome = AppendFragments(view, layer, pages, block, &fragments_);
     if (!outcome.ok()) return outcome;
   }
-  return PostFragments(parts_, Direction::kToHost, fragments_);
+  return PostFragments(parts_.device, Direction::kToHost, stream_,
+                       parts_.crossovers->of(Direction::kToHost).bytes,
+                       fragments_);
 }
 
-bool KvStore::Advance() {
-  if (engine_.value() != 0) {
-    if (parts_.device->Query(engine_, nullptr) == EventState::kPending) {
-      return false;
-    }
-    engine_ = Event();
-  }
-  const Stream stream = parts_.device->properties().to_host;
+bool KvStore::AdvanceCopies() {
   while (!moving_.empty()) {
     Moving& moving = moving_.front();
     Outcome why;
     const EventState state =
-        QueryOrRecord(parts_.device, stream, &moving.event, &why);
+        QueryOrRecord(parts_.device, stream_, &moving.event, &why);
     if (state == EventState::kPending) return false;
     Finish(&moving, state, why);
     moving_.pop_front();
   }
-  return EndFence(parts_.device, &fence_);
+  return true;
 }
 
 void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {

@@ -69,9 +69,13 @@ struct KvBlocks {
   std::span<const std::uint32_t> pages;
 };
 
-// Posts the copies to the stream of that direction: the small ones by the
-// kernel. Brings `fragments` into another order. Not OK: some may be posted.
-Outcome PostFragments(const KvParts& parts, Direction direction,
+// Within the device a kernel is the faster for all that it takes well.
+inline constexpr std::uint32_t kCrossoverWithin = kKernelFragmentBytesMax + 1;
+
+// Posts the copies: those of fewer than `crossover_bytes` by the kernel. Brings
+// `fragments` into another order. Not OK: some may be posted.
+Outcome PostFragments(Device* device, Direction direction, Stream stream,
+                      std::uint32_t crossover_bytes,
                       std::span<Fragment> fragments);
 
 // Memory that memd takes back just now is asked for again, until the deadline.
@@ -85,13 +89,38 @@ void HoldUp(Device* device, Stream ours, Stream engine, Event* fence);
 class KvTransfer {
  public:
   virtual ~KvTransfer() = default;
+  KvTransfer(const KvTransfer&) = delete;
+  KvTransfer& operator=(const KvTransfer&) = delete;
+
   // Takes what has ended. True: the device uses nothing of it any more.
-  virtual bool Advance() = 0;
+  bool Advance();
   // OK: all of it is done (a store: as its acknowledgement says).
   // DEADLINE_EXCEEDED: it goes on.
   virtual Outcome Wait(const Deadline& deadline) = 0;
   // What is posted to `stream` from here on waits for this layer.
   virtual Outcome WaitLayer(std::uint32_t layer, Stream stream) = 0;
+
+ protected:
+  KvTransfer(const KvParts& parts, std::shared_ptr<const KvCache> cache,
+             Direction direction);
+
+  // What the device begins from here on, it begins behind what the engine has
+  // posted.
+  Outcome StandBehind(Stream engine);
+  // Takes those pieces of it whose events have passed. True: none is left.
+  virtual bool AdvanceCopies() = 0;
+  void Note(const Outcome& outcome) {
+    if (outcome_.ok()) outcome_ = outcome;
+  }
+
+  const KvParts parts_;
+  const std::shared_ptr<const KvCache> cache_;
+  const Stream stream_;  // the device's own, of this direction
+  Event fence_{};        // after a failure (HoldUp)
+  Outcome outcome_;      // the first failure
+
+ private:
+  Event engine_{};  // what the engine had posted
 };
 
 class KvStore final : public KvTransfer {
@@ -101,7 +130,6 @@ class KvStore final : public KvTransfer {
   ~KvStore() override;
 
   Outcome Post(const KvBlocks& blocks, Stream engine, const Deadline& deadline);
-  bool Advance() override;
   Outcome Wait(const Deadline& deadline) override;
   Outcome WaitLayer(std::uint32_t layer, Stream stream) override;
 
@@ -117,21 +145,14 @@ class KvStore final : public KvTransfer {
   Outcome Move(const Key& key, std::span<const std::uint32_t> pages,
                const Deadline& deadline);
   Outcome PostCopies(std::span<const std::uint32_t> pages, char* block);
+  bool AdvanceCopies() override;
   void Finish(Moving* moving, EventState state, const Outcome& why);
-  void Note(const Outcome& outcome) {
-    if (outcome_.ok()) outcome_ = outcome;
-  }
 
-  const KvParts parts_;
-  const std::shared_ptr<const KvCache> cache_;
   const BlockClass block_class_;
   const Ack ack_;
   std::deque<Moving> moving_;          // oldest first
   std::vector<agentmem_put_id> puts_;  // published
   std::vector<Fragment> fragments_;    // of one block, kept for its memory
-  Event engine_{};                     // what the engine had posted
-  Event fence_{};                      // after a failure (HoldUp)
-  Outcome outcome_;                    // the first failure
 };
 
 class KvLoad final : public KvTransfer {
@@ -140,7 +161,6 @@ class KvLoad final : public KvTransfer {
   ~KvLoad() override;
 
   Outcome Post(const KvBlocks& blocks, Stream engine, const Deadline& deadline);
-  bool Advance() override;
   Outcome Wait(const Deadline& deadline) override;
   Outcome WaitLayer(std::uint32_t layer, Stream stream) override;
 
@@ -159,17 +179,13 @@ class KvLoad final : public KvTransfer {
                      Window* window);
   Outcome PostLayer(const KvBlocks& blocks, const Window& window,
                     std::uint32_t layer);
+  bool AdvanceCopies() override;
   void Release(Window* window);
   void EndLayers();
 
-  const KvParts parts_;
-  const std::shared_ptr<const KvCache> cache_;
   std::deque<Window> windows_;  // oldest first
   std::vector<Event> layer_events_;
   std::vector<Fragment> fragments_;
-  Event engine_{};
-  Event fence_{};
-  Outcome outcome_;
 };
 
 }  // namespace agentmem::client
