@@ -88,7 +88,8 @@ Outcome KvStore::Move(const Key& key, std::span<const std::uint32_t> pages,
     parts_.writer->Abandon(&moving.room);
     return outcome;
   }
-  outcome = PostCopies(pages, static_cast<char*>(moving.room.data));
+  TakeSlot(&moving);
+  outcome = PostCopies(pages, moving);
   // Without all of them, some may be under way all the same.
   moving.is_whole = outcome.ok();
   (void)parts_.device->Record(stream_, &moving.event);  // or in Advance
@@ -96,7 +97,51 @@ Outcome KvStore::Move(const Key& key, std::span<const std::uint32_t> pages,
   return outcome;
 }
 
-Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages, char* block) {
+void KvStore::TakeSlot(Moving* moving) {
+  if (parts_.pool == nullptr || parts_.keep == nullptr) return;
+  HbmNew what;
+  what.key = moving->key;
+  what.bytes = cache_->block_bytes;
+  what.block_class = block_class_;
+  what.agent = parts_.keep->agent();
+  moving->is_filling = parts_.pool->BeginFill(what, HbmCause::kStore,
+                                              &moving->slot) == HbmFill::kBegun;
+}
+
+void KvStore::EndSlot(const Moving& moving, bool whole) {
+  if (!moving.slot.is_there()) return;
+  if (moving.is_filling) {
+    parts_.pool->EndFill(moving.slot, whole);
+  } else {
+    parts_.pool->EndUse(moving.slot);
+  }
+}
+
+Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages,
+                            const Moving& moving) {
+  char* const room = static_cast<char*>(moving.room.data);
+  if (!moving.slot.is_there()) {
+    return Gather(pages, room, parts_.crossovers->to_host.bytes);
+  }
+  // (A block that is in the pool already is the one: a key keeps its bytes.)
+  if (moving.is_filling) {
+    Outcome outcome =
+        Gather(pages, reinterpret_cast<char*>(moving.slot.at.value()),
+               kCrossoverWithin);
+    if (!outcome.ok()) return outcome;
+  }
+  Fragment whole;
+  whole.device = moving.slot.at;
+  whole.host = room;
+  whole.bytes = static_cast<std::uint32_t>(cache_->block_bytes);
+  CopyBatch batch;
+  batch.direction = Direction::kToHost;
+  batch.fragments = {&whole, 1};
+  return parts_.device->Copy(batch, stream_);
+}
+
+Outcome KvStore::Gather(std::span<const std::uint32_t> pages, char* block,
+                        std::uint32_t crossover_bytes) {
   fragments_.clear();
   const KvView view = cache_->view();
   for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
@@ -104,8 +149,7 @@ Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages, char* block) {
     if (!outcome.ok()) return outcome;
   }
   return PostFragments(parts_.device, Direction::kToHost, stream_,
-                       parts_.crossovers->of(Direction::kToHost).bytes,
-                       fragments_);
+                       crossover_bytes, fragments_);
 }
 
 bool KvStore::AdvanceCopies() {
@@ -125,6 +169,7 @@ void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
   parts_.memory->End(moving->room.data, cache_->block_bytes);
   if (state != EventState::kPassed || !moving->is_whole) {
     Note(why);
+    EndSlot(*moving, false);
     return parts_.writer->Abandon(&moving->room);
   }
   PutRequest request;
@@ -135,6 +180,7 @@ void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
   agentmem_put_id put = 0;
   Outcome outcome = parts_.writer->Publish(&moving->room, request,
                                            Deadline::After(kPublishNs), &put);
+  EndSlot(*moving, outcome.ok());
   // Of a wait, DEADLINE_EXCEEDED says that it goes on: this does not.
   if (outcome.code == Code::kDeadlineExceeded) outcome.code = Code::kAborted;
   if (!outcome.ok()) return Note(outcome);
