@@ -100,11 +100,14 @@ void KvLoad::NoteTiers(const KvBlocks& blocks) {
   }
 }
 
-// As many as the quota of holds lets it have, at least one.
+// As many as the quota of holds lets it have, at least one. They come as memd
+// has them, and the quota may be used up by later ones before the first is
+// there: then fewer are asked for.
 Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
+  std::size_t batch = kHoldBatch;
   for (;;) {
     const std::size_t at = window->first + window->spans.size();
-    const std::size_t count = std::min(kHoldBatch, missing_.size() - at);
+    const std::size_t count = std::min(batch, missing_.size() - at);
     if (count == 0) return {};
     std::vector<agentmem_span> spans(count);
     Outcome outcome = parts_.reader->Get(missing_keys_.data() + at, count,
@@ -132,6 +135,10 @@ Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
           },
           deadline);
       if (freed) continue;
+    }
+    if (full && windows_.empty() && count > 1) {
+      batch = count / 2;
+      continue;
     }
     parts_.reader->Release(window->spans.data(), window->spans.size());
     window->spans.clear();
