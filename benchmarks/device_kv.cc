@@ -74,7 +74,8 @@ absl::Status DeviceKv::OpenDevice(agentmem_client* client) {
   agentmem_device_options options = {};
   options.size = sizeof(options);
   options.kind = is_gpu_ ? AGENTMEM_DEVICE_CUDA : AGENTMEM_DEVICE_HOST;
-  options.memory_bytes = shape_.layers * LayerBytes() + kHostSpareBytes;
+  options.memory_bytes =
+      shape_.layers * LayerBytes() + PoolBytes() + kHostSpareBytes;
   agentmem_error error = {};
   AGENTMEM_RETURN_IF_ERROR(ToStatus(
       agentmem_device_open(client, &options, &device_, &error), error));
@@ -121,6 +122,16 @@ absl::Status DeviceKv::OpenCache() {
       error);
 }
 
+absl::Status DeviceKv::Keep() {
+  agentmem_hbm_options options = {};
+  options.size = sizeof(options);
+  options.bytes = PoolBytes();
+  agentmem_error error = {};
+  AGENTMEM_RETURN_IF_ERROR(ToStatus(
+      agentmem_hbm_open(device_, &options, kTimeoutNs, &error), error));
+  return ToStatus(agentmem_kv_keep(kv_, nullptr, &error), error);
+}
+
 absl::Status DeviceKv::Load(std::span<const agentmem_key> keys,
                             std::uint32_t first) {
   std::vector<std::uint32_t> pages;
@@ -142,6 +153,10 @@ absl::Status DeviceKv::Load(std::span<const agentmem_key> keys,
   }
   if (code == AGENTMEM_OK)
     code = agentmem_kv_wait(transfer, kTimeoutNs, &error);
+  tiers_.resize(keys.size());
+  if (code == AGENTMEM_OK) {
+    code = agentmem_kv_tiers(transfer, tiers_.data(), tiers_.size(), &error);
+  }
   agentmem_kv_close_transfer(transfer);
   return ToStatus(code, error);
 }

@@ -59,6 +59,11 @@ class DeviceKv {
   // Blocks go to the places from `first` on, behind what a model's layers wait
   // for, one by one. Returns when all of them are in device memory.
   absl::Status Load(std::span<const agentmem_key> keys, std::uint32_t first);
+  // Where each of its blocks was when the last load began.
+  const std::vector<agentmem_tier>& tiers() const { return tiers_; }
+  // What is loaded from here on stays in a pool in device memory, for which
+  // there is room for all places.
+  absl::Status Keep();
   absl::Status Poison();
   // seeds[i]: of what must be at place i.
   absl::Status Check(std::span<const std::uint64_t> seeds);
@@ -71,6 +76,10 @@ class DeviceKv {
       : shape_(shape), places_(places) {}
   absl::Status OpenDevice(agentmem_client* client);
   absl::Status OpenCache();
+  // For blocks of all places, and what a pool takes beside them.
+  std::uint64_t PoolBytes() const {
+    return places_ * shape_.BlockBytes() * 5 / 4 + (64 << 20);
+  }
   std::uint64_t LayerBytes() const {
     return 2 * std::uint64_t{places_} * shape_.block_pages *
            shape_.FragmentBytes();
@@ -90,6 +99,7 @@ class DeviceKv {
   agentmem_device* device_ = nullptr;
   agentmem_kv* kv_ = nullptr;
   std::vector<std::uint64_t> layers_;  // addresses of their tensors
+  std::vector<agentmem_tier> tiers_;
   // The same device, as cuda/device.h has it.
   std::unique_ptr<Device> plain_;
   std::optional<HbmMemory> pinned_;

@@ -49,9 +49,12 @@ class DeviceTierBench {
     return seed_ + size * 4096 + number;
   }
   absl::Status Put(std::size_t size) const;
-  // A round: all blocks once, in another order each time, one at a time.
+  // A round: all blocks once, in another order each time, one at a time, all
+  // of them from `tier`.
   absl::StatusOr<double> Loads(DeviceKv* kv, std::size_t size,
-                               Samples* samples);
+                               agentmem_tier tier, Samples* samples);
+  absl::Status AddRow(const std::string& name, DeviceKv* kv, std::size_t size,
+                      agentmem_tier tier);
 
   const Scale scale_;
   const std::uint64_t seed_;
@@ -87,6 +90,7 @@ absl::Status DeviceTierBench::Put(std::size_t size) const {
 }
 
 absl::StatusOr<double> DeviceTierBench::Loads(DeviceKv* kv, std::size_t size,
+                                              agentmem_tier tier,
                                               Samples* samples) {
   const std::uint32_t count = scale_.Count(size);
   std::vector<std::uint32_t> numbers(count);
@@ -99,14 +103,21 @@ absl::StatusOr<double> DeviceTierBench::Loads(DeviceKv* kv, std::size_t size,
     seeds.push_back(SeedOf(size, number));
   }
   AGENTMEM_RETURN_IF_ERROR(kv->Poison());
+  std::uint32_t elsewhere = 0;
   absl::Status failed = absl::OkStatus();
   const double ns = stopwatch_.TimeSingles(count, samples, [&](std::size_t i) {
     const absl::Status done =
         kv->Load({&keys[i], 1}, static_cast<std::uint32_t>(i));
     if (!done.ok()) failed = done;
+    if (kv->tiers().front() != tier) ++elsewhere;
   });
   AGENTMEM_RETURN_IF_ERROR(failed);
   AGENTMEM_RETURN_IF_ERROR(kv->Check(seeds));
+  if (elsewhere != 0 && tier != AGENTMEM_TIER_NONE) {
+    return FailedPrecondition(
+        std::to_string(elsewhere) + " of " + std::to_string(count) +
+        " blocks came from another tier than " + std::to_string(tier));
+  }
   return ns;
 }
 
@@ -119,9 +130,21 @@ absl::Status DeviceTierBench::Add(std::size_t size) {
   result_->device = kv->name();
   // The device learns of the memory that the blocks lie in.
   Samples ignored;
-  AGENTMEM_RETURN_IF_ERROR(Loads(kv.get(), size, &ignored).status());
+  AGENTMEM_RETURN_IF_ERROR(
+      Loads(kv.get(), size, AGENTMEM_TIER_DRAM, &ignored).status());
+  AGENTMEM_RETURN_IF_ERROR(
+      AddRow("hbm_load/", kv.get(), size, AGENTMEM_TIER_DRAM));
+  AGENTMEM_RETURN_IF_ERROR(kv->Keep());
+  // They come into the pool, wherever they are just now.
+  AGENTMEM_RETURN_IF_ERROR(
+      Loads(kv.get(), size, AGENTMEM_TIER_NONE, &ignored).status());
+  return AddRow("hbm_hit/", kv.get(), size, AGENTMEM_TIER_HBM);
+}
+
+absl::Status DeviceTierBench::AddRow(const std::string& name, DeviceKv* kv,
+                                     std::size_t size, agentmem_tier tier) {
   const Side ours = {"agentmem", [&](int, Samples* samples) {
-                       return Loads(kv.get(), size, samples);
+                       return Loads(kv, size, tier, samples);
                      }};
   const Side pinned = {
       "pinned", [&](int, Samples* samples) -> absl::StatusOr<double> {
@@ -135,7 +158,7 @@ absl::Status DeviceTierBench::Add(std::size_t size) {
       }};
   AGENTMEM_ASSIGN_OR_RETURN(
       const CaseResult row,
-      Compare("hbm_load/" + SizeText(size),
+      Compare(name + SizeText(size),
               Unit::MegabytesPerSecond(static_cast<double>(size)),
               scale_.rounds, {ours, pinned}));
   result_->cases.push_back(row);
@@ -147,6 +170,7 @@ void DeviceTierBench::AddNotes() {
       std::string("hbm_load: blocks in DRAM, one at a time in random order, "
                   "into an engine's pages by agentmem_kv_load, in fragments of "
                   "32 KiB (one token's 2 KiB of 4 KiB), until all of it is in "
+                  "device memory; hbm_hit: the same of blocks in a pool in "
                   "device memory; every byte compared there; beside one pinned "
                   "copy as long") +
       (is_gpu_ ? ""
