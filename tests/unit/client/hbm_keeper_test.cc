@@ -310,6 +310,7 @@ TEST_F(HbmKeeperTest, ANewMemdIsToldAllOfIt) {
   link_.refusal = {};
   link_.budget = 1 << 19;
   ASSERT_TRUE(StepUntil([&] { return link_.uses.contains("bob"); }));
+  EXPECT_EQ(met_, 1);
   EXPECT_EQ(pool_->counts().budget_bytes, 1u << 19);
   EXPECT_EQ(link_.uses["bob"].blocks, 1u);
   EXPECT_EQ(link_.uses["ada"].blocks, 1u);
