@@ -177,8 +177,7 @@ DurationNs HbmKeeper::Pause(bool is_busy) {
 
 void HbmKeeper::Connect() {
   connect_at_ = parts_.clock->Now() + kConnectEveryNs;
-  // Not OK: again, then.
-  [[maybe_unused]] const Outcome ignored = Open(Deadline::After(kConnectNs));
+  if (Open(Deadline::After(kConnectNs)).ok()) parts_.meet();
 }
 
 // What memd wished is of no interest to the next one; it will say so anew.
