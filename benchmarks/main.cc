@@ -28,7 +28,8 @@ constexpr Suite kSuites[] = {
     {"region", "agents' memory: faults, resumes, commits, forks",
      RunRegionSuite},
     {"pool", "other nodes' memory, beside the bare fabric", RunPoolSuite},
-    {"hbm", "GPU memory and host memory, beside pinned copies", RunHbmSuite},
+    {"hbm", "GPU memory and host memory, beside pinned copies",
+     RunHbmAndToHbmSuite},
 };
 
 std::string ProgramDirectory() {

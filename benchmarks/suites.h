@@ -1,8 +1,8 @@
 // The suites, each a function from options to a table.
 //
 // Ownership: none. Threads: one. Errors: what could not be set up or measured.
-// Cost: `block` at most 1.5 minutes, `tiers` 4, `store` 1, `region` 5, `pool`
-// 4, `hbm` 3; quick: seconds, smaller sets.
+// Cost: `block` at most 1.5 minutes, `tiers` 5, `store` 1, `region` 5, `pool`
+// 4, `hbm` 4; quick: seconds, smaller sets.
 #ifndef AGENTMEM_BENCHMARKS_SUITES_H_
 #define AGENTMEM_BENCHMARKS_SUITES_H_
 
@@ -36,10 +36,16 @@ absl::StatusOr<SuiteResult> RunRegionSuite(const SuiteOptions& options);
 absl::StatusOr<SuiteResult> RunPoolSuite(const SuiteOptions& options);
 // KV blocks between GPU memory and host memory; no daemon.
 absl::StatusOr<SuiteResult> RunHbmSuite(const SuiteOptions& options);
+// The same, and then what comes into GPU memory from other nodes' memory and
+// from the store, by daemons of its own.
+absl::StatusOr<SuiteResult> RunHbmAndToHbmSuite(const SuiteOptions& options);
+// That part of it: adds cases and notes.
+absl::Status AddToHbmCases(const SuiteOptions& options, SuiteResult* result);
 // The part of RunPoolSuite that is of agents: adds cases and notes.
 absl::Status AddAttachCases(const SuiteOptions& options, std::uint64_t seed,
                             SuiteResult* result);
 // The parts of RunTiersSuite: they add cases and notes.
+absl::Status AddDeviceCases(const SuiteOptions& options, SuiteResult* result);
 absl::Status AddDramCases(const SuiteOptions& options, SuiteResult* result);
 absl::Status AddPoolCases(const SuiteOptions& options, SuiteResult* result);
 absl::Status AddStoreCases(const SuiteOptions& options, SuiteResult* result);

@@ -64,13 +64,13 @@ Outcome CudaDevice::CheckFragments(const CopyBatch& batch) {
   for (std::size_t i = 0; i < batch.fragments.size(); ++i) {
     const Fragment& fragment = batch.fragments[i];
     const std::uint64_t at = AddressOf(fragment);
-    if (at < begin || at - begin >= bytes) {
-      auto range = registered_.upper_bound(at);
-      if (range != registered_.begin()) {
-        --range;
-        begin = range->first;
-        bytes = range->second;
-      }
+    for (const auto* ranges : {&registered_, &allocated_}) {
+      if (at >= begin && at - begin < bytes) break;
+      auto range = ranges->upper_bound(at);
+      if (range == ranges->begin()) continue;
+      --range;
+      begin = range->first;
+      bytes = range->second;
     }
     const bool inside = at >= begin && at - begin <= bytes &&
                         fragment.bytes <= bytes - (at - begin);
@@ -81,7 +81,7 @@ Outcome CudaDevice::CheckFragments(const CopyBatch& batch) {
             std::to_string(fragment.bytes) + " bytes)" +
             (fragment.bytes == 0 ? " is of 0 bytes"
                                  : " lies outside of the host memory that was "
-                                   "registered"));
+                                   "registered, and of the device's"));
   }
   return {};
 }
@@ -113,9 +113,10 @@ Outcome CudaDevice::PostRun(Direction direction, std::span<const Fragment> run,
     for (const Fragment& fragment : run) {
       void* device = reinterpret_cast<void*>(fragment.device.value());
       void* host = fragment.host;
-      const cudaError_t error = cudaMemcpyAsync(
-          to_host ? host : device, to_host ? device : host, fragment.bytes,
-          to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, stream);
+      // By the addresses: `host` may be the device's, too.
+      const cudaError_t error =
+          cudaMemcpyAsync(to_host ? host : device, to_host ? device : host,
+                          fragment.bytes, cudaMemcpyDefault, stream);
       if (error != cudaSuccess) {
         return Failed(error, "cudaMemcpyAsync", fragment.bytes);
       }
@@ -131,6 +132,7 @@ Outcome CudaDevice::PostRun(Direction direction, std::span<const Fragment> run,
     from[i] = to_host ? device : run[i].host;
     bytes[i] = run[i].bytes;
   }
+  // (No hints of location: these are of managed memory alone.)
   cudaMemcpyAttributes attributes = {};
   attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
   std::size_t first = 0;

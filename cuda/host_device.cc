@@ -16,17 +16,16 @@ constexpr const char* kPointNames[] = {"Allocate", "Register", "Copy",
 
 std::string Number(std::uint64_t value) { return std::to_string(value); }
 
-// Does one range of `ranges` hold all of it?
-bool Within(const std::map<std::uint64_t, std::uint64_t>& ranges,
-            std::uint64_t begin, std::uint64_t bytes) {
+}  // namespace
+
+bool HostDevice::Within(const std::map<std::uint64_t, std::uint64_t>& ranges,
+                        std::uint64_t begin, std::uint64_t bytes) {
   auto range = ranges.upper_bound(begin);
   if (range == ranges.begin()) return false;
   --range;
   const std::uint64_t offset = begin - range->first;
   return offset <= range->second && bytes <= range->second - offset;
 }
-
-}  // namespace
 
 Outcome HostDevice::LostOutcome(const char* call) {
   return Fail(Code::kUnavailable,
@@ -36,6 +35,7 @@ Outcome HostDevice::LostOutcome(const char* call) {
 HostDevice::HostDevice(Options options)
     : options_(std::move(options)), held_(options_.held) {
   properties_.name = "host";
+  properties_.id = "host";
   properties_.memory_bytes = options_.memory_bytes;
   properties_.multiprocessors = 1;
   properties_.copy_engines = 1;
@@ -190,8 +190,11 @@ Outcome HostDevice::CheckFragment(const Fragment& fragment,
     wrong = " is of 0 bytes";
   } else if (!Within(allocated_, fragment.device.value(), fragment.bytes)) {
     wrong = " lies outside of the device memory that was allocated";
-  } else if (!Within(registered_, AddressOf(fragment.host), fragment.bytes)) {
-    wrong = " lies outside of the host memory that was registered";
+  } else if (!Within(registered_, AddressOf(fragment.host), fragment.bytes) &&
+             !Within(allocated_, AddressOf(fragment.host), fragment.bytes)) {
+    wrong =
+        " lies outside of the host memory that was registered, and of the "
+        "device's";
   } else {
     return {};
   }

@@ -71,6 +71,7 @@ class HostDevice final : public Device {
     std::uint64_t fragments_copied = 0;
     std::uint64_t bytes_to_host = 0;
     std::uint64_t bytes_to_device = 0;
+    std::uint64_t bytes_within = 0;      // from device memory to device memory
     std::uint64_t kernel_fragments = 0;  // of those copied, what kKernel took
   };
 
@@ -102,6 +103,8 @@ class HostDevice final : public Device {
 
   // As in Options, counted from here on.
   void FailNth(Failure failure);
+  // What was asked for and has not failed yet does not.
+  void Disarm();
   // Failed streams work again; what they skipped stays skipped.
   void Mend();
   // The device is lost: everything fails with UNAVAILABLE from here on.
@@ -152,6 +155,9 @@ class HostDevice final : public Device {
                       std::uint64_t other, std::uint64_t other_bytes) {
     return begin < other + other_bytes && other < begin + bytes;
   }
+  // Does one range of `ranges` (address -> bytes) hold all of it?
+  static bool Within(const std::map<std::uint64_t, std::uint64_t>& ranges,
+                     std::uint64_t begin, std::uint64_t bytes);
   static Outcome LostOutcome(const char* call);
 
   void Loop();

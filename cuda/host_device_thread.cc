@@ -102,6 +102,8 @@ void HostDevice::CopyOne(Queue* queue) {
   const bool by_kernel = work.method == CopyMethod::kKernel &&
                          KernelTakes(fragment) &&
                          options_.kernel_fragments_max != 0;
+  const bool is_within =
+      Within(allocated_, AddressOf(fragment.host), fragment.bytes);
   if (queue->failed.ok()) queue->failed = Passes(Point::kCopy, "a copy");
   if (queue->failed.ok()) {
     // Copied without the mutex, as a device would: a thread that touches these
@@ -118,9 +120,13 @@ void HostDevice::CopyOne(Queue* queue) {
     mutex_.Lock();
     ++counts_.fragments_copied;
     counts_.kernel_fragments += by_kernel;
-    (direction == Direction::kToHost ? counts_.bytes_to_host
-                                     : counts_.bytes_to_device) +=
-        fragment.bytes;
+    if (is_within) {
+      counts_.bytes_within += fragment.bytes;
+    } else if (direction == Direction::kToHost) {
+      counts_.bytes_to_host += fragment.bytes;
+    } else {
+      counts_.bytes_to_device += fragment.bytes;
+    }
   }
   ++work.next;
   --counts_.fragments_pending;
@@ -180,6 +186,11 @@ void HostDevice::FailNth(Failure failure) {
   MutexLock lock(&mutex_);
   const auto at = static_cast<std::size_t>(failure.point);
   armed_[at].push_back({std::max<std::uint64_t>(failure.nth, 1), failure.code});
+}
+
+void HostDevice::Disarm() {
+  MutexLock lock(&mutex_);
+  for (std::vector<Armed>& point : armed_) point.clear();
 }
 
 void HostDevice::Mend() {

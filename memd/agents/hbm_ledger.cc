@@ -176,8 +176,8 @@ absl::Status HbmLedger::MakeRoom(Tenant* tenant, Process* process,
     if (IsIn(use) && !process->uses.contains(NameOf(use))) ++fresh;
   }
   const auto fits = [&] {
-    return process->uses.size() + fresh <= kHbmAgentsMax &&
-           tenant->agents + fresh <= kTenantAgentsMax;
+    return process->uses.size() + fresh <= rules_.process_agents_max &&
+           tenant->agents + fresh <= rules_.tenant_agents_max;
   };
   if (fits()) return absl::OkStatus();
   absl::flat_hash_set<std::string> here;
@@ -193,15 +193,15 @@ absl::Status HbmLedger::MakeRoom(Tenant* tenant, Process* process,
   return ResourceExhausted(
       "blocks in device memory of " + std::to_string(process->uses.size()) +
       " agents in this process, and " + std::to_string(tenant->agents) +
-      " in all of the tenant: " + std::to_string(kHbmAgentsMax) + " and " +
-      std::to_string(kTenantAgentsMax) + " are allowed; let some leave");
+      " in all of the tenant: " + std::to_string(rules_.process_agents_max) +
+      " and " + std::to_string(rules_.tenant_agents_max) +
+      " are allowed; let some leave");
 }
 
+// It has no blocks.
 void HbmLedger::Erase(Tenant* tenant, Process* process, Uses::iterator use) {
   process->left.erase(use->second.wish.number);
   process->open.erase(use->second.wish.number);
-  process->bytes -= use->second.bytes;
-  process->blocks -= use->second.blocks;
   process->uses.erase(use);
   --tenant->agents;
 }

@@ -56,14 +56,15 @@ struct HbmRules {
   std::uint64_t device_bytes = 0;    // of each device; 0: all of its memory
   DurationNs leave_ns = kSecondNs;   // an agent's, to leave
   DurationNs reload_ns = kSecondNs;  // what it takes to bring it back
+  // Agents in a process; in all of a tenant, about 100 MiB of memd's memory.
+  std::size_t process_agents_max = kHbmAgentsMax;
+  std::size_t tenant_agents_max = 4 * kHbmAgentsMax;
 };
 
 class HbmLedger {
  public:
   // No device has more; and so many for each agent of a process fit 64 bits.
   static constexpr std::uint64_t kDeviceBytesMax = 1ULL << 46;
-  // Agents in all processes of a tenant, about 100 MiB of memd's memory.
-  static constexpr std::size_t kTenantAgentsMax = 4 * kHbmAgentsMax;
   // What a tenant's processes may change of others' budgets: as many times as
   // they all might who start together, then 20 a second.
   static constexpr int kChangesAtOnce = 1024;
@@ -159,7 +160,7 @@ class HbmLedger {
     std::uint64_t quota_bytes = 0;
     std::map<std::uint64_t, Process> processes;  // by token
     std::size_t agents = 0;                      // uses of all processes
-    // Agents whose phase is one that empties. At most kHbmAgentsMax.
+    // Agents whose phase is one that empties. At most process_agents_max.
     absl::flat_hash_map<std::string, AgentPhase> away;
     TimeNs changes_paid = 0;
   };

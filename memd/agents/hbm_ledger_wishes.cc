@@ -60,7 +60,8 @@ bool HbmLedger::SetPhase(TenantId id, const std::string& agent,
   };
   if (ask(false) == tiering::HbmAsk::kEmpty) {
     // Of one that is forgotten, what comes later leaves under pressure alone.
-    if (tenant.away.size() >= kHbmAgentsMax && !tenant.away.contains(agent)) {
+    if (tenant.away.size() >= rules_.process_agents_max &&
+        !tenant.away.contains(agent)) {
       tenant.away.erase(tenant.away.begin());
     }
     tenant.away[agent] = phase;

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -39,6 +40,17 @@ std::uint64_t Number(const Json& object, const char* field) {
   return found->get<std::uint64_t>();
 }
 
+std::string Text(const Json& object, const char* field) {
+  const auto found = object.find(field);
+  return found != object.end() && found->is_string() ? found->get<std::string>()
+                                                     : std::string();
+}
+
+bool Flag(const Json& object, const char* field) {
+  const auto found = object.find(field);
+  return found != object.end() && found->is_boolean() && found->get<bool>();
+}
+
 absl::StatusOr<Json> ParseList(const std::string& text, const char* name) {
   const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object() || !json.contains(name) || !json[name].is_array()) {
@@ -49,6 +61,32 @@ absl::StatusOr<Json> ParseList(const std::string& text, const char* name) {
 }
 
 }  // namespace
+
+HbmSample::Agent HbmSample::Of(const std::string& name) const {
+  const auto found =
+      std::find_if(agents.begin(), agents.end(),
+                   [&](const Agent& agent) { return agent.name == name; });
+  return found == agents.end() ? Agent() : *found;
+}
+
+absl::StatusOr<HbmSample> ParseHbm(const std::string& processes,
+                                   const std::string& agents) {
+  AGENTMEM_ASSIGN_OR_RETURN(const Json pools,
+                            ParseList(processes, "processes"));
+  AGENTMEM_ASSIGN_OR_RETURN(const Json rows, ParseList(agents, "agents"));
+  HbmSample sample;
+  for (const Json& pool : pools) {
+    sample.processes.push_back({static_cast<std::int64_t>(Number(pool, "pid")),
+                                Number(pool, "budget_bytes"),
+                                Number(pool, "allocated_bytes")});
+  }
+  for (const Json& row : rows) {
+    sample.agents.push_back({Text(row, "name"), Number(row, "bytes"),
+                             Text(row, "wish"), Flag(row, "wish_open"),
+                             Flag(row, "wish_late"), Number(row, "wish_ns")});
+  }
+  return sample;
+}
 
 absl::StatusOr<TenantSample> ParseTenants(const std::string& json) {
   AGENTMEM_ASSIGN_OR_RETURN(const Json tenants, ParseList(json, "tenants"));
@@ -86,7 +124,8 @@ absl::StatusOr<std::vector<std::int64_t>> ParseClientPids(
   return pids;
 }
 
-absl::StatusOr<std::string> AdminProbe::Run(const std::string& verb) const {
+absl::StatusOr<std::string> AdminProbe::Run(
+    const std::vector<std::string>& words) const {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus("pipe");
   const UniqueFd from(ends[0]);
@@ -94,28 +133,35 @@ absl::StatusOr<std::string> AdminProbe::Run(const std::string& verb) const {
   ChildOptions options;
   options.standard_output = into.get();
   options.standard_error = into.get();
-  AGENTMEM_ASSIGN_OR_RETURN(
-      ChildProcess child,
-      ChildProcess::Start(
-          {memctl_, "--socket", socket_path_, "-o", "json", verb}, options));
+  std::vector<std::string> command = {memctl_, "--socket", socket_path_, "-o",
+                                      "json"};
+  command.insert(command.end(), words.begin(), words.end());
+  AGENTMEM_ASSIGN_OR_RETURN(ChildProcess child,
+                            ChildProcess::Start(command, options));
   into.Reset();
   const std::string text = ReadAll(from.get());
   const std::optional<int> exit = child.Wait(kPatienceNs);
   if (!exit.has_value() || *exit != 0) {
-    return Unavailable(memctl_ + " " + verb + ": " +
+    return Unavailable(memctl_ + " " + words.front() + ": " +
                        (exit ? DescribeExit(*exit) : "no end") + ": " + text);
   }
   return text;
 }
 
 absl::StatusOr<TenantSample> AdminProbe::Sample() const {
-  AGENTMEM_ASSIGN_OR_RETURN(const std::string text, Run("tenants"));
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string text, Run({"tenants"}));
   return ParseTenants(text);
 }
 
 absl::StatusOr<std::vector<std::int64_t>> AdminProbe::ClientPids() const {
-  AGENTMEM_ASSIGN_OR_RETURN(const std::string text, Run("clients"));
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string text, Run({"clients"}));
   return ParseClientPids(text);
+}
+
+absl::StatusOr<HbmSample> AdminProbe::Hbm() const {
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string processes, Run({"hbm"}));
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string agents, Run({"hbm", "--agents"}));
+  return ParseHbm(processes, agents);
 }
 
 }  // namespace agentmem::demo

@@ -38,6 +38,32 @@ struct TenantSample {
   }
 };
 
+// Blocks in HBM at one moment, as processes have told memd.
+struct HbmSample {
+  struct Process {
+    std::int64_t pid = 0;
+    std::uint64_t budget_bytes = 0;
+    std::uint64_t allocated_bytes = 0;
+  };
+  struct Agent {
+    std::string name;
+    std::uint64_t bytes = 0;
+    std::string wish;      // memd's last: "empty", "bring_back", ""
+    bool is_open = false;  // it is not done yet
+    bool is_late = false;  // it was not by its deadline
+    std::uint64_t took_ns = 0;
+  };
+
+  // In the process that has it; an agent without bytes if none has.
+  Agent Of(const std::string& name) const;
+
+  std::vector<Process> processes;
+  std::vector<Agent> agents;
+};
+
+// Of `memctl -o json hbm` and `memctl -o json hbm --agents`.
+absl::StatusOr<HbmSample> ParseHbm(const std::string& processes,
+                                   const std::string& agents);
 // Of `memctl -o json tenants`.
 absl::StatusOr<TenantSample> ParseTenants(const std::string& json);
 // Of `memctl -o json clients`.
@@ -51,9 +77,10 @@ class AdminProbe {
 
   absl::StatusOr<TenantSample> Sample() const;
   absl::StatusOr<std::vector<std::int64_t>> ClientPids() const;
+  absl::StatusOr<HbmSample> Hbm() const;
 
  private:
-  absl::StatusOr<std::string> Run(const std::string& verb) const;
+  absl::StatusOr<std::string> Run(const std::vector<std::string>& words) const;
 
   const std::string memctl_;
   const std::string socket_path_;

@@ -17,6 +17,8 @@
 #include "tests/demo/agent.h"
 #include "tests/demo/cluster_nodes.h"
 #include "tests/demo/driver.h"
+#include "tests/demo/hbm_engine.h"
+#include "tests/demo/hbm_phase.h"
 #include "tests/demo/memory_agent.h"
 #include "tests/demo/memory_phase.h"
 #include "tests/demo/nodes.h"
@@ -67,6 +69,13 @@ int RunMemoryAgent(int argc, char** argv) {
                          argv[3]);
 }
 
+// agentmem_demo --hbm-engine SOCKET MEMD: by itself.
+int RunHbmEngine(int argc, char** argv) {
+  if (argc != 4) return kUsage;
+  return HbmEngineMain(static_cast<int>(std::strtol(argv[2], nullptr, 10)),
+                       argv[3]);
+}
+
 void AddOptions(CLI::App* app, DemoOptions* options, bool* no_recovery) {
   app->add_option("--trace", options->trace,
                   "requests in Mooncake's format; default: made up after the "
@@ -82,7 +91,8 @@ void AddOptions(CLI::App* app, DemoOptions* options, bool* no_recovery) {
                   "several times the DRAM budget")
       ->transform(CLI::AsSizeValue(false))
       ->check(CLI::Range(512u, 4u << 20));
-  app->add_option("--dram", options->dram_bytes, "memd's DRAM budget (192MiB)")
+  app->add_option("--dram", options->dram_bytes,
+                  "memd's DRAM budget (192MiB; with --hbm 64MiB)")
       ->transform(CLI::AsSizeValue(false))
       ->check(CLI::Range(std::uint64_t{16} << 20, std::uint64_t{1} << 40));
   app->add_option("--kills", options->kills, "agents to kill (12)")
@@ -95,6 +105,13 @@ void AddOptions(CLI::App* app, DemoOptions* options, bool* no_recovery) {
                   "agents with working memory alone, on a cluster of so many "
                   "nodes, which ./dev demo --nodes N starts")
       ->check(CLI::Range(1, 16));
+  app->add_flag("--hbm", options->hbm,
+                "agents with KV caches in device memory alone: on a GPU, or "
+                "on the host device where there is none; with --nodes on a "
+                "cluster");
+  app->add_option("--hbm-agents", options->hbm_agents,
+                  "agents with KV caches in device memory (6)")
+      ->check(CLI::Range(3, 32));
   app->add_option("--seed", options->seed, "of everything random (1)");
   app->add_option("--output", options->output,
                   "directory of summary.json (build/demo)")
@@ -163,10 +180,38 @@ int RunOnNodes(const DemoOptions& options, const std::string& cluster,
   }
   const UniqueFd signals = TakeSignals();
   RunResult result;
-  const absl::Status status =
-      MemoryPhase(options, {nodes->get(), signals.get(), own_path}, &result)
-          .Run();
+  absl::Status status;
+  if (options.hbm) {
+    status = HbmPhase(options, {nodes->get(), signals.get(), own_path}, &result)
+                 .Run();
+  } else {
+    status =
+        MemoryPhase(options, {nodes->get(), signals.get(), own_path}, &result)
+            .Run();
+  }
   if (!status.ok()) result.Trouble(StatusMessage(status));
+  const WorkloadHeader no_requests = {};
+  const auto no_counts = std::make_unique<Scoreboard>();
+  return Finish({options, no_requests, *no_counts, result});
+}
+
+// With a memd of its own.
+int RunHbm(const DemoOptions& options, const std::string& own_path) {
+  const UniqueFd signals = TakeSignals();
+  const auto memd = MemdProcess::Create(options);
+  if (!memd.ok()) return Complain(memd.status(), kFailed);
+  if (const absl::Status status = (*memd)->Start(); !status.ok()) {
+    return Complain(status, kFailed);
+  }
+  RunResult result;
+  LoneNode node(memd->get());
+  absl::Status status =
+      HbmPhase(options, {&node, signals.get(), own_path}, &result).Run();
+  if (!status.ok()) result.Trouble(StatusMessage(status));
+  if ((*memd)->running()) {
+    status = (*memd)->Stop();
+    if (!status.ok()) result.Trouble(StatusMessage(status));
+  }
   const WorkloadHeader no_requests = {};
   const auto no_counts = std::make_unique<Scoreboard>();
   return Finish({options, no_requests, *no_counts, result});
@@ -223,6 +268,9 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--memory-agent") == 0) {
     return RunMemoryAgent(argc, argv);
   }
+  if (argc > 1 && std::strcmp(argv[1], "--hbm-engine") == 0) {
+    return RunHbmEngine(argc, argv);
+  }
   CLI::App app{
       "Agent processes match, get and put KV blocks through a memd with a "
       "DRAM\n"
@@ -243,9 +291,11 @@ int main(int argc, char** argv) {
   if (options.memd.empty()) options.memd = Beside(own_path, "memd");
   if (options.memctl.empty()) options.memctl = Beside(own_path, "memctl");
   options.recovery = !no_recovery;
+  if (options.hbm && app.count("--dram") == 0) options.dram_bytes = 64 << 20;
   if (options.nodes > 1) {
     const char* const cluster = std::getenv("AGENTMEM_CLUSTER");
     return RunOnNodes(options, cluster == nullptr ? "" : cluster, own_path);
   }
+  if (options.hbm) return RunHbm(options, own_path);
   return RunDemo(options, own_path);
 }

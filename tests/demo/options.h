@@ -18,6 +18,8 @@ struct DemoOptions {
   std::uint32_t kills = 12;
   std::uint32_t memory_agents = 6;  // with working memory; 0: none
   std::uint32_t nodes = 1;          // more: working memory alone, on a cluster
+  bool hbm = false;  // KV caches in device memory alone, wherever
+  std::uint32_t hbm_agents = 6;
   std::uint64_t seed = 1;
   std::string output = "build/demo";
   std::string memd;    // program

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <string>
 
+#include "tests/demo/report_hbm.h"
 #include "tests/demo/report_text.h"
 
 namespace agentmem::demo {
@@ -10,13 +11,6 @@ namespace {
 
 constexpr std::uint64_t kKillsMin = 10;
 constexpr std::uint64_t kStateTimesMin = 4;
-
-// A line of a label and a value.
-std::string Line(const char* label, const std::string& value) {
-  char text[512];
-  std::snprintf(text, sizeof(text), "  %-10s %s\n", label, value.c_str());
-  return text;
-}
 
 std::string Requests(const Report& report) {
   const RunResult& result = report.result;
@@ -144,6 +138,12 @@ void AddMemoryFailures(const Report& report,
   require(memory.pool_hits > 0, "no hits in the pool");
 }
 
+std::uint64_t BytesVerified(const Report& report) {
+  if (report.options.hbm) return report.result.hbm.bytes_verified;
+  if (report.options.nodes > 1) return report.result.memory.bytes_verified;
+  return report.board.Get(Counter::kBytesVerified);
+}
+
 std::string Verdict(const Report& report) {
   const std::vector<std::string> failures = Failures(report);
   std::string text;
@@ -154,10 +154,8 @@ std::string Verdict(const Report& report) {
     }
   }
   if (failures.empty()) {
-    const std::uint64_t bytes = report.options.nodes > 1
-                                    ? report.result.memory.bytes_verified
-                                    : report.board.Get(Counter::kBytesVerified);
-    return text + "\n  OK: " + BytesText(bytes) + " verified, 0 mismatches\n";
+    return text + "\n  OK: " + BytesText(BytesVerified(report)) +
+           " verified, 0 mismatches\n";
   }
   text += "\n  FAILED:\n";
   for (const std::string& failure : failures) text += "    " + failure + "\n";
@@ -223,8 +221,12 @@ std::vector<std::string> Failures(const Report& report) {
     failures.push_back("interrupted");
     return failures;
   }
-  if (report.options.nodes == 1) AddRequestFailures(report, &failures);
-  if (report.options.memory_agents > 0) AddMemoryFailures(report, &failures);
+  if (report.options.hbm) {
+    AddHbmFailures(report, &failures);
+  } else {
+    if (report.options.nodes == 1) AddRequestFailures(report, &failures);
+    if (report.options.memory_agents > 0) AddMemoryFailures(report, &failures);
+  }
   require(result.troubles_count == 0,
           number(result.troubles_count) + " troubles (above)");
   return failures;
@@ -236,6 +238,9 @@ std::string RenderScreen(const Report& report) {
                 ? "coding agents, seed " + std::to_string(report.options.seed)
                 : report.options.trace;
   screen += "\n\n";
+  if (report.options.hbm) {
+    return screen + HbmLines(report.result.hbm) + Verdict(report);
+  }
   if (report.options.nodes > 1) {
     screen += Line("cluster", Cluster(report.result.memory));
     screen += Line("memory", Memory(report.result.memory));

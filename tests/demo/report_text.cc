@@ -41,6 +41,12 @@ std::string Scaled(double value, const char* const* units, int count,
 
 }  // namespace
 
+std::string Line(const char* label, const std::string& value) {
+  char text[512];
+  std::snprintf(text, sizeof(text), "  %-10s %s\n", label, value.c_str());
+  return text;
+}
+
 std::string CountText(std::uint64_t count) {
   std::string text = std::to_string(count);
   for (std::size_t at = text.size(); at > 3;) {

@@ -13,6 +13,8 @@
 
 namespace agentmem::demo {
 
+// A line of a label and a value.
+std::string Line(const char* label, const std::string& value);
 std::string CountText(std::uint64_t count);   // 1,234,567
 std::string BytesText(std::uint64_t bytes);   // 1.5 GiB
 std::string TimeText(std::uint64_t time_ns);  // 1.5 ms

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/demo/admin_probe.h"
+#include "tests/demo/hbm_result.h"
 #include "tests/demo/memory_result.h"
 
 namespace agentmem::demo {
@@ -40,6 +41,7 @@ struct RunResult {
   std::uint64_t durable_verified = 0;
 
   MemoryResult memory;
+  HbmResult hbm;
 
   bool interrupted = false;
   std::vector<std::string> troubles;  // the first few, in words

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "agentmem/agentmem.h"
 #include "base/status.h"
 #include "tests/demo/report.h"
 #include "tests/demo/report_text.h"
@@ -75,6 +76,45 @@ Json Memory(const MemoryResult& memory) {
           {"seconds", memory.seconds}};
 }
 
+// Of all that took part.
+Json Hits(const Report& report) {
+  const Scoreboard& board = report.board;
+  const RunResult& result = report.result;
+  const auto& hbm = result.hbm.hits;
+  return {{"hbm", hbm[AGENTMEM_TIER_HBM]},
+          {"dram", board.Get(Counter::kHitsDram) + hbm[AGENTMEM_TIER_DRAM]},
+          {"pool", result.memory.pool_hits + hbm[AGENTMEM_TIER_POOL]},
+          {"store", board.Get(Counter::kHitsStore) + hbm[AGENTMEM_TIER_STORE]}};
+}
+
+Json Hbm(const HbmResult& hbm) {
+  return {{"device", hbm.device},
+          {"agents", hbm.agents},
+          {"engines", hbm.engines},
+          {"blocks", hbm.blocks},
+          {"budget_bytes", hbm.budget_bytes},
+          {"allocated_bytes", hbm.allocated_bytes},
+          {"recomputed", hbm.recomputed},
+          {"human_waits", hbm.human_waits},
+          {"emptied", hbm.emptied},
+          {"emptied_late", hbm.emptied_late},
+          {"emptied_ms_max", hbm.emptied_ms_max},
+          {"returns", hbm.returns},
+          {"returned", hbm.returned},
+          {"returned_ms_max", hbm.returned_ms_max},
+          {"return_blocks", hbm.return_blocks},
+          {"return_hbm_hits", hbm.return_hbm_hits},
+          {"moves", hbm.moves},
+          {"delays", hbm.delays},
+          {"delay_ns_max", hbm.delay_ns_max},
+          {"kills", hbm.kills},
+          {"kills_mid_copy", hbm.kills_mid_copy},
+          {"memd_kills", hbm.memd_kills},
+          {"bytes_verified", hbm.bytes_verified},
+          {"mismatches", hbm.mismatches},
+          {"seconds", hbm.seconds}};
+}
+
 }  // namespace
 
 std::string RenderSummary(const Report& report) {
@@ -90,10 +130,7 @@ std::string RenderSummary(const Report& report) {
                      {"requests", result.requests_done},
                      {"requests_wanted", report.workload.requests},
                      {"requests_redone", result.requests_redone},
-                     {"hits",
-                      {{"dram", board.Get(Counter::kHitsDram)},
-                       {"pool", result.memory.pool_hits},
-                       {"store", board.Get(Counter::kHitsStore)}}},
+                     {"hits", Hits(report)},
                      {"hits_behind_gap", board.Get(Counter::kHitsBehindGap)},
                      {"misses", Misses(board)},
                      {"kills", result.kills},
@@ -125,6 +162,7 @@ std::string RenderSummary(const Report& report) {
                      {"forks", result.memory.forks},
                      {"first_page_p99_ms", FirstPageP99Ms(result.memory)},
                      {"memory", Memory(result.memory)},
+                     {"hbm", Hbm(result.hbm)},
                      {"at_end", AtEnd(result.at_end)},
                      {"seconds", result.seconds},
                      {"work_seconds", result.work_seconds},

@@ -205,6 +205,14 @@ void FakeMemd::Handle(Attached* client, const SubmissionEntry& entry) {
     Complete(client, answer);
     return;
   }
+  if (const auto once = answers_once_.find({entry.op, entry.key});
+      once != answers_once_.end()) {
+    answer = once->second;
+    answer.op_id = entry.op_id;
+    answers_once_.erase(once);
+    Complete(client, answer);
+    return;
+  }
   answer.op_id = entry.op_id;
   answer.kind = CompletionKind::kOp;
   switch (entry.op) {
@@ -469,6 +477,14 @@ void FakeMemd::SetAnswer(Op op, const CompletionEntry& answer) {
   std::lock_guard<std::mutex> lock(mutex_);
   answers_[op] = answer;
   answers_[op].kind = CompletionKind::kOp;
+}
+
+void FakeMemd::AnswerOnce(Op op, const Key& key,
+                          const CompletionEntry& answer) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  CompletionEntry& once = answers_once_[{op, key}];
+  once = answer;
+  once.kind = CompletionKind::kOp;
 }
 
 void FakeMemd::ClearAnswer(Op op) {

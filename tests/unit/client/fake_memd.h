@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -69,6 +70,8 @@ class FakeMemd {
   // Operations of this kind are answered so until ClearAnswer.
   void SetAnswer(Op op, const CompletionEntry& answer);
   void ClearAnswer(Op op);
+  // The next one of this kind for this key.
+  void AnswerOnce(Op op, const Key& key, const CompletionEntry& answer);
   // How many of this kind were taken off the rings.
   int Count(Op op);
   // Waits until `op` was taken at least `count` times.
@@ -141,6 +144,7 @@ class FakeMemd {
   std::map<Key, std::uint32_t> resident_;
   std::map<Key, std::string> below_;
   std::map<Op, CompletionEntry> answers_;
+  std::map<std::pair<Op, Key>, CompletionEntry> answers_once_;
   std::map<Op, int> counts_;
   std::map<Op, SubmissionEntry> last_;
   std::uint64_t holds_ = 0;

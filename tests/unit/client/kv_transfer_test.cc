@@ -221,6 +221,31 @@ TEST_F(KvTransferTest, ABlockWhoseCopyFailsIsNotPublished) {
   StoreTwo();
 }
 
+// Blocks come as memd has them: the second may have used up the quota.
+TEST_F(KvTransferTest, ALoadWhoseFirstBlockFindsNoQuotaAsksForFewer) {
+  StoreTwo();
+  for (const std::uint32_t number : {1u, 2u}) {
+    const Key key = AsKey(TestKey(number));
+    const std::string bytes = memd_->BytesOf(key);
+    memd_->Evict(key);
+    memd_->AddBelow(key, bytes);
+  }
+  CompletionEntry full = {};
+  full.code = Code::kResourceExhausted;
+  memd_->AnswerOnce(Op::kFetch, AsKey(TestKey(1)), full);
+  const auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
+  Outcome outcome = load->Post(Blocks(2, pages), engine_, Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  outcome = load->Wait(Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+    EXPECT_TRUE(to_->SamePage(layer, 1, *from_, 7));
+    EXPECT_TRUE(to_->SamePage(layer, 4, *from_, 11));
+  }
+  EXPECT_EQ(Holds(), 0u);
+}
+
 TEST_F(KvTransferTest, AMissingBlockIsNotFoundAndNothingStaysHeld) {
   StoreTwo();
   const auto load = NewLoad();

@@ -30,6 +30,32 @@ TEST(AdminProbe, ReadsTheProcessesOfClients) {
   EXPECT_EQ(*pids, (std::vector<std::int64_t>{12, 34}));
 }
 
+TEST(AdminProbe, ReadsWhatAgentsHaveInHbmAndWhatWasAskedOfThem) {
+  const std::string processes =
+      R"({"processes": [{"pid": 12, "budget_bytes": 30,
+          "allocated_bytes": 20}]})";
+  const auto hbm = ParseHbm(processes, R"({"agents": [
+      {"name": "a", "pid": 12, "bytes": 5, "wish": "bring_back",
+       "wish_open": true, "wish_late": false, "wish_ns": 0},
+      {"name": "b", "pid": 12, "bytes": 0, "wish": "empty",
+       "wish_open": false, "wish_late": true, "wish_ns": 77}]})");
+  ASSERT_TRUE(hbm.ok()) << hbm.status();
+  ASSERT_EQ(hbm->processes.size(), 1u);
+  EXPECT_EQ(hbm->processes[0].pid, 12);
+  EXPECT_EQ(hbm->processes[0].budget_bytes, 30u);
+  EXPECT_EQ(hbm->processes[0].allocated_bytes, 20u);
+  EXPECT_EQ(hbm->Of("a").bytes, 5u);
+  EXPECT_EQ(hbm->Of("a").wish, "bring_back");
+  EXPECT_TRUE(hbm->Of("a").is_open);
+  EXPECT_FALSE(hbm->Of("a").is_late);
+  EXPECT_EQ(hbm->Of("b").took_ns, 77u);
+  EXPECT_FALSE(hbm->Of("b").is_open);
+  EXPECT_TRUE(hbm->Of("b").is_late);
+  EXPECT_EQ(hbm->Of("nobody").bytes, 0u);
+  EXPECT_FALSE(ParseHbm("{}", R"({"agents": []})").ok());
+  EXPECT_FALSE(ParseHbm(processes, "{}").ok());
+}
+
 TEST(AdminProbe, AnAnswerThatIsNoneIsAnError) {
   EXPECT_FALSE(ParseTenants("").ok());
   EXPECT_FALSE(ParseTenants("not json").ok());

@@ -131,20 +131,32 @@ TEST_F(HbmLedgerTest, ADeviceIsDividedAndWhoseShareChangesIsWoken) {
   EXPECT_EQ(Report(2, {}, 30).budget_bytes, 30 * kMiB);
   EXPECT_EQ(Report(1, {}, 80).budget_bytes, 70 * kMiB);
   EXPECT_EQ(Moves(1) + Moves(2), 0);
+  EXPECT_EQ(Report(2, {}, 80).budget_bytes, 50 * kMiB);
   EXPECT_TRUE(ledger_->Close(kOne, 1));
   EXPECT_FALSE(ledger_->Close(kOne, 1));
-  EXPECT_EQ(Moves(2), 0);
-  EXPECT_EQ(Report(2, {}, 90).budget_bytes, 90 * kMiB);
+  EXPECT_EQ(Moves(2), 1);
+  EXPECT_EQ(BudgetOf(2), 80u);
+  // No more than the device has is wanted.
+  EXPECT_EQ(Open(kOne, 1, 2000), 50u);
+  EXPECT_EQ(List()[0].wanted_bytes, 100 * kMiB);
+  Report(1, {}, 3000);
+  EXPECT_EQ(List()[0].wanted_bytes, 100 * kMiB);
 }
 
 TEST_F(HbmLedgerTest, AnotherDeviceIsDividedByItself) {
   Open(kOne, 1, 80);
   EXPECT_EQ(Open(kOne, 2, 80, 100, "GPU-2"), 80u);
   EXPECT_EQ(Moves(1), 0);
-  // Opened anew, on the device of the other.
+  EXPECT_EQ(Open(kOne, 3, 80, 100, "GPU-2"), 50u);
+  // Opened anew, on the other device: what it had is gone.
+  Report(2, {UseOf("a", 1)}, 80);
+  Moves(2);
   EXPECT_EQ(Open(kOne, 2, 80), 50u);
   EXPECT_EQ(Moves(1), 1);
-  EXPECT_EQ(List().size(), 2u);
+  EXPECT_EQ(Moves(2), 0);
+  EXPECT_EQ(Moves(3), 1);
+  EXPECT_EQ(BudgetOf(3), 80u);
+  EXPECT_EQ(List().size(), 3u);
 }
 
 TEST_F(HbmLedgerTest, ATenantOfManyProcessesTakesNoMoreThanItsPart) {
@@ -195,6 +207,12 @@ TEST_F(HbmLedgerTest, APhaseEmptiesAndReasoningBringsBack) {
   EXPECT_EQ(entry.wish_open + entry.wish_late, 0);
   EXPECT_EQ(entry.wish_ns, 20u * kMillisecondNs);
   EXPECT_EQ(entry.phase, AgentPhase::kHumanWait);
+  // It was in time, and there is nothing to empty any more.
+  clock_.Advance(kSecondNs);
+  EXPECT_EQ(EntryOf("a").wish_late, 0);
+  EXPECT_TRUE(ledger_->SetPhase(kOne, "a", AgentPhase::kIdle, 0));
+  EXPECT_EQ(Moves(1), 0);
+  EXPECT_TRUE(Report(1).wishes.empty());
 
   EXPECT_TRUE(ledger_->SetPhase(kOne, "a", AgentPhase::kReasoning, 0));
   EXPECT_EQ(Moves(1), 1);
@@ -257,16 +275,24 @@ TEST_F(HbmLedgerTest, BlocksThatWereOnTheirWayLeaveToo) {
   ledger_->ForgetPhase(kOne, "a");
   EXPECT_TRUE(Report(1, {UseOf("a", 0, wishes[0].number)}).wishes.empty());
   EXPECT_TRUE(Report(1, {UseOf("a", 1)}).wishes.empty());
-  // Nor does one of another tenant.
+  // Nor does one of another tenant, or who resumes it.
   ledger_->SetPhase(kTwo, "a", AgentPhase::kHumanWait, 0);
   EXPECT_TRUE(Report(1, {UseOf("a", 2)}).wishes.empty());
+  ledger_->SetPhase(kOne, "b", AgentPhase::kHumanWait, 0);
+  ledger_->BringBack(kOne, "b", AgentPhase::kReasoning);
+  EXPECT_TRUE(Report(1, {UseOf("b", 1)}).wishes.empty());
+  ledger_->SetPhase(kOne, "b", AgentPhase::kHumanWait, 0);
+  ledger_->SetPhase(kOne, "b", AgentPhase::kTool, 0);
+  EXPECT_EQ(Report(1, {UseOf("b", 1)}).wishes.size(), 1u);  // not taken back
 }
 
 TEST_F(HbmLedgerTest, AnAgentLeavesAllProcessesThatHaveIt) {
   Open(kOne, 1, 50);
   Open(kOne, 2, 50);
   Open(kTwo, 3, 50);
-  for (const std::uint64_t token : {1, 2}) Report(token, {UseOf("a", 1)});
+  for (const std::uint64_t token : {1, 2}) {
+    Report(token, {UseOf("a", 1), UseOf("b", 1)});
+  }
   Report(3, {UseOf("a", 1)}, 100, kTwo);
   for (const std::uint64_t token : {1, 2, 3}) Moves(token);
   ledger_->Empty(kOne, "a", AgentPhase::kIdle);
@@ -274,6 +300,10 @@ TEST_F(HbmLedgerTest, AnAgentLeavesAllProcessesThatHaveIt) {
   EXPECT_EQ(Moves(2), 1);
   EXPECT_EQ(Moves(3), 0);
   ledger_->BringBack(kOne, "a", AgentPhase::kReasoning);
+  EXPECT_EQ(Moves(1), 1);
+  ledger_->BringBack(kOne, "b", AgentPhase::kReasoning);  // it never left
+  EXPECT_EQ(Moves(1), 0);
+  EXPECT_EQ(Report(1).wishes.size(), 1u);
   EXPECT_EQ(Report(1).wishes.at(0).kind, HbmWishKind::kBringBack);
   EXPECT_EQ(Report(2).wishes.at(0).kind, HbmWishKind::kBringBack);
   EXPECT_TRUE(Report(3, {}, 100, kTwo).wishes.empty());
@@ -374,15 +404,16 @@ TEST_F(HbmLedgerTest, WhatIsWantedMayChangeOnlySoOften) {
 }
 
 TEST_F(HbmLedgerTest, AgentsThatLeftAreForgottenFirst) {
-  Open(kOne, 1, 100, 1 << 20);
+  UseRules({.process_agents_max = 8});
+  Open(kOne, 1, 100);
   std::vector<HbmUse> uses;
-  for (std::size_t i = 0; i < kHbmAgentsMax; ++i) {
+  for (std::size_t i = 0; i < 8; ++i) {
     uses.push_back(UseOf("a" + std::to_string(i), 1));
   }
   Report(1, uses);
   const absl::Status full = TryReport(1, {UseOf("b", 1)}).status();
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(full.message()), HasSubstr("65536 agents"));
+  EXPECT_THAT(std::string(full.message()), HasSubstr("8 agents"));
   // Who is there already goes on.
   Report(1, {UseOf("a0", 2), UseOf("a1", 2)});
   ledger_->Empty(kOne, "a0", AgentPhase::kIdle);
@@ -393,9 +424,42 @@ TEST_F(HbmLedgerTest, AgentsThatLeftAreForgottenFirst) {
   Report(1, {UseOf("a1", 0, wishes[1].number)});
   // The first that left comes back in the report that it makes room for.
   Report(1, {UseOf("b", 1), UseOf("a0", 1)});
+  EXPECT_EQ(List().size(), 9u);
   EXPECT_FALSE(TryReport(1, {UseOf("c", 1)}).ok());
-  bool more = false;
-  EXPECT_EQ(ledger_->List(kOne, kHbmAgentsMax, 10, &more).size(), 1u);
+}
+
+TEST_F(HbmLedgerTest, ATenantHasSoManyAgentsInAllItsProcesses) {
+  UseRules({.tenant_agents_max = 3});
+  Open(kOne, 1, 10);
+  Open(kOne, 2, 10);
+  Open(kTwo, 3, 10);
+  Report(1, {UseOf("a", 1), UseOf("b", 1)});
+  Report(2, {UseOf("a", 1)});
+  EXPECT_FALSE(TryReport(2, {UseOf("b", 1)}).ok());
+  Report(3, {UseOf("a", 1), UseOf("b", 1)}, 10, kTwo);
+  ledger_->Close(kOne, 1);
+  Report(2, {UseOf("b", 1), UseOf("c", 1)});
+  EXPECT_FALSE(TryReport(2, {UseOf("d", 1)}).ok());
+  Report(2, {UseOf("b", 0)});
+  Report(2, {UseOf("d", 1)});
+}
+
+// Nobody has to know of agents where no process has a device.
+TEST_F(HbmLedgerTest, PhasesAreRememberedForProcessesThatAreThere) {
+  UseRules({.process_agents_max = 2});
+  EXPECT_FALSE(ledger_->SetPhase(kOne, "a", AgentPhase::kIdle, 0));
+  Open(kOne, 1, 10);
+  EXPECT_TRUE(Report(1, {UseOf("a", 1)}).wishes.empty());
+  // Of more than so many some are forgotten.
+  for (const char* agent : {"b", "c", "d"}) {
+    ledger_->SetPhase(kOne, agent, AgentPhase::kIdle, 0);
+  }
+  std::size_t asked = 0;
+  for (const char* agent : {"b", "c", "d"}) {
+    Open(kOne, 2, 10);
+    asked += Report(2, {UseOf(agent, 1)}).wishes.size();
+  }
+  EXPECT_EQ(asked, 2u);
 }
 
 TEST_F(HbmLedgerTest, WhatCannotBeIsRefusedAndChangesNothing) {
@@ -421,12 +485,13 @@ TEST_F(HbmLedgerTest, WhatCannotBeIsRefusedAndChangesNothing) {
   EXPECT_TRUE(List().empty());
 
   Open(kOne, 1, 100);
-  std::vector<HbmUse> bad(5, UseOf("a", 1));
+  std::vector<HbmUse> bad(6, UseOf("a", 1));
   std::memset(bad[0].agent, 'x', sizeof(bad[0].agent));
   bad[1].bytes = 101 * kMiB;
   bad[2].bytes = 0;
   bad[3].blocks = bad[3].bytes + 1;
   bad[4].answers = 1;
+  bad[5].blocks = 0;
   for (const HbmUse& use : bad) {
     const absl::Status status = TryReport(1, {UseOf("good", 1), use}).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
