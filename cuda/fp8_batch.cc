@@ -60,13 +60,19 @@ Fp8Shape Fp8Shape::Of(const KvLayout& layout) {
           layout.head_stride};
 }
 
-Outcome CheckFp8(const Fp8Batch& batch, std::uint32_t descriptors_max,
+Outcome CheckFp8(const CopyBatch& copy, std::uint32_t descriptors_max,
                  const std::string& device) {
   const std::string text = "Copy of FP8 on " + device + ": ";
   if (descriptors_max == 0) {
     return Fail(Code::kFailedPrecondition,
                 text + "it runs no kernels, which this needs");
   }
+  if (!copy.fragments.empty()) {
+    return Fail(Code::kInvalidArgument,
+                text + Number(copy.fragments.size()) +
+                    " fragments are in the same batch; post them in another");
+  }
+  const Fp8Batch& batch = *copy.fp8;
   Outcome checked = CheckShape(batch.shape, text);
   if (!checked.ok()) return checked;
   const std::uint64_t descriptors =

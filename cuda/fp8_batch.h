@@ -77,10 +77,10 @@ inline std::uint64_t DescriptorsOf(std::uint64_t pieces, std::uint64_t pages) {
   return pieces + (pages + 7) / 8;
 }
 
-// All that can be said of a batch without the device: the type, the ranges of
-// the shape (kv_layout.h), pages that are there, alignment. `device` names the
-// device, for the message.
-Outcome CheckFp8(const Fp8Batch& batch, std::uint32_t descriptors_max,
+// All that can be said of a batch with `fp8` without the device: the type, the
+// ranges of the shape (kv_layout.h), pages that are there, alignment. `device`
+// names the device, for the message.
+Outcome CheckFp8(const CopyBatch& batch, std::uint32_t descriptors_max,
                  const std::string& device);
 
 }  // namespace agentmem

@@ -16,17 +16,16 @@ constexpr const char* kPointNames[] = {"Allocate", "Register", "Copy",
 
 std::string Number(std::uint64_t value) { return std::to_string(value); }
 
-// Does one range of `ranges` hold all of it?
-bool Within(const std::map<std::uint64_t, std::uint64_t>& ranges,
-            std::uint64_t begin, std::uint64_t bytes) {
+}  // namespace
+
+bool HostDevice::Within(const std::map<std::uint64_t, std::uint64_t>& ranges,
+                        std::uint64_t begin, std::uint64_t bytes) {
   auto range = ranges.upper_bound(begin);
   if (range == ranges.begin()) return false;
   --range;
   const std::uint64_t offset = begin - range->first;
   return offset <= range->second && bytes <= range->second - offset;
 }
-
-}  // namespace
 
 Outcome HostDevice::LostOutcome(const char* call) {
   return Fail(Code::kUnavailable,
@@ -161,6 +160,9 @@ Outcome HostDevice::Copy(const CopyBatch& batch, Stream stream) {
   MutexLock lock(&mutex_);
   if (Outcome passes = Passes(Point::kPost, "Copy"); !passes.ok()) {
     return passes;
+  }
+  if (batch.fp8 != nullptr) {
+    return PostFp8(batch, stream);
   }
   for (std::size_t i = 0; i < batch.fragments.size(); ++i) {
     Outcome checked = CheckFragment(batch.fragments[i], i);
