@@ -71,6 +71,14 @@ class CudaDevice final : public Device {
   Outcome CheckNotCaptured(const char* call, Stream stream);
   Outcome Failed(cudaError_t error, const char* call, std::uint64_t bytes);
 
+  // The range in which the last one lay: neighbours mostly do.
+  struct RegisteredRange {
+    std::uint64_t begin = 0;
+    std::uint64_t bytes = 0;
+  };
+  bool IsRegistered(std::uint64_t at, std::uint64_t bytes,
+                    RegisteredRange* range) const
+      AGENTMEM_REQUIRES(memory_mutex_);
   Outcome CheckFragments(const CopyBatch& batch);
   Outcome CopyByEngine(const CopyBatch& batch, bool others_only,
                        cudaStream_t stream);
@@ -79,6 +87,12 @@ class CudaDevice final : public Device {
   Outcome CopyByKernel(const CopyBatch& batch, std::uint32_t count,
                        cudaStream_t stream);
   Outcome ReclaimDescriptors() AGENTMEM_REQUIRES(kernel_mutex_);
+  // Places for `count` descriptors; a kernel that reads them is launched, and
+  // its `error` told to SealDescriptors.
+  Outcome TakeDescriptors(std::uint32_t count, KernelCopy** first)
+      AGENTMEM_REQUIRES(kernel_mutex_);
+  Outcome SealDescriptors(cudaError_t error, const char* kernel,
+                          cudaStream_t stream) AGENTMEM_REQUIRES(kernel_mutex_);
   // The place of an event that was not ended; null: none.
   Place* Find(Event event) AGENTMEM_REQUIRES(events_mutex_);
 
