@@ -31,6 +31,9 @@ bool TakesBatches(cudaStream_t stream) {
 Outcome CudaDevice::Copy(const CopyBatch& batch, Stream stream) {
   const CudaContext::Entered entered(context_);
   if (Outcome usable = Usable(entered); !usable.ok()) return usable;
+  if (batch.fp8 != nullptr) {
+    return CopyFp8(batch, reinterpret_cast<cudaStream_t>(stream.native()));
+  }
   if (Outcome checked = CheckFragments(batch); !checked.ok()) return checked;
   const auto native = reinterpret_cast<cudaStream_t>(stream.native());
   if (batch.method == CopyMethod::kCopyEngine || descriptors_ == nullptr) {

@@ -33,6 +33,7 @@
 #include "cuda/copy_kernels.h"
 #include "cuda/cuda_context.h"
 #include "cuda/device.h"
+#include "cuda/fp8_batch.h"
 #include "cuda/ring_spans.h"
 
 namespace agentmem {
@@ -80,12 +81,14 @@ class CudaDevice final : public Device {
                     RegisteredRange* range) const
       AGENTMEM_REQUIRES(memory_mutex_);
   Outcome CheckFragments(const CopyBatch& batch);
+  Outcome CheckPieces(const Fp8Batch& batch);
   Outcome CopyByEngine(const CopyBatch& batch, bool others_only,
                        cudaStream_t stream);
   Outcome PostRun(Direction direction, std::span<const Fragment> run,
                   cudaStream_t stream);
   Outcome CopyByKernel(const CopyBatch& batch, std::uint32_t count,
                        cudaStream_t stream);
+  Outcome CopyFp8(const CopyBatch& copy, cudaStream_t stream);
   Outcome ReclaimDescriptors() AGENTMEM_REQUIRES(kernel_mutex_);
   // Places for `count` descriptors; a kernel that reads them is launched, and
   // its `error` told to SealDescriptors.

@@ -1,5 +1,7 @@
 #include "cuda/fp8_batch.h"
 
+#include <algorithm>
+
 namespace agentmem {
 namespace {
 
@@ -45,7 +47,10 @@ Outcome CheckShape(const Fp8Shape& shape, const std::string& text) {
 }
 
 // Indices of a piece are of 32 bits.
-constexpr std::uint64_t kPieceElementsMax = 1u << 31;
+constexpr std::uint64_t kPieceElementsMax = 1u << 30;
+// And those of all the pieces, were they as large as the largest: chunks of
+// them are counted in 32 bits.
+constexpr std::uint64_t kBatchElementsMax = 1ULL << 36;
 
 bool IsTooLarge(const Fp8Shape& shape, const Fp8Piece& piece) {
   const std::uint64_t page = CodeBytesOf(shape, 1);
@@ -84,6 +89,7 @@ Outcome CheckFp8(const CopyBatch& copy, std::uint32_t descriptors_max,
                     Number(descriptors) + " descriptors, at most " +
                     Number(descriptors_max));
   }
+  std::uint64_t largest = 0;
   for (std::size_t i = 0; i < batch.pieces.size(); ++i) {
     const Fp8Piece& piece = batch.pieces[i];
     const char* wrong = nullptr;
@@ -93,13 +99,14 @@ Outcome CheckFp8(const CopyBatch& copy, std::uint32_t descriptors_max,
                piece.pages > batch.pages.size() - piece.first_page) {
       wrong = " has pages that are not in the batch's list";
     } else if (IsTooLarge(batch.shape, piece)) {
-      wrong = " has more than 2^31 elements";
+      wrong = " has more than 2^30 elements";
     } else if (reinterpret_cast<std::uint64_t>(piece.scales) % sizeof(float) !=
                0) {
       wrong = " has scales that are not aligned to 4 bytes";
     } else if (piece.device.value() % BytesOf(batch.shape.type) != 0) {
       wrong = " has elements that are not aligned to their size";
     } else {
+      largest = std::max(largest, CodeBytesOf(batch.shape, piece.pages));
       continue;
     }
     return Fail(Code::kInvalidArgument,
@@ -107,6 +114,11 @@ Outcome CheckFp8(const CopyBatch& copy, std::uint32_t descriptors_max,
                     Number(piece.first_page) + " to " +
                     Number(std::uint64_t{piece.first_page} + piece.pages) +
                     " of " + Number(batch.pages.size()) + ")" + wrong);
+  }
+  if (largest * batch.pieces.size() > kBatchElementsMax) {
+    return Fail(Code::kInvalidArgument,
+                text + Number(batch.pieces.size()) + " pieces of up to " +
+                    Number(largest) + " elements; at most 2^36 together");
   }
   return {};
 }

@@ -120,6 +120,7 @@ inline AGENTMEM_HOST_DEVICE float ToFloat(std::uint8_t code) {
 struct Float16 {
   using Bits = std::uint16_t;
   static constexpr Bits kNanBits = 0x7e00;  // and a sign
+  static constexpr Bits kInfinityBits = 0x7c00;
 
   static AGENTMEM_HOST_DEVICE float ToFloat(Bits bits) {
     const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000) << 16;
@@ -151,6 +152,7 @@ struct Float16 {
 struct Bfloat16 {
   using Bits = std::uint16_t;
   static constexpr Bits kNanBits = 0x7fc0;
+  static constexpr Bits kInfinityBits = 0x7f80;
 
   static AGENTMEM_HOST_DEVICE float ToFloat(Bits bits) {
     return FloatOf(static_cast<std::uint32_t>(bits) << 16);
@@ -167,6 +169,7 @@ struct Bfloat16 {
 struct Float32 {
   using Bits = std::uint32_t;
   static constexpr Bits kNanBits = 0x7fc00000;
+  static constexpr Bits kInfinityBits = 0x7f800000;
 
   static AGENTMEM_HOST_DEVICE float ToFloat(Bits bits) { return FloatOf(bits); }
   static AGENTMEM_HOST_DEVICE Bits FromFloat(float value) {
