@@ -3,7 +3,8 @@
 // AGENTMEM_CHECK(condition) ends the process with file, line and condition when
 // an invariant of our own code is broken. It is never used on input: what a
 // peer, a user or a disk sends is answered with a Status. libagentmem, a guest
-// in other people's processes, does not use it at all.
+// in other people's processes, has it in nothing of its own; in the policy that
+// it shares with memd alone.
 //
 // Threads: any. Cost: one predictable branch.
 #ifndef AGENTMEM_BASE_CHECK_H_

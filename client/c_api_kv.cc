@@ -1,7 +1,10 @@
 // The C ABI: devices, and KV blocks between them and DRAM.
+#include "client/c_api_kv.h"
+
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -16,23 +19,6 @@
 #include "cuda/crossover_file.h"
 #include "cuda/host_device.h"
 #include "cuda/open_device.h"
-
-struct agentmem_device {
-  agentmem::client::KvDevice of;
-  bool Forked() const { return of.client()->Forked(); }
-};
-
-struct agentmem_kv {
-  agentmem_device* const device;
-  const std::shared_ptr<const agentmem::client::KvCache> cache;
-  bool Forked() const { return device->Forked(); }
-};
-
-struct agentmem_kv_transfer {
-  agentmem_device* const device;
-  std::unique_ptr<agentmem::client::KvTransfer> transfer;
-  bool Forked() const { return device->Forked(); }
-};
 
 namespace {
 
@@ -266,7 +252,7 @@ agentmem_code agentmem_device_allocate(agentmem_device* device, uint64_t bytes,
   AGENTMEM_REQUIRE(address != nullptr, "address is NULL", error);
   *address = 0;
   DeviceAddress memory;
-  const Outcome outcome = device->of.device()->Allocate(bytes, &memory);
+  const Outcome outcome = device->of.Allocate(bytes, &memory);
   if (outcome.ok()) *address = memory.value();
   return Answer(outcome, error);
 }
@@ -291,11 +277,13 @@ agentmem_code agentmem_kv_open(agentmem_device* device,
     outcome = MakeCache(read, layers, values, pages, block_tokens, cache.get());
   }
   if (!outcome.ok()) return Answer(outcome, error);
-  *kv = new agentmem_kv{device, std::move(cache)};
+  *kv = new agentmem_kv(device, std::move(cache));
   return AGENTMEM_OK;
 }
 
-void agentmem_kv_close(agentmem_kv* kv) { delete kv; }
+void agentmem_kv_close(agentmem_kv* kv) {
+  if (kv != nullptr && !kv->Forked()) delete kv;
+}
 
 uint64_t agentmem_kv_block_bytes(const agentmem_kv* kv) {
   return kv == nullptr ? 0 : kv->cache->block_bytes;
@@ -317,10 +305,9 @@ agentmem_code agentmem_kv_store(agentmem_kv* kv, const agentmem_key* keys,
           agentmem::IsValid(static_cast<agentmem::Ack>(ack)),
       "class or ack is none that exists", error);
   kv->device->of.Sweep();
-  auto made =
-      std::make_unique<KvStore>(kv->device->of.parts(), kv->cache,
-                                static_cast<agentmem::BlockClass>(block_class),
-                                static_cast<agentmem::Ack>(ack));
+  auto made = std::make_unique<KvStore>(
+      kv->parts(), kv->cache, static_cast<agentmem::BlockClass>(block_class),
+      static_cast<agentmem::Ack>(ack));
   const Outcome outcome =
       made->Post(BlocksOf(kv, keys, count, pages), Stream::Of(stream),
                  Deadline::After(timeout_ns));
@@ -338,7 +325,7 @@ agentmem_code agentmem_kv_load(agentmem_kv* kv, const agentmem_key* keys,
   const Outcome checked = CheckBlocks(kv, keys, count, pages, stream);
   if (!checked.ok()) return Answer(checked, error);
   kv->device->of.Sweep();
-  auto made = std::make_unique<KvLoad>(kv->device->of.parts(), kv->cache);
+  auto made = std::make_unique<KvLoad>(kv->parts(), kv->cache);
   const Outcome outcome =
       made->Post(BlocksOf(kv, keys, count, pages), Stream::Of(stream),
                  Deadline::After(timeout_ns));
@@ -352,6 +339,27 @@ agentmem_code agentmem_kv_wait_layer(agentmem_kv_transfer* transfer,
   AGENTMEM_REQUIRE(stream != 0, "stream is 0", error);
   return Answer(transfer->transfer->WaitLayer(layer, Stream::Of(stream)),
                 error);
+}
+
+agentmem_code agentmem_kv_tiers(const agentmem_kv_transfer* transfer,
+                                agentmem_tier* tiers, size_t count,
+                                agentmem_error* error) {
+  AGENTMEM_ENTER(transfer, error);
+  const std::span<const agentmem_tier> of = transfer->transfer->tiers();
+  if (of.empty()) {
+    return Answer(Fail(Code::kFailedPrecondition,
+                       "a store has no tiers: its blocks came from the engine"),
+                  error);
+  }
+  AGENTMEM_REQUIRE(tiers != nullptr, "tiers is NULL", error);
+  if (count != of.size()) {
+    return Answer(
+        Invalid("count is " + std::to_string(count) + "; the load has " +
+                std::to_string(of.size()) + " blocks"),
+        error);
+  }
+  std::copy(of.begin(), of.end(), tiers);
+  return AGENTMEM_OK;
 }
 
 agentmem_code agentmem_kv_wait(agentmem_kv_transfer* transfer,

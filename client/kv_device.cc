@@ -1,10 +1,19 @@
 #include "client/kv_device.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "client/hbm_agent_link.h"
 #include "client/kv_wait.h"
 
 namespace agentmem::client {
+namespace {
+
+// For blocks to leave the pool: a second's copies are more than a device has.
+constexpr std::uint64_t kMakeRoomNs = kSecondNs;
+
+}  // namespace
 
 KvDevice::KvDevice(agentmem_client* client, std::unique_ptr<Device> device,
                    std::unique_ptr<ExtentHolds> holds,
@@ -20,12 +29,22 @@ KvDevice::~KvDevice() = default;
 
 bool KvDevice::Close() {
   const Deadline deadline = Deadline::After(kDeviceBrokenNs);
-  if (WaitForDevice([this] { return Sweep(); }, deadline)) {
+  bool ended = WaitForDevice([this] { return Sweep(); }, deadline);
+  MutexLock pool_lock(&pool_mutex_);
+  if (keeper_ != nullptr) ended = keeper_->Stop() && ended;
+  pool_now_ = nullptr;
+  keeper_now_ = nullptr;
+  if (ended) {
+    keeper_.reset();
+    pool_.reset();
     memory_->ReleaseAll();
     holds_.reset();  // memd's wishes go to nobody before the memory ends
     return true;
   }
   client_->channel().StayUntilDeath();
+  (void)keeper_.release();
+  (void)link_.release();
+  (void)pool_.release();
   MutexLock lock(&mutex_);
   for (auto& transfer : abandoned_) (void)transfer.release();
   (void)memory_.release();
@@ -41,13 +60,72 @@ KvParts KvDevice::parts() {
   parts.memory = memory_.get();
   parts.reader = &client_->reader();
   parts.writer = &client_->writer();
+  parts.pool = pool();
   return parts;
+}
+
+Outcome KvDevice::OpenPool(std::uint64_t wanted_bytes,
+                           const Deadline& deadline) {
+  MutexLock lock(&pool_mutex_);
+  if (pool_ != nullptr) {
+    return Fail(Code::kFailedPrecondition,
+                "the device has a pool already; it ends with the device");
+  }
+  HbmPool::Options options;
+  options.device = device_.get();
+  options.clock = &clock_;
+  options.wanted_bytes = wanted_bytes;
+  Reader* const reader = &client_->reader();
+  options.is_below = [reader](const Key& key, BlockClass block_class) {
+    const std::optional<BlockClass> below = reader->ClassBelow(key);
+    // What is of class state here must be so there.
+    return below.has_value() &&
+           (block_class == BlockClass::kCache || below == BlockClass::kState);
+  };
+  auto pool = std::make_unique<HbmPool>(std::move(options));
+  auto link = std::make_unique<HbmAgentLink>(client_->channel().endpoint(),
+                                             device_->properties());
+  HbmKeeper::Parts keeper_parts;
+  keeper_parts.kv = parts();
+  keeper_parts.pool = pool.get();
+  keeper_parts.link = link.get();
+  keeper_parts.clock = &clock_;
+  keeper_parts.sweep = [this] { return Sweep(); };
+  auto keeper = std::make_unique<HbmKeeper>(keeper_parts);
+  Outcome outcome = keeper->Open(deadline);
+  if (outcome.ok()) outcome = keeper->Start();
+  if (!outcome.ok()) return outcome;
+  pool_ = std::move(pool);
+  link_ = std::move(link);
+  keeper_ = std::move(keeper);
+  pool_now_ = pool_.get();
+  keeper_now_ = keeper_.get();
+  return {};
+}
+
+Outcome KvDevice::Allocate(std::uint64_t bytes, DeviceAddress* memory) {
+  for (;;) {
+    Outcome outcome = device_->Allocate(bytes, memory);
+    if (outcome.code != Code::kResourceExhausted || pool() == nullptr ||
+        bytes > device_->properties().memory_bytes) {
+      return outcome;
+    }
+    // What is free may lie apart: it may take more than that.
+    const std::uint64_t has = pool()->counts().allocated_bytes;
+    if (has == 0 || !keeper()->MakeRoom(has - std::min(has, bytes),
+                                        Deadline::After(kMakeRoomNs))) {
+      return outcome;
+    }
+  }
 }
 
 void KvDevice::Abandon(std::unique_ptr<KvTransfer> transfer) {
   if (transfer->Advance()) return;
-  MutexLock lock(&mutex_);
-  abandoned_.push_back(std::move(transfer));
+  {
+    MutexLock lock(&mutex_);
+    abandoned_.push_back(std::move(transfer));
+  }
+  if (HbmKeeper* const now = keeper(); now != nullptr) now->Wake();
 }
 
 bool KvDevice::Sweep() {

@@ -1,20 +1,26 @@
 // What stands behind an agentmem_device: a device, the memory that it reaches,
-// and transfers that their owners gave up before they were done.
+// transfers that their owners gave up before they were done, and a pool of
+// blocks in the device's memory with its keeper, if it was asked for.
 //
 // Ownership: owns the device; borrows the client, which outlives it. Threads:
-// thread-safe. Errors: Open as agentmem_device_open. Cost: Sweep: a look at
-// each abandoned transfer.
+// thread-safe. Errors: Open as agentmem_device_open, OpenPool as
+// agentmem_hbm_open. Cost: Sweep: a look at each abandoned transfer.
 #ifndef AGENTMEM_CLIENT_KV_DEVICE_H_
 #define AGENTMEM_CLIENT_KV_DEVICE_H_
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "agentmem/kv.h"
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "client/client.h"
 #include "client/device_memory.h"
+#include "client/hbm_keeper.h"
+#include "client/hbm_link.h"
+#include "client/hbm_pool.h"
 #include "client/kv_transfer.h"
 #include "cuda/device.h"
 
@@ -38,6 +44,17 @@ class KvDevice {
   // What was in the way of measuring them, or of keeping them.
   const std::string& note() const { return note_; }
   KvParts parts();
+
+  Outcome OpenPool(std::uint64_t wanted_bytes, const Deadline& deadline)
+      AGENTMEM_EXCLUDES(pool_mutex_);
+  // Null: it was not opened.
+  HbmPool* pool() const { return pool_now_.load(std::memory_order_acquire); }
+  HbmKeeper* keeper() const {
+    return keeper_now_.load(std::memory_order_acquire);
+  }
+  // What the pool has gives way.
+  Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory);
+
   // Advances it until it is done, whoever calls next.
   void Abandon(std::unique_ptr<KvTransfer> transfer) AGENTMEM_EXCLUDES(mutex_);
   // Hears memd's wishes, too. True: nothing is left.
@@ -50,6 +67,13 @@ class KvDevice {
   const Crossovers crossovers_;
   const std::string note_;
   std::unique_ptr<DeviceMemory> memory_;
+  const MonotonicClock clock_;
+  Mutex pool_mutex_;
+  std::unique_ptr<HbmLink> link_ AGENTMEM_GUARDED_BY(pool_mutex_);
+  std::unique_ptr<HbmPool> pool_ AGENTMEM_GUARDED_BY(pool_mutex_);
+  std::unique_ptr<HbmKeeper> keeper_ AGENTMEM_GUARDED_BY(pool_mutex_);
+  std::atomic<HbmPool*> pool_now_ = nullptr;
+  std::atomic<HbmKeeper*> keeper_now_ = nullptr;
   Mutex mutex_;
   std::vector<std::unique_ptr<KvTransfer>> abandoned_
       AGENTMEM_GUARDED_BY(mutex_);

@@ -16,11 +16,12 @@ constexpr std::size_t kHoldBatch = 64;
 }  // namespace
 
 KvLoad::KvLoad(const KvParts& parts, std::shared_ptr<const KvCache> cache)
-    : parts_(parts), cache_(std::move(cache)) {}
+    : KvTransfer(parts, std::move(cache), Direction::kToDevice) {}
 
 // (What is still under way: the device is at its end, its owner saw to it.)
 KvLoad::~KvLoad() {
-  for (Window& window : windows_) Release(&window);
+  for (Window& window : windows_) Release(&window, false);
+  EndPieces(hits_, false);
   EndLayers();
 }
 
@@ -38,42 +39,75 @@ Outcome KvLoad::Check(const KvBlocks& blocks) const {
 
 Outcome KvLoad::Post(const KvBlocks& blocks, Stream engine,
                      const Deadline& deadline) {
-  const Stream stream = parts_.device->properties().to_device;
   Outcome outcome = Check(blocks);
-  if (outcome.ok()) outcome = parts_.device->Record(engine, &engine_);
-  if (outcome.ok()) outcome = parts_.device->Wait(stream, engine_);
-  // All that are below come at once; the copies of the first ones begin
-  // meanwhile. (A hint: what it cannot say now is asked for again.)
-  (void)parts_.reader->Prefetch(blocks.keys.data(), blocks.keys.size());
-  std::size_t next = 0;
-  while (outcome.ok() && next < blocks.keys.size()) {
-    Window window;
-    window.first = next;
-    outcome = HoldSome(blocks, deadline, &window);
-    next += window.spans.size();
-    if (outcome.ok()) {
-      windows_.push_back(std::move(window));
-      outcome = PostWindow(blocks, deadline, &windows_.back());
-      // Some copies may be under way, whatever the outcome.
-      (void)parts_.device->Record(stream, &windows_.back().event);
-    }
-  }
-  if (outcome_.ok()) outcome_ = outcome;
+  if (outcome.ok()) outcome = StandBehind(engine);
+  if (outcome.ok()) outcome = PostAll(blocks, deadline);
+  Note(outcome);
+  EndPieces(std::exchange(hits_, {}), false);
   if (!outcome_.ok() && !windows_.empty()) {
-    HoldUp(parts_.device, stream, engine, &fence_);
+    HoldUp(parts_.device, stream_, engine, &fence_);
   }
   return outcome_;
 }
 
+Outcome KvLoad::PostAll(const KvBlocks& blocks, const Deadline& deadline) {
+  FindInPool(blocks);
+  NoteTiers(blocks);
+  // All that are below come at once; the copies of the first ones begin
+  // meanwhile. (A hint: what it cannot say now is asked for again.)
+  (void)parts_.reader->Prefetch(missing_keys_.data(), missing_keys_.size());
+  std::size_t next = 0;
+  do {
+    Window window;
+    window.first = next;
+    Outcome outcome = HoldSome(deadline, &window);
+    if (!outcome.ok()) return outcome;
+    next += window.spans.size();
+    windows_.push_back(std::move(window));
+    outcome = PostWindow(blocks, deadline, &windows_.back());
+    // Some copies may be under way, whatever the outcome.
+    (void)parts_.device->Record(stream_, &windows_.back().event);
+    if (!outcome.ok()) return outcome;
+  } while (next < missing_.size());
+  return {};
+}
+
+void KvLoad::FindInPool(const KvBlocks& blocks) {
+  const HbmAgent agent =
+      parts_.keep == nullptr ? HbmAgent() : parts_.keep->agent();
+  for (std::size_t i = 0; i < blocks.keys.size(); ++i) {
+    Piece piece;
+    piece.block = i;
+    if (parts_.pool != nullptr &&
+        parts_.pool->Find(blocks.keys[i], cache_->block_bytes, agent,
+                          &piece.slot)) {
+      hits_.push_back(piece);
+      continue;
+    }
+    missing_.push_back(i);
+    missing_keys_.push_back(blocks.keys[i]);
+  }
+}
+
+void KvLoad::NoteTiers(const KvBlocks& blocks) {
+  std::vector<agentmem_tier> below(missing_.size(), AGENTMEM_TIER_NONE);
+  // (Not OK: they stay so, and what Get says counts.)
+  (void)parts_.reader->Contains(missing_keys_.data(), below.size(),
+                                below.data());
+  tiers_.assign(blocks.keys.size(), AGENTMEM_TIER_HBM);
+  for (std::size_t i = 0; i < missing_.size(); ++i) {
+    tiers_[missing_[i]] = below[i];
+  }
+}
+
 // As many as the quota of holds lets it have, at least one.
-Outcome KvLoad::HoldSome(const KvBlocks& blocks, const Deadline& deadline,
-                         Window* window) {
+Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
   for (;;) {
     const std::size_t at = window->first + window->spans.size();
-    const std::size_t count = std::min(kHoldBatch, blocks.keys.size() - at);
+    const std::size_t count = std::min(kHoldBatch, missing_.size() - at);
     if (count == 0) return {};
     std::vector<agentmem_span> spans(count);
-    Outcome outcome = parts_.reader->Get(blocks.keys.data() + at, count,
+    Outcome outcome = parts_.reader->Get(missing_keys_.data() + at, count,
                                          deadline, spans.data());
     const Outcome held = parts_.reader->Hold(spans.data(), count, deadline);
     if (outcome.ok()) outcome = held;
@@ -105,74 +139,109 @@ Outcome KvLoad::HoldSome(const KvBlocks& blocks, const Deadline& deadline,
   }
 }
 
-Outcome KvLoad::PostWindow(const KvBlocks& blocks, const Deadline& deadline,
-                           Window* window) {
+Outcome KvLoad::BeginPieces(const Deadline& deadline, Window* window) {
   for (const agentmem_span& span : window->spans) {
-    const std::string name =
-        "block " + KeyText(blocks.keys[window->first + window->begun]);
+    const std::size_t at = window->first + window->begun;
     if (span.length != cache_->block_bytes) {
       return Fail(Code::kDataLoss,
-                  name + " has " + std::to_string(span.length) +
-                      " bytes, and " + std::to_string(cache_->block_bytes) +
+                  "block " + KeyText(missing_keys_[at]) + " has " +
+                      std::to_string(span.length) + " bytes, and " +
+                      std::to_string(cache_->block_bytes) +
                       " by the layout: it is of another model or layout");
     }
     Outcome outcome = BeginUse(parts_.memory, HoldSessionOf(span), span.data,
                                span.length, deadline);
     if (!outcome.ok()) return outcome;
     ++window->begun;
+    Piece piece;
+    piece.block = missing_[at];
+    piece.dram = static_cast<const char*>(span.data);
+    agentmem_tier& tier = tiers_[piece.block];
+    if (tier == AGENTMEM_TIER_NONE) tier = span.tier;
+    TakeSlot(missing_keys_[at], &piece);
+    window->pieces.push_back(piece);
   }
-  const Stream stream = parts_.device->properties().to_device;
-  const bool is_last =
-      window->first + window->spans.size() == blocks.keys.size();
-  if (is_last) layer_events_.resize(cache_->layout.layers);
+  return {};
+}
+
+void KvLoad::TakeSlot(const Key& key, Piece* piece) {
+  if (parts_.pool == nullptr || parts_.keep == nullptr) return;
+  HbmNew what;
+  what.key = key;
+  what.bytes = cache_->block_bytes;
+  // (Unknown only when it has just left memd's index.)
+  what.block_class =
+      parts_.reader->ClassBelow(key).value_or(BlockClass::kState);
+  what.agent = parts_.keep->agent();
+  piece->is_filling = parts_.pool->BeginFill(what, HbmCause::kLoad,
+                                             &piece->slot) == HbmFill::kBegun;
+}
+
+Outcome KvLoad::PostWindow(const KvBlocks& blocks, const Deadline& deadline,
+                           Window* window) {
+  Outcome outcome = BeginPieces(deadline, window);
+  if (!outcome.ok()) return outcome;
+  const bool is_last = window->first + window->spans.size() == missing_.size();
+  if (is_last) {
+    // With the last ones, whose layers' events the engine waits for.
+    window->pieces.insert(window->pieces.end(), hits_.begin(), hits_.end());
+    hits_.clear();
+    layer_events_.resize(cache_->layout.layers);
+  }
   for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
-    Outcome outcome = PostLayer(blocks, *window, layer);
+    outcome = PostLayer(blocks, *window, layer);
     if (outcome.ok() && is_last) {
-      outcome = parts_.device->Record(stream, &layer_events_[layer]);
+      outcome = parts_.device->Record(stream_, &layer_events_[layer]);
     }
     if (!outcome.ok()) return outcome;
   }
+  window->is_whole = true;
   return {};
 }
 
 Outcome KvLoad::PostLayer(const KvBlocks& blocks, const Window& window,
                           std::uint32_t layer) {
   fragments_.clear();
+  within_.clear();
   const KvView view = cache_->view();
-  for (std::size_t i = 0; i < window.spans.size(); ++i) {
+  const KvCache::Range range = cache_->LayerRange(layer);
+  for (const Piece& piece : window.pieces) {
     // (Read only: the device does not write in this direction.)
-    char* const block =
-        const_cast<char*>(static_cast<const char*>(window.spans[i].data));
-    Outcome outcome = AppendFragments(
-        view, layer,
-        blocks.pages.subspan((window.first + i) * cache_->block_pages,
-                             cache_->block_pages),
-        block, &fragments_);
+    char* block = const_cast<char*>(piece.dram);
+    const bool is_within = piece.slot.is_there();
+    if (piece.is_filling) {
+      fragments_.push_back(
+          {piece.slot.at + range.offset, block + range.offset, range.bytes});
+    }
+    if (is_within) block = reinterpret_cast<char*>(piece.slot.at.value());
+    Outcome outcome =
+        AppendFragments(view, layer,
+                        blocks.pages.subspan(piece.block * cache_->block_pages,
+                                             cache_->block_pages),
+                        block, is_within ? &within_ : &fragments_);
     if (!outcome.ok()) return outcome;
   }
-  return PostFragments(parts_, Direction::kToDevice, fragments_);
+  Outcome outcome =
+      PostFragments(parts_.device, Direction::kToDevice, stream_,
+                    parts_.crossovers->to_device.bytes, fragments_);
+  if (!outcome.ok()) return outcome;
+  return PostFragments(parts_.device, Direction::kToDevice, stream_,
+                       kCrossoverWithin, within_);
 }
 
-bool KvLoad::Advance() {
-  if (engine_.value() != 0) {
-    if (parts_.device->Query(engine_, nullptr) == EventState::kPending) {
-      return false;
-    }
-    engine_ = Event();
-  }
-  const Stream stream = parts_.device->properties().to_device;
+bool KvLoad::AdvanceCopies() {
   while (!windows_.empty()) {
     Window& window = windows_.front();
     Outcome why;
     const EventState state =
-        QueryOrRecord(parts_.device, stream, &window.event, &why);
+        QueryOrRecord(parts_.device, stream_, &window.event, &why);
     if (state == EventState::kPending) return false;
-    if (state == EventState::kFailed && outcome_.ok()) outcome_ = why;
-    Release(&window);
+    if (state == EventState::kFailed) Note(why);
+    Release(&window, state == EventState::kPassed && window.is_whole);
     windows_.pop_front();
   }
   EndLayers();
-  return EndFence(parts_.device, &fence_);
+  return true;
 }
 
 // They stand before the last window's event, and have passed with it: who waits
@@ -184,7 +253,19 @@ void KvLoad::EndLayers() {
   }
 }
 
-void KvLoad::Release(Window* window) {
+void KvLoad::EndPieces(std::span<const Piece> pieces, bool whole) {
+  for (const Piece& piece : pieces) {
+    if (!piece.slot.is_there()) continue;
+    if (piece.is_filling) {
+      parts_.pool->EndFill(piece.slot, whole);
+    } else {
+      parts_.pool->EndUse(piece.slot);
+    }
+  }
+}
+
+void KvLoad::Release(Window* window, bool whole) {
+  EndPieces(window->pieces, whole);
   for (std::size_t i = 0; i < window->begun; ++i) {
     parts_.memory->End(window->spans[i].data, window->spans[i].length);
   }

@@ -6,20 +6,18 @@
 
 namespace agentmem::client {
 
-Outcome PostFragments(const KvParts& parts, Direction direction,
+Outcome PostFragments(Device* device, Direction direction, Stream stream,
+                      std::uint32_t crossover_bytes,
                       std::span<Fragment> fragments) {
-  const DeviceProperties& properties = parts.device->properties();
-  const Stream stream = direction == Direction::kToHost ? properties.to_host
-                                                        : properties.to_device;
-  const FragmentSplit split =
-      SplitBySize(fragments, parts.crossovers->of(direction).bytes);
+  const DeviceProperties& properties = device->properties();
+  const FragmentSplit split = SplitBySize(fragments, crossover_bytes);
   CopyBatch batch;
   batch.direction = direction;
   // The larger part of the time first.
   batch.method = CopyMethod::kCopyEngine;
   batch.fragments = split.engine;
   if (!split.engine.empty()) {
-    Outcome outcome = parts.device->Copy(batch, stream);
+    Outcome outcome = device->Copy(batch, stream);
     if (!outcome.ok()) return outcome;
   }
   const std::size_t most =
@@ -28,11 +26,11 @@ Outcome PostFragments(const KvParts& parts, Direction direction,
   for (std::size_t at = 0; at < split.kernel.size(); at += most) {
     batch.fragments =
         split.kernel.subspan(at, std::min(most, split.kernel.size() - at));
-    Outcome outcome = parts.device->Copy(batch, stream);
+    Outcome outcome = device->Copy(batch, stream);
     if (outcome.code == Code::kResourceExhausted) {
       // Its descriptors are all in use: the engine needs none.
       batch.method = CopyMethod::kCopyEngine;
-      outcome = parts.device->Copy(batch, stream);
+      outcome = device->Copy(batch, stream);
       batch.method = CopyMethod::kKernel;
     }
     if (!outcome.ok()) return outcome;

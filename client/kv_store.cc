@@ -21,8 +21,7 @@ constexpr std::uint64_t kPublishNs = 1'000'000'000;
 
 KvStore::KvStore(const KvParts& parts, std::shared_ptr<const KvCache> cache,
                  BlockClass block_class, Ack ack)
-    : parts_(parts),
-      cache_(std::move(cache)),
+    : KvTransfer(parts, std::move(cache), Direction::kToHost),
       block_class_(block_class),
       ack_(ack) {}
 
@@ -37,9 +36,7 @@ KvStore::~KvStore() {
 
 Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
                       const Deadline& deadline) {
-  const Stream stream = parts_.device->properties().to_host;
-  Outcome outcome = parts_.device->Record(engine, &engine_);
-  if (outcome.ok()) outcome = parts_.device->Wait(stream, engine_);
+  Outcome outcome = StandBehind(engine);
   for (std::size_t i = 0; i < blocks.keys.size() && outcome.ok(); ++i) {
     outcome =
         Move(blocks.keys[i],
@@ -51,7 +48,7 @@ Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
   // The engine, told of a failure, uses its pages again: what is copied out of
   // them from here on is nobody's block.
   for (Moving& moving : moving_) moving.is_whole = false;
-  if (!moving_.empty()) HoldUp(parts_.device, stream, engine, &fence_);
+  if (!moving_.empty()) HoldUp(parts_.device, stream_, engine, &fence_);
   return outcome;
 }
 
@@ -91,49 +88,88 @@ Outcome KvStore::Move(const Key& key, std::span<const std::uint32_t> pages,
     parts_.writer->Abandon(&moving.room);
     return outcome;
   }
-  outcome = PostCopies(pages, static_cast<char*>(moving.room.data));
+  TakeSlot(&moving);
+  outcome = PostCopies(pages, moving);
   // Without all of them, some may be under way all the same.
   moving.is_whole = outcome.ok();
-  const Stream stream = parts_.device->properties().to_host;
-  (void)parts_.device->Record(stream, &moving.event);  // or in Advance
+  (void)parts_.device->Record(stream_, &moving.event);  // or in Advance
   moving_.push_back(moving);
   return outcome;
 }
 
-Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages, char* block) {
+void KvStore::TakeSlot(Moving* moving) {
+  if (parts_.pool == nullptr || parts_.keep == nullptr) return;
+  HbmNew what;
+  what.key = moving->key;
+  what.bytes = cache_->block_bytes;
+  what.block_class = block_class_;
+  what.agent = parts_.keep->agent();
+  moving->is_filling = parts_.pool->BeginFill(what, HbmCause::kStore,
+                                              &moving->slot) == HbmFill::kBegun;
+}
+
+void KvStore::EndSlot(const Moving& moving, bool whole) {
+  if (!moving.slot.is_there()) return;
+  if (moving.is_filling) {
+    parts_.pool->EndFill(moving.slot, whole);
+  } else {
+    parts_.pool->EndUse(moving.slot);
+  }
+}
+
+Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages,
+                            const Moving& moving) {
+  char* const room = static_cast<char*>(moving.room.data);
+  if (!moving.slot.is_there()) {
+    return Gather(pages, room, parts_.crossovers->to_host.bytes);
+  }
+  // (A block that is in the pool already is the one: a key keeps its bytes.)
+  if (moving.is_filling) {
+    Outcome outcome =
+        Gather(pages, reinterpret_cast<char*>(moving.slot.at.value()),
+               kCrossoverWithin);
+    if (!outcome.ok()) return outcome;
+  }
+  Fragment whole;
+  whole.device = moving.slot.at;
+  whole.host = room;
+  whole.bytes = static_cast<std::uint32_t>(cache_->block_bytes);
+  CopyBatch batch;
+  batch.direction = Direction::kToHost;
+  batch.fragments = {&whole, 1};
+  return parts_.device->Copy(batch, stream_);
+}
+
+Outcome KvStore::Gather(std::span<const std::uint32_t> pages, char* block,
+                        std::uint32_t crossover_bytes) {
   fragments_.clear();
   const KvView view = cache_->view();
   for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
     Outcome outcome = AppendFragments(view, layer, pages, block, &fragments_);
     if (!outcome.ok()) return outcome;
   }
-  return PostFragments(parts_, Direction::kToHost, fragments_);
+  return PostFragments(parts_.device, Direction::kToHost, stream_,
+                       crossover_bytes, fragments_);
 }
 
-bool KvStore::Advance() {
-  if (engine_.value() != 0) {
-    if (parts_.device->Query(engine_, nullptr) == EventState::kPending) {
-      return false;
-    }
-    engine_ = Event();
-  }
-  const Stream stream = parts_.device->properties().to_host;
+bool KvStore::AdvanceCopies() {
   while (!moving_.empty()) {
     Moving& moving = moving_.front();
     Outcome why;
     const EventState state =
-        QueryOrRecord(parts_.device, stream, &moving.event, &why);
+        QueryOrRecord(parts_.device, stream_, &moving.event, &why);
     if (state == EventState::kPending) return false;
     Finish(&moving, state, why);
     moving_.pop_front();
   }
-  return EndFence(parts_.device, &fence_);
+  return true;
 }
 
 void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
   parts_.memory->End(moving->room.data, cache_->block_bytes);
   if (state != EventState::kPassed || !moving->is_whole) {
     Note(why);
+    EndSlot(*moving, false);
     return parts_.writer->Abandon(&moving->room);
   }
   PutRequest request;
@@ -144,6 +180,7 @@ void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
   agentmem_put_id put = 0;
   Outcome outcome = parts_.writer->Publish(&moving->room, request,
                                            Deadline::After(kPublishNs), &put);
+  EndSlot(*moving, outcome.ok());
   // Of a wait, DEADLINE_EXCEEDED says that it goes on: this does not.
   if (outcome.code == Code::kDeadlineExceeded) outcome.code = Code::kAborted;
   if (!outcome.ok()) return Note(outcome);

@@ -9,6 +9,14 @@
 // arrive. When more blocks are wanted than may be held at a time, they go in
 // windows, and the layers' events stand behind the last.
 //
+// With a pool of blocks in device memory (client/hbm_pool.h): a load takes what
+// is in the pool from there, by copies within the device. Other blocks go into
+// a slot of the pool, if there is one, layer by layer, and from there into the
+// engine's pages: one long fragment over the bus instead of many short ones. A
+// store gathers into a slot of the pool and copies that into DRAM, for the same
+// reason. What came so into the pool is found there when the event behind it
+// has passed. Without a slot all of it goes as if there were no pool.
+//
 // Nothing here has a thread: what has ended is looked at in Post, Advance and
 // Wait. A transfer that nobody wants any more is advanced until it is done
 // (KvTransfers does), since the device writes into what it holds.
@@ -34,6 +42,7 @@
 #include "agentmem/agentmem.h"
 #include "client/deadline.h"
 #include "client/device_memory.h"
+#include "client/hbm_pool.h"
 #include "client/reader.h"
 #include "client/writer.h"
 #include "cuda/copy_plan.h"
@@ -49,6 +58,9 @@ struct KvParts {
   DeviceMemory* memory = nullptr;
   Reader* reader = nullptr;
   Writer* writer = nullptr;
+  HbmPool* pool = nullptr;  // null: none
+  // Null: what is moved does not stay in the pool.
+  std::shared_ptr<const HbmKeep> keep;
 };
 
 // An engine's cache; checked.
@@ -61,6 +73,15 @@ struct KvCache {
   std::uint64_t block_bytes = 0;
 
   KvView view() const { return {layout, layers, pages, values}; }
+  // Where in a block a layer's bytes are, with what a reader of it needs.
+  struct Range {
+    std::uint64_t offset = 0;
+    std::uint32_t bytes = 0;
+  };
+  Range LayerRange(std::uint32_t layer) const {
+    const std::uint64_t bytes = block_bytes / layout.layers;
+    return {layer * bytes, static_cast<std::uint32_t>(bytes)};
+  }
 };
 
 // Block i has keys[i] and the pages [i * block_pages, (i + 1) * block_pages).
@@ -69,9 +90,13 @@ struct KvBlocks {
   std::span<const std::uint32_t> pages;
 };
 
-// Posts the copies to the stream of that direction: the small ones by the
-// kernel. Brings `fragments` into another order. Not OK: some may be posted.
-Outcome PostFragments(const KvParts& parts, Direction direction,
+// Within the device a kernel is the faster for all that it takes well.
+inline constexpr std::uint32_t kCrossoverWithin = kKernelFragmentBytesMax + 1;
+
+// Posts the copies: those of fewer than `crossover_bytes` by the kernel. Brings
+// `fragments` into another order. Not OK: some may be posted.
+Outcome PostFragments(Device* device, Direction direction, Stream stream,
+                      std::uint32_t crossover_bytes,
                       std::span<Fragment> fragments);
 
 // Memory that memd takes back just now is asked for again, until the deadline.
@@ -85,13 +110,40 @@ void HoldUp(Device* device, Stream ours, Stream engine, Event* fence);
 class KvTransfer {
  public:
   virtual ~KvTransfer() = default;
+  KvTransfer(const KvTransfer&) = delete;
+  KvTransfer& operator=(const KvTransfer&) = delete;
+
   // Takes what has ended. True: the device uses nothing of it any more.
-  virtual bool Advance() = 0;
+  bool Advance();
   // OK: all of it is done (a store: as its acknowledgement says).
   // DEADLINE_EXCEEDED: it goes on.
   virtual Outcome Wait(const Deadline& deadline) = 0;
   // What is posted to `stream` from here on waits for this layer.
   virtual Outcome WaitLayer(std::uint32_t layer, Stream stream) = 0;
+  // Of a load: where each block was when it began.
+  virtual std::span<const agentmem_tier> tiers() const { return {}; }
+
+ protected:
+  KvTransfer(const KvParts& parts, std::shared_ptr<const KvCache> cache,
+             Direction direction);
+
+  // What the device begins from here on, it begins behind what the engine has
+  // posted.
+  Outcome StandBehind(Stream engine);
+  // Takes those pieces of it whose events have passed. True: none is left.
+  virtual bool AdvanceCopies() = 0;
+  void Note(const Outcome& outcome) {
+    if (outcome_.ok()) outcome_ = outcome;
+  }
+
+  const KvParts parts_;
+  const std::shared_ptr<const KvCache> cache_;
+  const Stream stream_;  // the device's own, of this direction
+  Event fence_{};        // after a failure (HoldUp)
+  Outcome outcome_;      // the first failure
+
+ private:
+  Event engine_{};  // what the engine had posted
 };
 
 class KvStore final : public KvTransfer {
@@ -101,7 +153,6 @@ class KvStore final : public KvTransfer {
   ~KvStore() override;
 
   Outcome Post(const KvBlocks& blocks, Stream engine, const Deadline& deadline);
-  bool Advance() override;
   Outcome Wait(const Deadline& deadline) override;
   Outcome WaitLayer(std::uint32_t layer, Stream stream) override;
 
@@ -111,27 +162,27 @@ class KvStore final : public KvTransfer {
     Key key;
     Event event;
     bool is_whole = false;  // all its copies were posted
+    HbmBlock slot;          // in the pool
+    bool is_filling = false;
   };
 
   Outcome Reserve(const Deadline& deadline, agentmem_reservation* room);
   Outcome Move(const Key& key, std::span<const std::uint32_t> pages,
                const Deadline& deadline);
-  Outcome PostCopies(std::span<const std::uint32_t> pages, char* block);
+  void TakeSlot(Moving* moving);
+  void EndSlot(const Moving& moving, bool whole);
+  Outcome PostCopies(std::span<const std::uint32_t> pages,
+                     const Moving& moving);
+  Outcome Gather(std::span<const std::uint32_t> pages, char* block,
+                 std::uint32_t crossover_bytes);
+  bool AdvanceCopies() override;
   void Finish(Moving* moving, EventState state, const Outcome& why);
-  void Note(const Outcome& outcome) {
-    if (outcome_.ok()) outcome_ = outcome;
-  }
 
-  const KvParts parts_;
-  const std::shared_ptr<const KvCache> cache_;
   const BlockClass block_class_;
   const Ack ack_;
   std::deque<Moving> moving_;          // oldest first
   std::vector<agentmem_put_id> puts_;  // published
   std::vector<Fragment> fragments_;    // of one block, kept for its memory
-  Event engine_{};                     // what the engine had posted
-  Event fence_{};                      // after a failure (HoldUp)
-  Outcome outcome_;                    // the first failure
 };
 
 class KvLoad final : public KvTransfer {
@@ -140,36 +191,55 @@ class KvLoad final : public KvTransfer {
   ~KvLoad() override;
 
   Outcome Post(const KvBlocks& blocks, Stream engine, const Deadline& deadline);
-  bool Advance() override;
   Outcome Wait(const Deadline& deadline) override;
   Outcome WaitLayer(std::uint32_t layer, Stream stream) override;
 
+  std::span<const agentmem_tier> tiers() const override { return tiers_; }
+
  private:
+  // A block on its way: out of DRAM, out of the pool, or out of the one into
+  // the other.
+  struct Piece {
+    std::size_t block = 0;       // of the load's
+    const char* dram = nullptr;  // null: it was in the pool
+    HbmBlock slot;
+    bool is_filling = false;
+  };
   struct Window {
-    std::size_t first = 0;  // of the blocks
+    std::size_t first = 0;  // of the blocks that were not in the pool
     std::vector<agentmem_span> spans;
     std::size_t begun = 0;  // of them, which the device may reach
+    std::vector<Piece> pieces;
+    bool is_whole = false;  // all its copies were posted
     Event event{};
   };
 
   Outcome Check(const KvBlocks& blocks) const;
-  Outcome HoldSome(const KvBlocks& blocks, const Deadline& deadline,
-                   Window* window);
+  void FindInPool(const KvBlocks& blocks);
+  void NoteTiers(const KvBlocks& blocks);
+  Outcome PostAll(const KvBlocks& blocks, const Deadline& deadline);
+  Outcome HoldSome(const Deadline& deadline, Window* window);
+  Outcome BeginPieces(const Deadline& deadline, Window* window);
+  void TakeSlot(const Key& key, Piece* piece);
   Outcome PostWindow(const KvBlocks& blocks, const Deadline& deadline,
                      Window* window);
   Outcome PostLayer(const KvBlocks& blocks, const Window& window,
                     std::uint32_t layer);
-  void Release(Window* window);
+  bool AdvanceCopies() override;
+  void EndPieces(std::span<const Piece> pieces, bool whole);
+  void Release(Window* window, bool whole);
   void EndLayers();
 
-  const KvParts parts_;
-  const std::shared_ptr<const KvCache> cache_;
+  // In the pool when the load began, until the last window takes them; and the
+  // others.
+  std::vector<Piece> hits_;
+  std::vector<std::size_t> missing_;
+  std::vector<Key> missing_keys_;
+  std::vector<agentmem_tier> tiers_;
   std::deque<Window> windows_;  // oldest first
   std::vector<Event> layer_events_;
-  std::vector<Fragment> fragments_;
-  Event engine_{};
-  Event fence_{};
-  Outcome outcome_;
+  std::vector<Fragment> fragments_;  // over the bus
+  std::vector<Fragment> within_;     // the device
 };
 
 }  // namespace agentmem::client

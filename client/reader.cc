@@ -305,6 +305,17 @@ Outcome Reader::Contains(const Key* keys, std::size_t count,
   return {};
 }
 
+std::optional<BlockClass> Reader::ClassBelow(const Key& key) {
+  ThreadContext* context = contexts_->Current();
+  if (context == nullptr) return std::nullopt;
+  const IndexReader::Found found = context->index.Find(key);
+  if (found.kind == EntryKind::kEmpty) return std::nullopt;
+  if (found.block_class == BlockClass::kState && context->session->HungUp()) {
+    return std::nullopt;
+  }
+  return found.block_class;
+}
+
 Outcome Reader::Prefetch(const Key* keys, std::size_t count) {
   ThreadContext* context = contexts_->Current();
   Session* session = nullptr;

@@ -14,6 +14,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "agentmem/agentmem.h"
@@ -76,6 +77,10 @@ class Reader {
                const Deadline& deadline);
   Outcome Contains(const Key* keys, std::size_t count, agentmem_tier* tiers);
   Outcome Prefetch(const Key* keys, std::size_t count);
+  // The class of the block, if the index has it in any tier. Of class state it
+  // is only said to be there while memd lives (a system call): what a dead one
+  // had in DRAM is gone.
+  std::optional<BlockClass> ClassBelow(const Key& key);
 
  private:
   static constexpr std::size_t kBatch = 128;

@@ -61,11 +61,11 @@ Outcome CudaDevice::CheckFragments(const CopyBatch& batch) {
                     std::to_string(properties_.kernel_fragments_max));
   }
   MutexLock lock(&memory_mutex_);
-  RegisteredRange range;
+  ReachableRange range;
   for (std::size_t i = 0; i < batch.fragments.size(); ++i) {
     const Fragment& fragment = batch.fragments[i];
     if (fragment.bytes != 0 &&
-        IsRegistered(AddressOf(fragment), fragment.bytes, &range)) {
+        IsReachable(AddressOf(fragment), fragment.bytes, &range)) {
       continue;
     }
     return Fail(
@@ -74,19 +74,19 @@ Outcome CudaDevice::CheckFragments(const CopyBatch& batch) {
             std::to_string(fragment.bytes) + " bytes)" +
             (fragment.bytes == 0 ? " is of 0 bytes"
                                  : " lies outside of the host memory that was "
-                                   "registered"));
+                                   "registered, and of the device's"));
   }
   return {};
 }
 
-bool CudaDevice::IsRegistered(std::uint64_t at, std::uint64_t bytes,
-                              RegisteredRange* range) const {
-  if (at < range->begin || at - range->begin >= range->bytes) {
-    auto found = registered_.upper_bound(at);
-    if (found != registered_.begin()) {
-      --found;
-      *range = {found->first, found->second};
-    }
+bool CudaDevice::IsReachable(std::uint64_t at, std::uint64_t bytes,
+                             ReachableRange* range) const {
+  for (const auto* ranges : {&registered_, &allocated_}) {
+    if (at >= range->begin && at - range->begin < range->bytes) break;
+    auto found = ranges->upper_bound(at);
+    if (found == ranges->begin()) continue;
+    --found;
+    *range = {found->first, found->second};
   }
   return at >= range->begin && at - range->begin <= range->bytes &&
          bytes <= range->bytes - (at - range->begin);
@@ -119,9 +119,10 @@ Outcome CudaDevice::PostRun(Direction direction, std::span<const Fragment> run,
     for (const Fragment& fragment : run) {
       void* device = reinterpret_cast<void*>(fragment.device.value());
       void* host = fragment.host;
-      const cudaError_t error = cudaMemcpyAsync(
-          to_host ? host : device, to_host ? device : host, fragment.bytes,
-          to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, stream);
+      // By the addresses: `host` may be the device's, too.
+      const cudaError_t error =
+          cudaMemcpyAsync(to_host ? host : device, to_host ? device : host,
+                          fragment.bytes, cudaMemcpyDefault, stream);
       if (error != cudaSuccess) {
         return Failed(error, "cudaMemcpyAsync", fragment.bytes);
       }
@@ -137,6 +138,7 @@ Outcome CudaDevice::PostRun(Direction direction, std::span<const Fragment> run,
     from[i] = to_host ? device : run[i].host;
     bytes[i] = run[i].bytes;
   }
+  // (No hints of location: these are of managed memory alone.)
   cudaMemcpyAttributes attributes = {};
   attributes.srcAccessOrder = cudaMemcpySrcAccessOrderStream;
   std::size_t first = 0;

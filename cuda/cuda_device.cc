@@ -28,6 +28,19 @@ void* Pointer(std::uint64_t address) {
   return reinterpret_cast<void*>(address);
 }
 
+// As nvidia-smi writes it. (A part of a divided GPU has one of its own.)
+std::string UuidText(const cudaUUID_t& uuid) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text = "GPU-";
+  for (int i = 0; i < 16; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    const auto byte = static_cast<unsigned char>(uuid.bytes[i]);
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
 std::string Version(int number) {
   return std::to_string(number / 1000) + "." +
          std::to_string(number % 1000 / 10);
@@ -89,6 +102,7 @@ Outcome CudaDevice::Start() {
 
 void CudaDevice::ReadProperties(const cudaDeviceProp& of_gpu, int driver) {
   properties_.name = of_gpu.name;
+  properties_.id = UuidText(of_gpu.uuid);
   properties_.memory_bytes = of_gpu.totalGlobalMem;
   properties_.multiprocessors =
       static_cast<std::uint32_t>(of_gpu.multiProcessorCount);

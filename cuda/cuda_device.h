@@ -72,13 +72,14 @@ class CudaDevice final : public Device {
   Outcome CheckNotCaptured(const char* call, Stream stream);
   Outcome Failed(cudaError_t error, const char* call, std::uint64_t bytes);
 
-  // The range in which the last one lay: neighbours mostly do.
-  struct RegisteredRange {
+  // Registered, or of this device. The range in which the last one lay:
+  // neighbours mostly do.
+  struct ReachableRange {
     std::uint64_t begin = 0;
     std::uint64_t bytes = 0;
   };
-  bool IsRegistered(std::uint64_t at, std::uint64_t bytes,
-                    RegisteredRange* range) const
+  bool IsReachable(std::uint64_t at, std::uint64_t bytes,
+                   ReachableRange* range) const
       AGENTMEM_REQUIRES(memory_mutex_);
   Outcome CheckFragments(const CopyBatch& batch);
   Outcome CheckPieces(const Fp8Batch& batch);

@@ -58,20 +58,20 @@ KernelFp8 KernelFp8Of(const Fp8Batch& batch, bool is_wide) {
 
 Outcome CudaDevice::CheckPieces(const Fp8Batch& batch) {
   MutexLock lock(&memory_mutex_);
-  RegisteredRange range;
+  ReachableRange range;
   for (std::size_t i = 0; i < batch.pieces.size(); ++i) {
     const Fp8Piece& piece = batch.pieces[i];
-    if (IsRegistered(reinterpret_cast<std::uint64_t>(piece.codes),
-                     CodeBytesOf(batch.shape, piece.pages), &range) &&
-        IsRegistered(reinterpret_cast<std::uint64_t>(piece.scales),
-                     ScaleBytesOf(batch.shape), &range)) {
+    if (IsReachable(reinterpret_cast<std::uint64_t>(piece.codes),
+                    CodeBytesOf(batch.shape, piece.pages), &range) &&
+        IsReachable(reinterpret_cast<std::uint64_t>(piece.scales),
+                    ScaleBytesOf(batch.shape), &range)) {
       continue;
     }
     return Fail(Code::kInvalidArgument,
                 "Copy of FP8 on GPU " + std::to_string(gpu_) + ": piece " +
                     std::to_string(i) +
                     ": codes or scales lie outside of the host memory that "
-                    "was registered");
+                    "was registered, and of the device's");
   }
   return {};
 }

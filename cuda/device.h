@@ -62,8 +62,9 @@ using Event = StrongId<struct EventTag, std::uint64_t>;
 
 enum class EventState : std::uint8_t { kPending, kPassed, kFailed };
 
-// Bytes that lie together on both sides. `host` lies in registered memory: all
-// of it in one range of Register.
+// Bytes that lie together on both sides. `host` lies in registered memory, all
+// of it in one range of Register; or in memory of this device, all of it in one
+// range of Allocate: a copy within it, by the direction from or to `device`.
 struct Fragment {
   DeviceAddress device;
   char* host = nullptr;
@@ -104,6 +105,7 @@ inline bool KernelTakes(const Fragment& fragment) {
 
 struct DeviceProperties {
   std::string name;  // as the driver says; "host" of the host device
+  std::string id;    // of it alone on this node: its UUID; "host"
   std::uint64_t memory_bytes = 0;
   std::uint32_t multiprocessors = 0;
   std::uint32_t copy_engines = 0;
@@ -132,9 +134,9 @@ class Device {
   enum class Registration : std::uint8_t { kBegin, kEnd };
   virtual Outcome Register(std::span<char> host, Registration what) = 0;
   // Posts the copies to `stream`. INVALID_ARGUMENT, nothing posted: a fragment
-  // of 0 bytes or of host memory that is not registered, or more of them than
-  // kernel_fragments_max; FP8 of another shape or type than fp8_batch.h says.
-  // FAILED_PRECONDITION, nothing posted: FP8 without kernels.
+  // of 0 bytes, or whose `host` is neither registered nor of this device, or
+  // more of them than kernel_fragments_max; FP8 that is not as fp8_batch.h
+  // says. FAILED_PRECONDITION, nothing posted: FP8 without kernels.
   // RESOURCE_EXHAUSTED, nothing posted: the kernels under way have all
   // descriptors; try again when an event has passed. After another error some
   // may be posted: their memory stays until an event behind them.

@@ -3,7 +3,8 @@
 // arithmetic and its bound).
 //
 // A piece is one plane of one layer of a block: on the device some of the
-// engine's pages, at strides; on the host its codes,
+// engine's pages, at strides; on the host, or elsewhere on the device, its
+// codes,
 //
 //     [token][head][element], a byte each
 //
@@ -42,8 +43,9 @@ struct Fp8Shape {
   static Fp8Shape Of(const KvLayout& layout);
 };
 
-// `codes` and `scales` lie in registered memory: each in one range of Register.
-// On the way out they are written, on the way in read.
+// `codes` and `scales` lie in registered memory, each in one range of Register,
+// or in memory of this device, each in one range of Allocate. Out of the pages
+// (kToHost) they are written, into them read.
 struct Fp8Piece {
   DeviceAddress device;  // of the engine's page 0, of this plane
   std::uint8_t* codes = nullptr;

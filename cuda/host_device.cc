@@ -35,6 +35,7 @@ Outcome HostDevice::LostOutcome(const char* call) {
 HostDevice::HostDevice(Options options)
     : options_(std::move(options)), held_(options_.held) {
   properties_.name = "host";
+  properties_.id = "host";
   properties_.memory_bytes = options_.memory_bytes;
   properties_.multiprocessors = 1;
   properties_.copy_engines = 1;
@@ -192,8 +193,11 @@ Outcome HostDevice::CheckFragment(const Fragment& fragment,
     wrong = " is of 0 bytes";
   } else if (!Within(allocated_, fragment.device.value(), fragment.bytes)) {
     wrong = " lies outside of the device memory that was allocated";
-  } else if (!Within(registered_, AddressOf(fragment.host), fragment.bytes)) {
-    wrong = " lies outside of the host memory that was registered";
+  } else if (!Within(registered_, AddressOf(fragment.host), fragment.bytes) &&
+             !Within(allocated_, AddressOf(fragment.host), fragment.bytes)) {
+    wrong =
+        " lies outside of the host memory that was registered, and of the "
+        "device's";
   } else {
     return {};
   }

@@ -73,6 +73,7 @@ class HostDevice final : public Device {
     std::uint64_t fragments_copied = 0;
     std::uint64_t bytes_to_host = 0;
     std::uint64_t bytes_to_device = 0;
+    std::uint64_t bytes_within = 0;      // from device memory to device memory
     std::uint64_t kernel_fragments = 0;  // of those copied, what kKernel took
     std::uint64_t fp8_pieces = 0;        // that became FP8, or were it
   };
@@ -158,7 +159,7 @@ class HostDevice final : public Device {
                       std::uint64_t other, std::uint64_t other_bytes) {
     return begin < other + other_bytes && other < begin + bytes;
   }
-  // Does one range of `ranges` hold all of it?
+  // Does one range of `ranges` (address -> bytes) hold all of it?
   static bool Within(const std::map<std::uint64_t, std::uint64_t>& ranges,
                      std::uint64_t begin, std::uint64_t bytes);
   static bool PieceTouches(const Work& work, const Fp8Piece& piece,

@@ -109,6 +109,8 @@ void HostDevice::CopyOne(Queue* queue) {
   const bool by_kernel = work.method == CopyMethod::kKernel &&
                          KernelTakes(fragment) &&
                          options_.kernel_fragments_max != 0;
+  const bool is_within =
+      Within(allocated_, AddressOf(fragment.host), fragment.bytes);
   if (queue->failed.ok()) queue->failed = Passes(Point::kCopy, "a copy");
   if (queue->failed.ok()) {
     // Copied without the mutex, as a device would: a thread that touches these
@@ -125,9 +127,13 @@ void HostDevice::CopyOne(Queue* queue) {
     mutex_.Lock();
     ++counts_.fragments_copied;
     counts_.kernel_fragments += by_kernel;
-    (direction == Direction::kToHost ? counts_.bytes_to_host
-                                     : counts_.bytes_to_device) +=
-        fragment.bytes;
+    if (is_within) {
+      counts_.bytes_within += fragment.bytes;
+    } else if (direction == Direction::kToHost) {
+      counts_.bytes_to_host += fragment.bytes;
+    } else {
+      counts_.bytes_to_device += fragment.bytes;
+    }
   }
   ++work.next;
   --counts_.fragments_pending;

@@ -50,12 +50,16 @@ Outcome HostDevice::CheckPiece(const Fp8Batch& batch, std::size_t index) const {
     }
     wrong = ": a page lies outside of the device memory that was allocated";
   }
-  if (!Within(registered_, reinterpret_cast<std::uint64_t>(piece.codes),
-              CodeBytesOf(batch.shape, piece.pages)) ||
-      !Within(registered_, reinterpret_cast<std::uint64_t>(piece.scales),
-              ScaleBytesOf(batch.shape))) {
+  const auto is_reachable = [this](const void* at, std::uint64_t bytes) {
+    const auto begin = reinterpret_cast<std::uint64_t>(at);
+    return Within(registered_, begin, bytes) ||
+           Within(allocated_, begin, bytes);
+  };
+  if (!is_reachable(piece.codes, CodeBytesOf(batch.shape, piece.pages)) ||
+      !is_reachable(piece.scales, ScaleBytesOf(batch.shape))) {
     wrong =
-        ": codes or scales lie outside of the host memory that was registered";
+        ": codes or scales lie outside of the host memory that was registered, "
+        "and of the device's";
   }
   if (wrong == nullptr) return {};
   return Fail(Code::kInvalidArgument, "Copy of FP8 on the host device: piece " +
@@ -100,6 +104,10 @@ void HostDevice::ConvertOne(Queue* queue) {
   Work& work = queue->work.front();
   const Fp8Piece piece = work.pieces[work.next];
   const bool to_host = work.direction == Direction::kToHost;
+  const std::uint64_t bytes =
+      CodeBytesOf(work.shape, piece.pages) + ScaleBytesOf(work.shape);
+  const bool within =
+      Within(allocated_, reinterpret_cast<std::uint64_t>(piece.codes), 1);
   if (queue->failed.ok()) queue->failed = Passes(Point::kCopy, "a copy");
   if (queue->failed.ok()) {
     // Without the mutex, as CopyOne does.
@@ -114,8 +122,11 @@ void HostDevice::ConvertOne(Queue* queue) {
     }
     mutex_.Lock();
     ++counts_.fp8_pieces;
-    (to_host ? counts_.bytes_to_host : counts_.bytes_to_device) +=
-        CodeBytesOf(work.shape, piece.pages) + ScaleBytesOf(work.shape);
+    if (within) {
+      counts_.bytes_within += bytes;
+    } else {
+      (to_host ? counts_.bytes_to_host : counts_.bytes_to_device) += bytes;
+    }
   }
   ++work.next;
   --counts_.fragments_pending;

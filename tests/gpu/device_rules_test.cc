@@ -172,6 +172,82 @@ TEST_P(DeviceRulesTest, EachRegisteredChunkIsReachableUntilItsOwnEnd) {
   std::free(memory);
 }
 
+// From and to `device`, as the direction says; small fragments at odd places
+// and long ones, by both methods.
+TEST_P(DeviceRulesTest, ACopyWithinTheDeviceTouchesItsBytesAndNoOther) {
+  DeviceAddress other;
+  ASSERT_TRUE(device_->Allocate(kBytes, &other).ok());
+  auto* const others = reinterpret_cast<char*>(other.value());
+  std::string on_other = Random(5);
+  std::copy(on_other.begin(), on_other.end(), host_.begin());
+  const Fragment fill = {other, host_.data(), kBytes};
+  const Stream stream = StreamOf(Direction::kToDevice);
+  ASSERT_TRUE(
+      device_
+          ->Copy({Direction::kToDevice, CopyMethod::kCopyEngine, {&fill, 1}},
+                 stream)
+          .ok());
+  ASSERT_NO_FATAL_FAILURE(Finish(stream));
+  Restore();
+  std::uint64_t at = 0;
+  for (const CopyMethod method :
+       {CopyMethod::kCopyEngine, CopyMethod::kKernel}) {
+    for (const Direction direction :
+         {Direction::kToHost, Direction::kToDevice}) {
+      std::vector<Fragment> fragments;
+      for (std::uint32_t bytes : {1u, 16u, 256u, 4112u, 65536u, 262144u}) {
+        for (int i = 0; i < 3; ++i, at += 2ULL * bytes + 1040) {
+          fragments.push_back(
+              {memory_ + at, others + (kBytes - at - 2ULL * bytes), bytes});
+        }
+      }
+      const Outcome posted =
+          device_->Copy({direction, method, fragments}, stream);
+      ASSERT_TRUE(posted.ok()) << posted.message;
+      ASSERT_NO_FATAL_FAILURE(Finish(stream));
+      for (const Fragment& one : fragments) {
+        char* const here = on_other.data() + (one.host - others);
+        char* const there =
+            on_device_.data() + (one.device.value() - memory_.value());
+        const bool out = direction == Direction::kToHost;
+        std::memcpy(out ? here : there, out ? there : here, one.bytes);
+      }
+    }
+  }
+  ASSERT_LT(at, kBytes);
+  const Fragment back = {other, host_.data(), kBytes};
+  ASSERT_TRUE(
+      device_
+          ->Copy({Direction::kToHost, CopyMethod::kCopyEngine, {&back, 1}},
+                 stream)
+          .ok());
+  ASSERT_NO_FATAL_FAILURE(Finish(stream));
+  EXPECT_TRUE(std::equal(on_other.begin(), on_other.end(), host_.begin()));
+  Restore();
+  // Neither registered nor this device's any more.
+  device_->Free(other);
+  const Fragment gone = {memory_, others, 4096};
+  EXPECT_EQ(
+      device_
+          ->Copy({Direction::kToHost, CopyMethod::kKernel, {&gone, 1}}, stream)
+          .code,
+      Code::kInvalidArgument);
+  ASSERT_NO_FATAL_FAILURE(ExpectAsModelled());
+}
+
+TEST_P(DeviceRulesTest, TheSameDeviceHasTheSameIdAndOneThatFitsTheWire) {
+  const std::string id = device_->properties().id;
+  EXPECT_GE(id.size(), 4u);
+  EXPECT_LT(id.size(), 64u);
+  std::unique_ptr<Device> again;
+  if (GetParam() == Kind::kGpu) {
+    ASSERT_TRUE(OpenDevice(0, &again).ok());
+  } else {
+    again = std::make_unique<HostDevice>(HostDevice::Options());
+  }
+  EXPECT_EQ(again->properties().id, id);
+}
+
 TEST_P(DeviceRulesTest, ACrossoverIsMeasuredForBothWaysAndMethods) {
   const MonotonicClock clock;
   MeasureBounds bounds;

@@ -230,6 +230,7 @@ typedef struct agentmem_hbm_state {
   uint64_t filled;       /* blocks that came in by stores and loads */
   uint64_t dropped;      /* left, and were below already */
   uint64_t demoted;      /* left, and were written to DRAM for it */
+  uint64_t forgotten;    /* left; of class cache, and DRAM had no room */
   uint64_t brought_back; /* came in because their agent reasons again */
   uint64_t emptied;      /* times that an agent left */
   uint64_t emptied_late; /* of them, after memd's deadline */

@@ -275,6 +275,68 @@ TEST_P(DeviceFp8Test, ABlockOfManyPagesIsGoneThroughInTheirOrder) {
   }
 }
 
+// As a pool of blocks there has them.
+TEST_P(DeviceFp8Test, CodesMayLieInTheDevicesOwnMemory) {
+  const KvLayout layout =
+      KvLayout::VllmFlash(1, kPages, 16, 4, 128, KvType::kBfloat16);
+  const Engine from = EngineAt(memory_, layout, kPages);
+  const Engine to = EngineAt(memory_ + kHalf, layout, kPages);
+  ASSERT_NO_FATAL_FAILURE(FillElements(layout.type, 3));
+  const std::vector<std::uint32_t> pages = {6, 0, 3};
+  ASSERT_NO_FATAL_FAILURE(Run(Direction::kToHost, from, host_.data(), pages));
+  // The same codes, by way of the device's memory, which is copied.
+  const DeviceAddress there = memory_ + (kBytes - (1 << 20));
+  const Fp8Block format(layout, kBlockPages * 16);
+  const std::uint64_t offset = kBytes / 2;
+  const auto bytes = static_cast<std::uint32_t>(format.bytes());
+  const Fragment block = {there, host_.data() + offset, bytes};
+  format.Begin(block.host);
+  format.Begin(on_host_.data() + offset);
+  const Fp8Shape shape = Fp8Shape::Of(layout);
+  std::vector<Fp8Piece> pieces;
+  const Stream stream = StreamOf(Direction::kToHost);
+  ASSERT_TRUE(
+      device_
+          ->Copy({Direction::kToDevice, CopyMethod::kCopyEngine, {&block, 1}},
+                 stream)
+          .ok());
+  format.AppendPieces(from.view(), 0, 0, kBlockPages,
+                      reinterpret_cast<char*>(there.value()), &pieces);
+  Outcome posted = PostFp8(Direction::kToHost, shape, pieces, pages);
+  ASSERT_TRUE(posted.ok()) << posted.message;
+  ASSERT_TRUE(
+      device_
+          ->Copy({Direction::kToHost, CopyMethod::kCopyEngine, {&block, 1}},
+                 stream)
+          .ok());
+  ASSERT_NO_FATAL_FAILURE(Finish(stream));
+  EXPECT_EQ(
+      std::memcmp(block.host + kFp8BlockUnit, host_.data() + kFp8BlockUnit, 32),
+      0)
+      << "scales";
+  // All but the header and the zeros, which the first has not.
+  const std::uint64_t codes_at = 2 * kFp8BlockUnit;
+  EXPECT_EQ(std::memcmp(block.host + codes_at, host_.data() + codes_at,
+                        bytes - codes_at),
+            0);
+  std::memcpy(on_host_.data() + offset, block.host, bytes);
+  std::memcpy(on_device_.data() + (there.value() - memory_.value()), block.host,
+              bytes);
+  // And from there into pages, as from the host.
+  pieces.clear();
+  format.AppendPieces(to.view(), 0, 0, kBlockPages,
+                      reinterpret_cast<char*>(there.value()), &pieces);
+  posted = PostFp8(Direction::kToDevice, shape, pieces, pages);
+  ASSERT_TRUE(posted.ok()) << posted.message;
+  ASSERT_NO_FATAL_FAILURE(Finish(StreamOf(Direction::kToDevice)));
+  pieces.clear();
+  format.AppendPieces(to.view(), 0, 0, kBlockPages, host_.data(), &pieces);
+  for (const Fp8Piece& piece : pieces) {
+    Model(Direction::kToDevice, shape, piece, pages);
+  }
+  ASSERT_NO_FATAL_FAILURE(ExpectAsModelled());
+}
+
 TEST_P(DeviceFp8Test, WhatIsWrongIsRefusedAndNothingIsPosted) {
   const KvLayout layout =
       KvLayout::VllmFlash(1, kPages, 4, 2, 64, KvType::kFloat16);

@@ -1,0 +1,53 @@
+// The C ABI's names for devices, engines' caches and transfers.
+//
+// Ownership: agentmem_device_close, agentmem_kv_close and
+// agentmem_kv_close_transfer end them. Threads: as kv.h says. Errors: none.
+// Cost: none.
+#ifndef AGENTMEM_CLIENT_C_API_KV_H_
+#define AGENTMEM_CLIENT_C_API_KV_H_
+
+#include <memory>
+#include <utility>
+
+#include "agentmem/kv.h"
+#include "base/mutex.h"
+#include "client/kv_device.h"
+#include "client/kv_transfer.h"
+
+struct agentmem_device {
+  agentmem::client::KvDevice of;
+  bool Forked() const { return of.client()->Forked(); }
+};
+
+struct agentmem_kv {
+  using Keep = std::shared_ptr<const agentmem::client::HbmKeep>;
+
+  agentmem_kv(agentmem_device* of,
+              std::shared_ptr<const agentmem::client::KvCache> engines)
+      : device(of), cache(std::move(engines)) {}
+  bool Forked() const { return device->Forked(); }
+  agentmem::client::KvParts parts() AGENTMEM_EXCLUDES(mutex) {
+    agentmem::client::KvParts parts = device->of.parts();
+    agentmem::MutexLock lock(&mutex);
+    parts.keep = keep;
+    return parts;
+  }
+  // The one before ends with the last transfer that has it.
+  void SetKeep(Keep next) AGENTMEM_EXCLUDES(mutex) {
+    agentmem::MutexLock lock(&mutex);
+    keep.swap(next);
+  }
+
+  agentmem_device* const device;
+  const std::shared_ptr<const agentmem::client::KvCache> cache;
+  agentmem::Mutex mutex;
+  Keep keep AGENTMEM_GUARDED_BY(mutex);
+};
+
+struct agentmem_kv_transfer {
+  agentmem_device* const device;
+  std::unique_ptr<agentmem::client::KvTransfer> transfer;
+  bool Forked() const { return device->Forked(); }
+};
+
+#endif  // AGENTMEM_CLIENT_C_API_KV_H_
