@@ -62,6 +62,15 @@ class Fp8Block {
   void AppendPieces(const KvView& view, std::uint32_t layer,
                     std::uint32_t first_page, std::uint32_t pages, char* block,
                     std::vector<Fp8Piece>* out) const;
+  // Where in a block a layer's bytes are; with the first one's, the header.
+  struct Range {
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
+  };
+  Range LayerRange(std::uint32_t layer) const {
+    if (layer == 0) return {0, LayerAt(1)};
+    return {LayerAt(layer), layer_bytes_};
+  }
   // All that is neither codes nor scales: they are the device's to write.
   void Begin(char* block) const;
   // Of a block of bytes() bytes.
