@@ -10,6 +10,7 @@ namespace agentmem::client {
 namespace {
 
 constexpr std::uint64_t kPerPacket = 128;
+constexpr char kHbmBlocks[] = "blocks in device memory";
 
 Outcome Unreadable(const char* what) {
   return Fail(Code::kInternal, std::string("memd answers with ") + what +
@@ -80,6 +81,36 @@ Outcome ListAgents(AgentLink* link, const char* prefix,
     if (!fields.ok()) return Unreadable("agents");
     if (exchange.reply.value[0] == 0) return {};
     if (after <= before) return Unreadable("a list without an end");
+  }
+}
+
+Outcome ListHbm(AgentLink* link, const Deadline& deadline,
+                const HbmCallback& callback) {
+  std::uint64_t listed = 0;
+  for (;;) {
+    Exchange exchange(AgentOp::kHbmList);
+    exchange.request.arg[0] = listed;
+    exchange.request.arg[1] = kHbmEntriesMax;
+    if (Outcome called =
+            link->Call(&exchange, AgentLink::Repeat::kMayBe, deadline);
+        !called.ok()) {
+      return called;
+    }
+    FieldReader fields(exchange.reply_tail);
+    HbmEntry entry;
+    const std::uint64_t before = listed;
+    for (std::string_view field; fields.Next(&field);) {
+      if (field.size() != sizeof(entry)) return Unreadable(kHbmBlocks);
+      std::memcpy(&entry, field.data(), sizeof(entry));
+      Terminate(entry.agent);
+      Terminate(entry.client_name);
+      Terminate(entry.device);
+      ++listed;
+      callback(entry);
+    }
+    if (!fields.ok()) return Unreadable(kHbmBlocks);
+    if (exchange.reply.value[0] == 0) return {};
+    if (listed == before) return Unreadable("a list without an end");
   }
 }
 

@@ -19,6 +19,7 @@
 #include "client/agent_link.h"
 #include "client/deadline.h"
 #include "proto/agent_messages.h"
+#include "proto/hbm_messages.h"
 #include "proto/outcome.h"
 
 namespace agentmem::client {
@@ -31,11 +32,14 @@ struct Version {
 
 using AgentCallback = std::function<void(const AgentEntry&)>;
 using RegionCallback = std::function<void(const RegionEntry&)>;
+using HbmCallback = std::function<void(const HbmEntry&)>;
 using VersionCallback = std::function<void(const Version&)>;
 using RangeCallback = std::function<void(const RangeEntry&)>;
 
 Outcome ListAgents(AgentLink* link, const char* prefix,
                    const Deadline& deadline, const AgentCallback& callback);
+Outcome ListHbm(AgentLink* link, const Deadline& deadline,
+                const HbmCallback& callback);
 Outcome ShowAgent(AgentLink* link, const char* name, const Deadline& deadline,
                   const AgentCallback& agent_callback,
                   const RegionCallback& region_callback);

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "agentmem/kv.h"
 #include "client/agent_queries.h"
 
 namespace agentmem::client {
@@ -260,6 +261,34 @@ agentmem_code agentmem_agent_list(agentmem_client* client, const char* prefix,
                     [=](const agentmem::AgentEntry& entry) {
                       const agentmem_agent_info info =
                           agentmem::client::InfoOf(entry);
+                      callback(context, &info);
+                    }),
+                error);
+}
+
+agentmem_code agentmem_hbm_list(agentmem_client* client, uint64_t timeout_ns,
+                                agentmem_hbm_callback callback, void* context,
+                                agentmem_error* error) {
+  AGENTMEM_ENTER(client, error);
+  AGENTMEM_REQUIRE(callback != nullptr, "callback is NULL", error);
+  return Answer(agentmem::client::ListHbm(
+                    &client->agents(), Deadline::After(timeout_ns),
+                    [=](const agentmem::HbmEntry& entry) {
+                      agentmem_hbm_info info = {};
+                      info.agent = entry.agent;
+                      info.client = entry.client_name;
+                      info.device = entry.device;
+                      info.pid = entry.pid;
+                      info.wish = static_cast<std::uint32_t>(entry.wish);
+                      info.phase = static_cast<std::uint32_t>(entry.phase);
+                      info.wish_open = entry.wish_open;
+                      info.wish_late = entry.wish_late;
+                      info.bytes = entry.bytes;
+                      info.blocks = entry.blocks;
+                      info.wish_ns = entry.wish_ns;
+                      info.budget_bytes = entry.budget_bytes;
+                      info.allocated_bytes = entry.allocated_bytes;
+                      info.wanted_bytes = entry.wanted_bytes;
                       callback(context, &info);
                     }),
                 error);

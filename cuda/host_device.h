@@ -106,6 +106,8 @@ class HostDevice final : public Device {
 
   // As in Options, counted from here on.
   void FailNth(Failure failure);
+  // What was asked for and has not failed yet does not.
+  void Disarm();
   // Failed streams work again; what they skipped stays skipped.
   void Mend();
   // The device is lost: everything fails with UNAVAILABLE from here on.

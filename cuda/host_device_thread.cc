@@ -195,6 +195,11 @@ void HostDevice::FailNth(Failure failure) {
   armed_[at].push_back({std::max<std::uint64_t>(failure.nth, 1), failure.code});
 }
 
+void HostDevice::Disarm() {
+  MutexLock lock(&mutex_);
+  for (std::vector<Armed>& point : armed_) point.clear();
+}
+
 void HostDevice::Mend() {
   MutexLock lock(&mutex_);
   for (auto& [stream, queue] : queues_) queue.failed = {};

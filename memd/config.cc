@@ -149,6 +149,16 @@ absl::Status ParseTenant(const toml::table& table, const std::string& name,
                &tenant->hold_quota_bytes);
   fields.Bytes("grant_quota", kMaxBlockBytes, kDramBytesMax,
                &tenant->grant_quota_bytes);
+  fields.Bytes("hbm_quota", 0, 1ULL << 60, &tenant->hbm_quota_bytes);
+  return fields.Finish();
+}
+
+absl::Status ParseHbm(const toml::table& table, const std::string& name,
+                      HbmConfig* hbm) {
+  Fields fields(table, name);
+  fields.Bytes("device_bytes", 0, 1ULL << 60, &hbm->device_bytes);
+  fields.Integer("leave_ms", 1, 3'600'000, &hbm->leave_ms);
+  fields.Integer("reload_ms", 1, 3'600'000, &hbm->reload_ms);
   return fields.Finish();
 }
 
@@ -243,6 +253,9 @@ absl::StatusOr<Config> ParseConfig(const std::string& text,
         config.tenants.push_back(tenant);
       }
     }
+  }
+  if (const toml::table* const hbm = fields.Table("hbm")) {
+    AGENTMEM_RETURN_IF_ERROR(ParseHbm(*hbm, name, &config.hbm));
   }
   AGENTMEM_RETURN_IF_ERROR(ParseClusterTables(&fields, name, &config));
   AGENTMEM_RETURN_IF_ERROR(fields.Finish());

@@ -27,6 +27,7 @@ struct TenantConfig {
   std::uint64_t region_quota_bytes = 0;  // of one region; 0: what formats allow
   std::uint64_t hold_quota_bytes = 0;    // a client; 0: a quarter of dram
   std::uint64_t grant_quota_bytes = 0;   // a client; 0: a sixteenth of dram
+  std::uint64_t hbm_quota_bytes = 0;     // of each device; 0: no limit
 };
 
 struct PeerConfig {
@@ -81,6 +82,13 @@ struct StoreConfig {
                                   // take less; 0: none may
 };
 
+// [hbm]: blocks in the processes' device memory.
+struct HbmConfig {
+  std::uint64_t device_bytes = 0;  // of each device; 0: all of its memory
+  std::uint64_t leave_ms = 1000;   // an agent's, to leave it
+  std::uint64_t reload_ms = 1000;  // what it takes to bring an agent back
+};
+
 struct Config {
   std::string state_directory;
   std::string socket_path;
@@ -95,6 +103,7 @@ struct Config {
   FabricConfig fabric;
   PoolConfig pool;
   StoreConfig store;
+  HbmConfig hbm;
 };
 
 // What decides the defaults; main reads it from the system.

@@ -255,8 +255,14 @@ absl::Status Daemon::Parts::OpenDisk(const Config& config,
 }
 
 void Daemon::Parts::AddAgents(const Config& config, const Clock* clock) {
+  HbmRules rules;
+  rules.device_bytes = config.hbm.device_bytes;
+  rules.leave_ns =
+      static_cast<DurationNs>(config.hbm.leave_ms) * kMillisecondNs;
+  rules.reload_ns =
+      static_cast<DurationNs>(config.hbm.reload_ms) * kMillisecondNs;
   agents = std::make_unique<AgentServer>(reactor.get(), refs, blocks, clock,
-                                         instance);
+                                         instance, rules);
   for (std::size_t i = 0; i < config.tenants.size(); ++i) {
     const TenantOptions& tenant = node->tenants()[i]->options();
     TenantLimits limits;
@@ -269,6 +275,7 @@ void Daemon::Parts::AddAgents(const Config& config, const Clock* clock) {
     limits.sessions_max =
         std::max<std::uint64_t>(1, config.clients_max / config.tenants.size());
     limits.descriptors = &accounts[i];
+    limits.hbm_quota_bytes = config.tenants[i].hbm_quota_bytes;
     if (etcd != nullptr) {
       SharedRefs& shared = limits.shared.emplace();
       shared.node = config.cluster.node;

@@ -1,8 +1,10 @@
 #include "client/memctl/agent_client.h"
 
+#include <map>
 #include <utility>
 
 #include "agentmem/agents.h"
+#include "agentmem/kv.h"
 #include "base/status.h"
 #include "client/memctl/abi_connection.h"
 
@@ -40,6 +42,51 @@ AgentFacts FactsOf(const agentmem_agent_info& info) {
   return facts;
 }
 
+const char* WishName(std::uint32_t wish) {
+  switch (wish) {
+    case AGENTMEM_HBM_NO_WISH:
+      return "";
+    case AGENTMEM_HBM_EMPTY:
+      return "empty";
+    case AGENTMEM_HBM_BRING_BACK:
+      return "bring_back";
+    default:
+      return "unknown";
+  }
+}
+
+void NoteHbm(void* context, const agentmem_hbm_info* info) {
+  auto* const processes = static_cast<std::vector<HbmProcessFacts>*>(context);
+  // (The list may have changed between two of its parts.)
+  if (*info->agent == '\0' || processes->empty() ||
+      processes->back().pid != info->pid) {
+    HbmProcessFacts& process = processes->emplace_back();
+    process.pid = info->pid;
+    process.client = info->client;
+    process.device = info->device;
+  }
+  HbmProcessFacts& process = processes->back();
+  if (*info->agent == '\0') {
+    process.budget_bytes = info->budget_bytes;
+    process.allocated_bytes = info->allocated_bytes;
+    process.wanted_bytes = info->wanted_bytes;
+    process.used_bytes = info->bytes;
+    process.blocks = info->blocks;
+    return;
+  }
+  HbmAgentFacts& agent = process.agents.emplace_back();
+  agent.name = info->agent;
+  agent.bytes = info->bytes;
+  agent.blocks = info->blocks;
+  agent.wish = WishName(info->wish);
+  if (info->wish != AGENTMEM_HBM_NO_WISH) {
+    agent.phase = PhaseName(static_cast<agentmem_phase>(info->phase));
+  }
+  agent.wish_open = info->wish_open != 0;
+  agent.wish_late = info->wish_late != 0;
+  agent.wish_ns = info->wish_ns;
+}
+
 class AbiAgentClient final : public AgentClient {
  public:
   AbiAgentClient(AbiClient client, DurationNs timeout)
@@ -57,6 +104,11 @@ class AbiAgentClient final : public AgentClient {
         FromAbi(agentmem_agent_list(client_.get(), prefix.c_str(), timeout_,
                                     note, &agents, &error),
                 error));
+    AGENTMEM_ASSIGN_OR_RETURN(const auto bytes, HbmBytes());
+    for (AgentFacts& agent : agents) {
+      const auto its = bytes.find(agent.name);
+      if (its != bytes.end()) agent.hbm_bytes = its->second;
+    }
     return agents;
   }
 
@@ -75,6 +127,8 @@ class AbiAgentClient final : public AgentClient {
         FromAbi(agentmem_agent_show(client_.get(), agent.c_str(), timeout_,
                                     note_agent, note_region, &facts, &error),
                 error));
+    AGENTMEM_ASSIGN_OR_RETURN(auto bytes, HbmBytes());
+    facts.hbm_bytes = bytes[facts.name];
     return facts;
   }
 
@@ -113,7 +167,32 @@ class AbiAgentClient final : public AgentClient {
         error);
   }
 
+  absl::StatusOr<std::vector<HbmProcessFacts>> ListHbm() override {
+    std::vector<HbmProcessFacts> processes;
+    agentmem_error error = {};
+    AGENTMEM_RETURN_IF_ERROR(FromAbi(
+        agentmem_hbm_list(client_.get(), timeout_, NoteHbm, &processes, &error),
+        error));
+    return processes;
+  }
+
  private:
+  // By agent. A memd that knows of no blocks in device memory has none.
+  absl::StatusOr<std::map<std::string, std::uint64_t>> HbmBytes() {
+    std::map<std::string, std::uint64_t> bytes;
+    const absl::StatusOr<std::vector<HbmProcessFacts>> processes = ListHbm();
+    if (processes.status().code() == absl::StatusCode::kUnimplemented) {
+      return bytes;
+    }
+    AGENTMEM_RETURN_IF_ERROR(processes.status());
+    for (const HbmProcessFacts& process : *processes) {
+      for (const HbmAgentFacts& agent : process.agents) {
+        bytes[agent.name] += agent.bytes;
+      }
+    }
+    return bytes;
+  }
+
   const AbiClient client_;
   const std::uint64_t timeout_;
 };

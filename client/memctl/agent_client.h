@@ -3,8 +3,9 @@
 // Ownership: what ConnectAgents returns is the caller's; results are copies.
 // Threads: thread-compatible.
 // Errors: those of agents.h, as absl::Status; UNAVAILABLE: no memd.
-// Cost: a request a call (List: one for each 128 agents); waits at most the
-//   timeout given at connecting.
+// Cost: a request a call (List: one for each 128 agents), and one for each 128
+//   agents with blocks in device memory where those are told; each waits at
+//   most the timeout given at connecting.
 #ifndef AGENTMEM_CLIENT_MEMCTL_AGENT_CLIENT_H_
 #define AGENTMEM_CLIENT_MEMCTL_AGENT_CLIENT_H_
 
@@ -35,6 +36,7 @@ struct AgentFacts {
   std::uint32_t region_count = 0;
   std::uint64_t region_bytes = 0;
   std::uint64_t resident_bytes = 0;
+  std::uint64_t hbm_bytes = 0;       // in all processes
   std::uint64_t versions = 0;        // of all its regions, ever
   std::vector<RegionFacts> regions;  // of Show alone
 };
@@ -42,6 +44,31 @@ struct AgentFacts {
 struct HibernateFacts {
   std::uint64_t written_bytes = 0;
   std::uint64_t released_bytes = 0;
+};
+
+// What a process has of an agent in device memory.
+struct HbmAgentFacts {
+  std::string name;
+  std::uint64_t bytes = 0;
+  std::uint64_t blocks = 0;
+  std::string wish;   // memd's last: "empty", "bring_back"; "": there was none
+  std::string phase;  // that asked for it
+  bool wish_open = false;
+  bool wish_late = false;
+  std::uint64_t wish_ns = 0;  // from the phase to the answer
+};
+
+// A process's pool of blocks in device memory.
+struct HbmProcessFacts {
+  std::int32_t pid = 0;
+  std::string client;
+  std::string device;
+  std::uint64_t budget_bytes = 0;
+  std::uint64_t allocated_bytes = 0;
+  std::uint64_t wanted_bytes = 0;
+  std::uint64_t used_bytes = 0;  // by its agents' blocks
+  std::uint64_t blocks = 0;
+  std::vector<HbmAgentFacts> agents;  // by name
 };
 
 class AgentClient {
@@ -59,6 +86,7 @@ class AgentClient {
   // How many blocks were asked for.
   virtual absl::StatusOr<std::uint64_t> Resume(const std::string& agent) = 0;
   virtual absl::Status Delete(const std::string& agent) = 0;
+  virtual absl::StatusOr<std::vector<HbmProcessFacts>> ListHbm() = 0;
 };
 
 // An empty tenant is the user's default one.

@@ -117,6 +117,21 @@ void AddMoves(CLI::App* agent, Invocation* invocation) {
 
 }  // namespace
 
+void AddHbmCommand(CLI::App* app, Invocation* invocation) {
+  CLI::App* const hbm = AddCommand(
+      app, "hbm", "Blocks in device memory: each process's pool, or agents'",
+      ExamplesFooter("  memctl hbm\n"
+                     "  memctl hbm --agents   who left it, and how soon\n"
+                     "  memctl hbm --agents -o json | jq '.agents[] | "
+                     "select(.wish_late)'\n") +
+          "\nIt is what processes say of themselves. An agent that waits for a "
+          "human, is\nidle or done is asked to leave, and brought back when it "
+          "reasons again.\n",
+      Verb::kHbm, invocation);
+  hbm->add_flag("--agents", invocation->by_agent,
+                "a row for each agent in each process");
+}
+
 void AddAgentCommands(CLI::App* app, Invocation* invocation) {
   CLI::App* const agent =
       app->add_subcommand("agent", "Agents, and versions of their memory");

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "client/memctl/human_text.h"
 #include "client/memctl/render_agents.h"
+#include "client/memctl/render_hbm.h"
 
 namespace agentmem::memctl {
 namespace {
@@ -147,6 +148,16 @@ absl::Status ResumeAgent(const Invocation& invocation, const World& world) {
                             agents->Resume(invocation.name.agent));
   *world.output << RenderResume(invocation.name.agent, blocks,
                                 invocation.output);
+  return absl::OkStatus();
+}
+
+absl::Status ShowHbm(const Invocation& invocation, const World& world) {
+  AGENTMEM_ASSIGN_OR_RETURN(const auto agents, Agents(invocation, world));
+  AGENTMEM_ASSIGN_OR_RETURN(const std::vector<HbmProcessFacts> processes,
+                            agents->ListHbm());
+  *world.output << (invocation.by_agent
+                        ? RenderHbmAgents(processes, invocation.output)
+                        : RenderHbm(processes, invocation.output));
   return absl::OkStatus();
 }
 

@@ -21,6 +21,7 @@ absl::Status RevertRegion(const Invocation& invocation, const World& world);
 absl::Status ForkAgent(const Invocation& invocation, const World& world);
 absl::Status HibernateAgent(const Invocation& invocation, const World& world);
 absl::Status ResumeAgent(const Invocation& invocation, const World& world);
+absl::Status ShowHbm(const Invocation& invocation, const World& world);
 absl::Status DeleteAgent(const Invocation& invocation, const World& world);
 
 }  // namespace agentmem::memctl

@@ -152,6 +152,7 @@ void AddCommands(CLI::App* app, Invocation* invocation, Texts* texts) {
                             "  memctl fabric -o json | jq '.pool.peers[] | "
                             "select(.state != \"up\")'\n"),
              Verb::kFabric, invocation);
+  AddHbmCommand(app, invocation);
   AddAgentCommands(app, invocation);
   AddRegionCommands(app, invocation, texts);
   AddBlockCommands(app, invocation, texts);

@@ -34,6 +34,7 @@ enum class Verb {
   kRegionRead,
   kRegionWrite,
   kRegionExport,
+  kHbm,
 };
 
 enum class Output { kTable, kJson };
@@ -63,6 +64,8 @@ struct Invocation {
   Labels labels;
   bool sure = false;       // what is asked for cannot be undone
   bool overwrite = false;  // a file that exists
+  // hbm
+  bool by_agent = false;  // a row for each agent, not for each process
   // doctor
   std::string state_directory;
 };

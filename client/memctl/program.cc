@@ -231,6 +231,8 @@ absl::Status Run(const Invocation& invocation, const World& world) {
       return WriteRegion(invocation, world);
     case Verb::kRegionExport:
       return ExportRegion(invocation, world);
+    case Verb::kHbm:
+      return ShowHbm(invocation, world);
     default:
       return ShowNode(invocation, world);
   }

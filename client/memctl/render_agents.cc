@@ -17,6 +17,9 @@ std::string Number(std::uint64_t number) { return std::to_string(number); }
 std::string NumberOrDash(std::uint64_t number) {
   return number == 0 ? "-" : Number(number);
 }
+std::string BytesOrDash(std::uint64_t bytes) {
+  return bytes == 0 ? "-" : HumanBytes(bytes);
+}
 std::string Plural(std::uint64_t count, const char* word) {
   return Number(count) + " " + word + (count == 1 ? "" : "s");
 }
@@ -35,6 +38,7 @@ Json ToJson(const AgentFacts& agent) {
               {"region_count", agent.region_count},
               {"region_bytes", agent.region_bytes},
               {"resident_bytes", agent.resident_bytes},
+              {"hbm_bytes", agent.hbm_bytes},
               {"versions", agent.versions}};
 }
 
@@ -110,13 +114,15 @@ std::string RenderAgents(const std::vector<AgentFacts>& agents, Output output) {
                {"REGIONS", Align::kRight},
                {"SIZE", Align::kRight},
                {"RESIDENT", Align::kRight},
+               {"HBM", Align::kRight},
                {"VERSIONS", Align::kRight}});
   for (const AgentFacts& agent : agents) {
     json.push_back(ToJson(agent));
-    table.AddRow(
-        {agent.name, agent.phase, Writer(agent),
-         NumberOrDash(agent.region_count), HumanBytes(agent.region_bytes),
-         HumanBytes(agent.resident_bytes), NumberOrDash(agent.versions)});
+    table.AddRow({agent.name, agent.phase, Writer(agent),
+                  NumberOrDash(agent.region_count),
+                  HumanBytes(agent.region_bytes),
+                  HumanBytes(agent.resident_bytes),
+                  BytesOrDash(agent.hbm_bytes), NumberOrDash(agent.versions)});
   }
   if (output == Output::kJson) return Dump(Json{{"agents", std::move(json)}});
   return table.Render();
@@ -158,6 +164,7 @@ std::string RenderAgent(const AgentFacts& agent,
   facts.AddRow({"writer", Writer(agent)});
   facts.AddRow({"size", HumanBytes(agent.region_bytes)});
   facts.AddRow({"resident", HumanBytes(agent.resident_bytes)});
+  facts.AddRow({"hbm", BytesOrDash(agent.hbm_bytes)});
   facts.AddRow({"versions", Number(agent.versions)});
   if (table.empty()) return facts.Render();
   return facts.Render() + "\n" + table.Render();

@@ -42,6 +42,7 @@ CLI::Option* AddBytes(CLI::App* command, const char* name,
                       const char* description, std::uint64_t* to);
 
 // agent_command_line.cc, region_command_line.cc.
+void AddHbmCommand(CLI::App* app, Invocation* invocation);
 void AddAgentCommands(CLI::App* app, Invocation* invocation);
 void AddRegionCommands(CLI::App* app, Invocation* invocation, Texts* texts);
 

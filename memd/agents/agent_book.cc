@@ -1,13 +1,8 @@
 #include "memd/agents/agent_book.h"
 
-#include <linux/futex.h>
 #include <sys/random.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <climits>
 #include <cstring>
 #include <string_view>
 #include <utility>
@@ -290,7 +285,7 @@ void AgentBook::Unwatch(AgentState* state, std::uint64_t token,
   MutexLock lock(&state->mutex);
   std::erase_if(state->watchers, [&](const Watcher& watcher) {
     return watcher.session == token &&
-           word.value_or(watcher.word) == watcher.word;
+           word.value_or(watcher.word.index) == watcher.word.index;
   });
 }
 
@@ -490,12 +485,7 @@ absl::StatusOr<std::vector<std::string>> AgentBook::List(
 void AgentBook::Notify(AgentState* state, std::uint32_t region) {
   MutexLock lock(&state->mutex);
   for (const Watcher& watcher : state->watchers) {
-    if (watcher.region != region) continue;
-    auto* const words =
-        reinterpret_cast<std::atomic<std::uint32_t>*>(watcher.board->base());
-    words[watcher.word].fetch_add(1, std::memory_order_seq_cst);
-    syscall(SYS_futex, &words[watcher.word], FUTEX_WAKE, INT_MAX, nullptr,
-            nullptr, 0);
+    if (watcher.region == region) watcher.word.Move();
   }
 }
 

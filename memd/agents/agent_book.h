@@ -42,10 +42,10 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "memd/agents/agent_record.h"
+#include "memd/agents/board_word.h"
 #include "memd/agents/lineage_use.h"
 #include "memd/agents/node_loader.h"
 #include "memd/agents/writer_claim.h"
-#include "memd/dram/shared_memory.h"
 #include "memd/store/ref_store.h"
 #include "proto/agent_messages.h"
 #include "tiering/policy.h"
@@ -61,8 +61,7 @@ struct WriterIdentity {
 
 // A word of a session's board, moved with each version of a region.
 struct Watcher {
-  std::shared_ptr<SharedMemory> board;
-  std::uint32_t word = 0;
+  BoardWord word;
   std::uint32_t region = 0;
   std::uint64_t session = 0;
 };

@@ -18,8 +18,9 @@ AgentServer::~AgentServer() {
 
 void AgentServer::AddTenant(const TenantLimits& limits) {
   Tenant& tenant = tenants_[limits.name];
-  tenant.agents =
-      std::make_unique<TenantAgents>(ports_, clock_, refs_, store_, limits);
+  tenant.agents = std::make_unique<TenantAgents>(ports_, clock_, refs_, store_,
+                                                 &hbm_, limits);
+  hbm_.AddTenant(limits.id, limits.hbm_quota_bytes);
   tenant.sessions_max = limits.sessions_max;
   tenant.descriptors = limits.descriptors;
 }

@@ -22,6 +22,7 @@
 #include "memd/agents/agent_door.h"
 #include "memd/agents/agent_session.h"
 #include "memd/agents/collection_thread.h"
+#include "memd/agents/hbm_ledger.h"
 #include "memd/descriptor_budget.h"
 
 namespace agentmem {
@@ -29,12 +30,14 @@ namespace agentmem {
 class AgentServer final : public AgentDoor {
  public:
   AgentServer(PortSource* ports, RefStore* refs, BlockStore* store,
-              const Clock* clock, std::uint64_t instance)
+              const Clock* clock, std::uint64_t instance,
+              const HbmRules& hbm_rules)
       : ports_(ports),
         refs_(refs),
         store_(store),
         clock_(clock),
-        instance_(instance) {}
+        instance_(instance),
+        hbm_(hbm_rules, clock) {}
   ~AgentServer() override;
 
   // Before the first Adopt.
@@ -68,6 +71,7 @@ class AgentServer final : public AgentDoor {
   BlockStore* const store_;
   const Clock* const clock_;
   const std::uint64_t instance_;
+  HbmLedger hbm_;
   absl::flat_hash_map<std::string, Tenant> tenants_;  // then unchanged
   // The reactor's thread alone.
   std::list<Running> running_;

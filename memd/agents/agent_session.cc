@@ -165,6 +165,7 @@ void AgentSession::Run() {
       Sleep(true, std::min({retry_at_, settle_at_, publish_at_}));
   }
   StopLooking();
+  tenant_->hbm->Close(tenant_->id, token_);
   {
     MutexLock lock(&tenant_->mutex);
     tenant_->sessions.erase(token_);
@@ -521,6 +522,14 @@ absl::Status AgentSession::Dispatch(Request* request, Reply* reply) {
       return Watch(*request, reply);
     case AgentOp::kUnwatch:
       return Unwatch(*request);
+    case AgentOp::kHbmOpen:
+      return HbmOpen(*request, reply);
+    case AgentOp::kHbmReport:
+      return HbmReport(*request, reply);
+    case AgentOp::kHbmClose:
+      return HbmClose();
+    case AgentOp::kHbmList:
+      return HbmList(*request, reply);
     case AgentOp::kNone:
       break;
   }

@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -37,6 +38,7 @@
 #include "memd/agents/agent_book.h"
 #include "memd/agents/agent_door.h"
 #include "memd/agents/block_port.h"
+#include "memd/agents/hbm_ledger.h"
 #include "memd/agents/history.h"
 #include "memd/agents/manifest_builder.h"
 #include "memd/agents/port_nodes.h"
@@ -58,6 +60,7 @@ struct TenantLimits {
   std::uint64_t region_bytes_max = kRegionBytesMax;
   std::uint64_t sessions_max = 4096;         // processes
   DescriptorAccount* descriptors = nullptr;  // outlives what is open
+  std::uint64_t hbm_quota_bytes = 0;         // of each device; 0: no limit
   // Other nodes change the same refs, and read the same blocks.
   std::optional<SharedRefs> shared;
 };
@@ -65,7 +68,8 @@ struct TenantLimits {
 // What the sessions of a tenant share. Threads: thread-safe.
 struct TenantAgents {
   TenantAgents(PortSource* ports, const Clock* clock, RefStore* refs,
-               BlockStore* store, const TenantLimits& limits)
+               BlockStore* store, HbmLedger* hbm_books,
+               const TenantLimits& limits)
       : name(limits.name),
         id(limits.id),
         region_bytes_max(limits.region_bytes_max),
@@ -74,6 +78,7 @@ struct TenantAgents {
         book(refs, id, AgentBook::RandomLineage, limits.shared),
         memory(ports, clock, name, limits.dram_bytes),
         lone_reads(store, id),
+        hbm(hbm_books),
         descriptors(limits.descriptors) {}
 
   // The sessions that run; `visit` must not wait.
@@ -93,6 +98,7 @@ struct TenantAgents {
   AgentBook book;
   RegionMemory memory;
   LoneReads lone_reads;
+  HbmLedger* const hbm;  // of all tenants
   DescriptorAccount* const descriptors;
   // Sessions that look for work without sleeping.
   const int looking_max =
@@ -221,6 +227,13 @@ class AgentSession {
   AgentEntry EntryOf(AgentState* state);
   absl::StatusOr<Agent*> FindAgent(std::uint32_t handle);
 
+  // session_hbm.cc
+  absl::StatusOr<std::uint32_t> FreeWord() const;
+  absl::Status HbmOpen(const Request& request, Reply* reply);
+  absl::Status HbmReport(const Request& request, Reply* reply);
+  absl::Status HbmClose();
+  absl::Status HbmList(const Request& request, Reply* reply) const;
+
   // session_room.cc
   struct WarmRegion {
     tiering::Warmth warmth;
@@ -322,6 +335,7 @@ class AgentSession {
   std::unique_ptr<PortNodes> nodes_;
   std::shared_ptr<SharedMemory> board_;
   std::array<std::shared_ptr<AgentState>, kBoardWords> watched_;
+  std::optional<std::uint32_t> hbm_word_;  // of the board; from its first open
   UniqueFd faults_;
   TrackingMode mode_ = TrackingMode::kNone;
   absl::flat_hash_map<std::uint32_t, Agent> agents_;

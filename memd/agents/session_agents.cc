@@ -145,6 +145,7 @@ absl::Status AgentSession::OpenAgent(const Request& request, Reply* reply) {
     // Another process's word says nothing about what this one does.
     if (agent.writes) opened.state->hint.phase = tiering::Phase::kReasoning;
   }
+  if (agent.writes) tenant_->hbm->ForgetPhase(tenant_->id, name);
   agent.state = std::move(opened.state);
   const std::uint32_t handle = ++next_handle_;
   reply->value[0] = handle;
@@ -202,10 +203,13 @@ absl::Status AgentSession::SetPhase(const Request& request, Reply* reply) {
     agent->state->hint = {0, static_cast<tiering::Phase>(phase), eta};
     agent->state->hint_at = clock_->Now();
   }
+  const bool in_hbm =
+      tenant_->hbm->SetPhase(tenant_->id, agent->state->name, phase, eta);
   publish_at_ = 0;
   const bool clipped =
       detail.size() != tool.size() || request.fixed.arg[1] > kPhaseEtaMaxNs;
   const bool has_memory =
+      in_hbm ||
       std::any_of(regions_.begin(), regions_.end(), [&](const auto& open) {
         return open.second->agent == request.fixed.handle;
       });
@@ -368,7 +372,9 @@ absl::Status AgentSession::ForkAgent(const Request& request) {
 absl::Status AgentSession::DeleteAgent(const Request& request) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
                             tenant_->book.Find(request.fixed.agent));
-  return tenant_->book.Delete(state.get());
+  AGENTMEM_RETURN_IF_ERROR(tenant_->book.Delete(state.get()));
+  tenant_->hbm->Empty(tenant_->id, state->name, AgentPhase::kDone);
+  return absl::OkStatus();
 }
 
 absl::Status AgentSession::Watch(const Request& request, Reply* reply) {
@@ -380,19 +386,14 @@ absl::Status AgentSession::Watch(const Request& request, Reply* reply) {
     reply->value[1] = region.head.number;
     for (const Watcher& watcher : state->watchers) {
       if (watcher.session == token_ && watcher.region == region.id) {
-        reply->value[0] = watcher.word;
+        reply->value[0] = watcher.word.index;
         return absl::OkStatus();
       }
     }
-    std::uint32_t word = 0;
-    while (word < kBoardWords && watched_[word] != nullptr) ++word;
-    if (word == kBoardWords) {
-      return ResourceExhausted("a process can watch " +
-                               std::to_string(kBoardWords) + " regions");
-    }
+    AGENTMEM_ASSIGN_OR_RETURN(const std::uint32_t word, FreeWord());
     watched_[word] = state;
     state->watchers.push_back(
-        {board_, word, static_cast<std::uint32_t>(region.id), token_});
+        {{board_, word}, static_cast<std::uint32_t>(region.id), token_});
     reply->value[0] = word;
     return absl::OkStatus();
   }

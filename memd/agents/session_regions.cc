@@ -381,6 +381,8 @@ absl::Status AgentSession::Hibernate(const Request& request, Reply* reply) {
   AGENTMEM_ASSIGN_OR_RETURN(const std::shared_ptr<AgentState> state,
                             tenant_->book.FindToRead(request.fixed.agent));
   AGENTMEM_RETURN_IF_ERROR(SettleAhead(state.get(), request.fixed.deadline_ns));
+  // Its blocks in device memory leave by themselves: nobody waits for them.
+  tenant_->hbm->Empty(tenant_->id, state->name, AgentPhase::kIdle);
   struct Call {
     std::atomic<std::size_t> pending = 0;
     std::atomic<std::uint64_t> bytes = 0;
@@ -465,6 +467,7 @@ absl::Status AgentSession::Resume(const Request& request, Reply* reply) {
     MutexLock lock(&state->mutex);
     regions = state->record.regions;
   }
+  tenant_->hbm->BringBack(tenant_->id, state->name, AgentPhase::kReasoning);
   std::uint64_t bytes_left = tenant_->memory.lent_bytes_max() / 4;
   for (const RegionRecord& region : regions) {
     if (region.head.number == 0) continue;

@@ -24,6 +24,7 @@
 #include "base/unique_fd.h"
 #include "proto/agent_fields.h"
 #include "proto/agent_messages.h"
+#include "proto/hbm_messages.h"
 #include "proto/userfaultfd_abi.h"
 #include "tests/integration/memd_process.h"
 #include "tests/integration/raw_agents.h"
@@ -106,13 +107,42 @@ class HostileProcess {
     }
   }
 
+  // Of a device that it may have, agents that it may, or nothing of the kind.
+  void Device(AgentOp* op, std::string* tail) {
+    FieldWriter fields;
+    if (*op == AgentOp::kHbmOpen) {
+      HbmDevice device = {};
+      Name(device.name, sizeof(device.name));
+      Name(device.id, sizeof(device.id));
+      device.memory_bytes = Number();
+      device.reserved = Roll(8) == 0;
+      fields.AddStruct(device);
+    } else if (*op == AgentOp::kHbmReport) {
+      for (std::uint64_t i = Roll(Roll(20) == 0 ? 300 : 4); i > 0; --i) {
+        HbmUse use = {};
+        Name(use.agent, sizeof(use.agent));
+        use.bytes = Number();
+        use.blocks = Roll(2) == 0 ? use.bytes : Number();
+        use.answers = Number();
+        use.took_ns = random_();
+        fields.AddStruct(use);
+      }
+    } else {
+      return;
+    }
+    *tail = fields.bytes();
+  }
+
   bool Send() {
     AgentRequest request = {};
     request.magic = Roll(200) == 0 ? random_() : kAgentWireMagic;
     request.version = Roll(200) == 0 ? 7 : kAgentVersion;
     request.op = static_cast<AgentOp>(
         Roll(50) == 0 ? random_()
-                      : Roll(static_cast<int>(AgentOp::kUnwatch) + 2));
+                      : Roll(static_cast<int>(AgentOp::kHbmList) + 2));
+    if (Roll(8) == 0) {
+      request.op = Roll(2) == 0 ? AgentOp::kHbmOpen : AgentOp::kHbmReport;
+    }
     request.id = random_();
     request.flags =
         static_cast<std::uint32_t>(Roll(4) == 0 ? random_() : Roll(8));
@@ -134,6 +164,7 @@ class HostileProcess {
       tail.resize(Roll(Roll(20) == 0 ? 70'000 : 200));
       for (char& byte : tail) byte = static_cast<char>(Roll(8));
     }
+    if (Roll(2) == 0) Device(&request.op, &tail);
     request.bytes = static_cast<std::uint32_t>(
         Roll(300) == 0 ? random_() : sizeof(request) + tail.size());
     std::vector<UniqueFd> owned;
@@ -297,6 +328,59 @@ TEST(HostileAgentsTest, AUserfaultfdThatForksOrBlocksIsRefused) {
   if (!forks.valid()) return;  // CAP_SYS_PTRACE is needed for one
   EXPECT_EQ(CallRaw(socket.get(), request, {forks.get()}).code(),
             Code::kInvalidArgument);
+}
+
+// Of a tenant's part of a device, and of its agents there, other tenants take
+// nothing, whatever they say.
+TEST(HostileAgentsTest, NobodyTakesAnotherTenantsPartOfADevice) {
+  MemdProcess memd("64MiB",
+                   "[[tenant]]\nname = \"hostile\"\n"
+                   "[[tenant]]\nname = \"honest\"\n");
+  const UniqueFd honest = Dial(memd.socket());
+  Hello hello = GoodHello();
+  hello.flags = kHelloAgents;
+  std::string("honest").copy(hello.tenant, sizeof(hello.tenant) - 1);
+  ASSERT_TRUE(SendRaw(honest.get(), &hello, sizeof(hello), "", {}));
+  ASSERT_EQ(ReceiveRaw(honest.get()).fds.size(), 1u);
+  constexpr std::uint64_t kBytes = 1 << 30;
+  HbmDevice device = {};
+  device.name[0] = device.id[0] = 'x';  // as the hostile ones name theirs
+  device.memory_bytes = kBytes;
+  FieldWriter tail;
+  tail.AddStruct(device);
+  AgentRequest open = GoodRequest(AgentOp::kHbmOpen);
+  open.arg[0] = kBytes;
+  const RawAnswer opened = CallRaw(honest.get(), open, {}, tail.bytes());
+  ASSERT_EQ(opened.code(), Code::kOk) << opened.tail;
+  EXPECT_EQ(opened.reply.value[0], kBytes);
+  FieldWriter uses;
+  for (const char name : {'x', 'y', 'z'}) {
+    HbmUse use = {};
+    use.agent[0] = name;
+    use.bytes = use.blocks = 1;
+    uses.AddStruct(use);
+  }
+  AgentRequest report = GoodRequest(AgentOp::kHbmReport);
+  report.arg[1] = kBytes;
+  std::vector<std::unique_ptr<HostileProcess>> hostile;
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    hostile.push_back(std::make_unique<HostileProcess>(memd, 7 + i));
+  }
+  bool shared = false;
+  for (int round = 0; round < 40; ++round) {
+    for (const auto& process : hostile) process->Run(25);
+    const RawAnswer told = CallRaw(honest.get(), report, {}, uses.bytes());
+    ASSERT_EQ(told.code(), Code::kOk) << told.tail;
+    ASSERT_GE(told.reply.value[0], kBytes / 2);
+    ASSERT_LE(told.reply.value[0], kBytes);
+    ASSERT_TRUE(told.tail.empty());
+    shared |= told.reply.value[0] < kBytes;
+  }
+  EXPECT_TRUE(shared);  // they had devices open
+  hostile.clear();
+  EXPECT_TRUE(Comes(
+      [&] { return CallRaw(honest.get(), report).reply.value[0] == kBytes; }));
+  EXPECT_EQ(memd.Stop(), 0) << memd.Log();
 }
 
 TEST(HostileAgentsTest, ProcessesBeyondClientsMaxAreRefusedUntilOneEnds) {

@@ -241,6 +241,44 @@ AGENTMEM_API agentmem_code agentmem_hbm_describe(agentmem_device* device,
                                                  agentmem_hbm_state* state,
                                                  agentmem_error* error);
 
+typedef enum agentmem_hbm_wish {
+  AGENTMEM_HBM_NO_WISH = 0,
+  AGENTMEM_HBM_EMPTY = 1,     /* no block of the agent stays */
+  AGENTMEM_HBM_BRING_BACK = 2 /* what left comes back, as far as it fits */
+} agentmem_hbm_wish;
+
+/* A process's pool, or what it has there of one agent; as it told memd. */
+typedef struct agentmem_hbm_info {
+  const char* agent;  /* "": the process as a whole */
+  const char* client; /* the process's client's name */
+  const char* device; /* its name */
+  int32_t pid;
+  uint32_t wish;     /* agentmem_hbm_wish: memd's last for the agent */
+  uint32_t phase;    /* agentmem_phase (agents.h) that asked for it */
+  uint8_t wish_open; /* 1: not answered yet */
+  uint8_t wish_late; /* 1: not answered by its deadline */
+  uint8_t reserved[2];
+  uint64_t bytes; /* of blocks */
+  uint64_t blocks;
+  uint64_t wish_ns; /* from the phase to the answer; 0: none yet */
+  /* Of the process as a whole alone. */
+  uint64_t budget_bytes;
+  uint64_t allocated_bytes; /* of the device */
+  uint64_t wanted_bytes;
+} agentmem_hbm_info; /* may grow at its end */
+
+typedef void (*agentmem_hbm_callback)(void* context,
+                                      const agentmem_hbm_info* info);
+
+/* The pools of all processes of the client's tenant on this node, each followed
+ * by its agents, by name. Long answers come in parts, and what changes between
+ * them may be missed, or come twice. UNIMPLEMENTED: memd knows of none. */
+AGENTMEM_API agentmem_code agentmem_hbm_list(agentmem_client* client,
+                                             uint64_t timeout_ns,
+                                             agentmem_hbm_callback callback,
+                                             void* context,
+                                             agentmem_error* error);
+
 /* ---- compression --------------------------------------------------------- */
 
 /* From here on `kv` stores blocks as FP8 (E4M3, a scale for each head of each

@@ -2,6 +2,8 @@
 #include <cstring>
 #include <string>
 
+#include "agentmem/kv.h"
+#include "proto/hbm_messages.h"
 #include "tests/unit/client/agent_test_base.h"
 
 namespace agentmem {
@@ -78,6 +80,82 @@ TEST_F(QueriesTest, AListThatDoesNotMoveOnEnds) {
   EXPECT_EQ(agentmem_agent_list(client_, nullptr, kLongNs, NoteAgent, &noted_,
                                 &error_),
             AGENTMEM_INTERNAL);
+}
+
+void NoteHbm(void* context, const agentmem_hbm_info* info) {
+  *static_cast<std::string*>(context) +=
+      std::string(info->agent) + "/" + info->client + "/" + info->device + "/" +
+      std::to_string(info->pid) + ":" + std::to_string(info->bytes) + "," +
+      std::to_string(info->blocks) + "," + std::to_string(info->wish) + "," +
+      std::to_string(info->phase) + "," + std::to_string(info->wish_open) +
+      "," + std::to_string(info->wish_late) + "," +
+      std::to_string(info->wish_ns) + "," + std::to_string(info->budget_bytes) +
+      "," + std::to_string(info->allocated_bytes) + "," +
+      std::to_string(info->wanted_bytes) + " ";
+}
+
+TEST_F(QueriesTest, BlocksInDeviceMemoryComeInPackets) {
+  agentd_->OnReply(AgentOp::kHbmList,
+                   [](const Request& request, Answer* answer) {
+                     FieldWriter fields;
+                     HbmEntry entry = {};
+                     SetName(&entry.client_name, "engine");
+                     SetName(&entry.device, "GPU");
+                     entry.pid = 7;
+                     entry.bytes = 1;
+                     entry.blocks = 2;
+                     if (request.fixed.arg[0] == 0) {
+                       entry.budget_bytes = 8;
+                       entry.allocated_bytes = 9;
+                       entry.wanted_bytes = 10;
+                       fields.AddStruct(entry);
+                       SetName(&entry.agent, "a");
+                       fields.AddStruct(entry);
+                     } else {
+                       std::memset(entry.agent, 'x', sizeof(entry.agent));
+                       entry.wish = HbmWishKind::kBringBack;
+                       entry.phase = AgentPhase::kReasoning;
+                       entry.wish_open = 1;
+                       entry.wish_late = 1;
+                       entry.wish_ns = 5;
+                       fields.AddStruct(entry);
+                     }
+                     answer->tail = fields.bytes();
+                     answer->value[0] = request.fixed.arg[0] == 0 ? 1 : 0;
+                   });
+  EXPECT_EQ(agentmem_hbm_list(client_, kLongNs, NoteHbm, &noted_, &error_),
+            AGENTMEM_OK)
+      << error_.message;
+  EXPECT_EQ(noted_,
+            "/engine/GPU/7:1,2,0,0,0,0,0,8,9,10 "
+            "a/engine/GPU/7:1,2,0,0,0,0,0,8,9,10 " +
+                std::string(kAgentNameBytes - 1, 'x') +
+                "/engine/GPU/7:1,2,2,1,1,1,5,0,0,0 ");
+  const AgentRequest last = agentd_->Last(AgentOp::kHbmList).fixed;
+  EXPECT_EQ(last.arg[0], 2u);
+  EXPECT_EQ(last.arg[1], kHbmEntriesMax);
+  EXPECT_EQ(agentmem_hbm_list(client_, kLongNs, nullptr, nullptr, &error_),
+            AGENTMEM_INVALID_ARGUMENT);
+}
+
+TEST_F(QueriesTest, AnAnswerOfOtherBlocksInDeviceMemoryIsNone) {
+  const auto list = [&] {
+    return agentmem_hbm_list(client_, kLongNs, NoteHbm, &noted_, &error_);
+  };
+  agentd_->OnReply(AgentOp::kHbmList, [](const Request&, Answer* answer) {
+    answer->value[0] = 1;
+  });
+  EXPECT_EQ(list(), AGENTMEM_INTERNAL);
+  agentd_->OnReply(AgentOp::kHbmList, [](const Request&, Answer* answer) {
+    FieldWriter fields;
+    fields.Add("short");
+    answer->tail = fields.bytes();
+  });
+  EXPECT_EQ(list(), AGENTMEM_INTERNAL);
+  agentd_->OnReply(AgentOp::kHbmList,
+                   [](const Request&, Answer* answer) { answer->tail = "x"; });
+  EXPECT_EQ(list(), AGENTMEM_INTERNAL);
+  EXPECT_EQ(noted_, "");
 }
 
 TEST_F(QueriesTest, ShowTellsTheAgentThenItsRegions) {

@@ -38,6 +38,10 @@ void EngineCache::Fill(std::mt19937_64* random) {
                 [random] { return static_cast<char>((*random)()); });
 }
 
+void EngineCache::Poison() {
+  std::memset(HostDevice::Bytes(memory_), HostDevice::kPoison, bytes_);
+}
+
 bool EngineCache::SamePage(std::uint32_t layer, std::uint32_t page,
                            const EngineCache& other,
                            std::uint32_t others_page) const {

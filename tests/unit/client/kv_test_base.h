@@ -57,6 +57,7 @@ class EngineCache {
   char* At(std::uint32_t layer, std::uint32_t plane, std::uint32_t page,
            std::uint32_t token, std::uint32_t head) const;
   void Fill(std::mt19937_64* random);
+  void Poison();
   // Has `page`, in this layer, the elements that `other`'s page has?
   bool SamePage(std::uint32_t layer, std::uint32_t page,
                 const EngineCache& other, std::uint32_t others_page) const;

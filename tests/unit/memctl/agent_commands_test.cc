@@ -22,11 +22,11 @@ std::vector<std::string> KeysOf(const nlohmann::json& object) {
 
 TEST_F(AgentCommandsTest, EveryVerbHasHelpWithAnExampleAndTheExitCodes) {
   const std::vector<std::vector<std::string>> kCommands = {
-      {"agent"},           {"agent", "list"},   {"agent", "show"},
-      {"agent", "log"},    {"agent", "diff"},   {"agent", "fork"},
-      {"agent", "revert"}, {"agent", "delete"}, {"agent", "hibernate"},
-      {"agent", "resume"}, {"region"},          {"region", "read"},
-      {"region", "write"}, {"region", "export"}};
+      {"agent"},           {"agent", "list"},    {"agent", "show"},
+      {"agent", "log"},    {"agent", "diff"},    {"agent", "fork"},
+      {"agent", "revert"}, {"agent", "delete"},  {"agent", "hibernate"},
+      {"agent", "resume"}, {"region"},           {"region", "read"},
+      {"region", "write"}, {"region", "export"}, {"hbm"}};
   for (std::vector<std::string> arguments : kCommands) {
     arguments.push_back("--help");
     EXPECT_EQ(Run(arguments), 0);
@@ -48,7 +48,8 @@ TEST_F(AgentCommandsTest, AWrongCommandLineExitsWithTwoAndConnectsToNobody) {
       {"agent", "revert", "a", "heap", "0"},
       {"agent", "fork", "a"},
       {"agent", "fork", "a", "b", "--version", "0"},
-      {"agent", "delete"}};
+      {"agent", "delete"},
+      {"hbm", "coder-7"}};
   for (const std::vector<std::string>& arguments : kWrong) {
     EXPECT_EQ(Run(arguments), 2) << ::testing::PrintToString(arguments);
     EXPECT_THAT(error(), ::testing::Not(IsEmpty()));
@@ -64,6 +65,7 @@ TEST_F(AgentCommandsTest, AnUnreachableMemdExitsWithThree) {
     EXPECT_EQ(error(), "memctl: memd is not reachable: start it\n");
   }
   EXPECT_EQ(Run({"agent", "diff", "a", "heap", "1", "2"}), 3);
+  EXPECT_EQ(Run({"hbm"}), 3);
 }
 
 TEST_F(AgentCommandsTest, AnAgentThatIsNotThereExitsWithOneAndIsNamed) {
@@ -102,22 +104,24 @@ TEST_F(AgentCommandsTest, AgentsAreATableByNameWithTheirWriters) {
   Commit({"coder-7", "heap"}, "one");
   Commit({"coder-7", "notes"}, "one");
   node_.agents["coder-7"].writer = "trainer\x1b[2J";
+  node_.agents["coder-7"].hbm_bytes = 5ULL << 30;
   node_.agents["other"] = {};
   EXPECT_EQ(Run({"agent", "list"}), 0);
   EXPECT_EQ(output(),
             "AGENT    PHASE  WRITER (PID)        REGIONS   SIZE  RESIDENT  "
-            "VERSIONS\n"
+            "  HBM  VERSIONS\n"
             "coder-7  tool   trainer?[2J (4242)        2  2 MiB     3 MiB  "
-            "       2\n"
+            "5 GiB         2\n"
             "other    tool   -                         -    0 B     3 MiB  "
-            "       -\n");
+            "    -         -\n");
   EXPECT_EQ(Run({"agent", "list", "cod", "-o", "json"}), 0);
   ASSERT_EQ(json()["agents"].size(), 1u);
-  EXPECT_THAT(KeysOf(json()["agents"][0]),
-              ::testing::UnorderedElementsAre("name", "phase", "writing",
-                                              "writer", "writer_pid",
-                                              "region_count", "region_bytes",
-                                              "resident_bytes", "versions"));
+  EXPECT_THAT(
+      KeysOf(json()["agents"][0]),
+      ::testing::UnorderedElementsAre(
+          "name", "phase", "writing", "writer", "writer_pid", "region_count",
+          "region_bytes", "resident_bytes", "hbm_bytes", "versions"));
+  EXPECT_EQ(json()["agents"][0]["hbm_bytes"], 5ULL << 30);
   EXPECT_EQ(json()["agents"][0]["region_bytes"], 2 << 20);
 }
 
@@ -133,6 +137,7 @@ TEST_F(AgentCommandsTest, AnAgentIsShownWithTheNewestVersionOfEachRegion) {
       "writer    -\n"
       "size      1 MiB\n"
       "resident  3 MiB\n"
+      "hbm       -\n"
       "versions  2\n"
       "\n"
       "REGION   SIZE  OLDEST  NEWEST  COMMITTED                CHANGED  "
@@ -271,6 +276,95 @@ TEST_F(AgentCommandsTest, ADeletionWantsToBeSureAndSaysWhatGoes) {
   EXPECT_EQ(Run({"agent", "delete", "a", "--yes", "-o", "json"}), 0);
   EXPECT_EQ(json()["deleted"], true);
   EXPECT_THAT(node_.agents, IsEmpty());
+}
+
+HbmAgentFacts HbmAgent(const std::string& name, const std::string& wish,
+                       bool open, bool late, DurationNs took) {
+  HbmAgentFacts agent;
+  agent.name = name;
+  agent.wish = wish;
+  if (!wish.empty()) agent.phase = wish == "empty" ? "human_wait" : "reasoning";
+  agent.wish_open = open;
+  agent.wish_late = late;
+  agent.wish_ns = static_cast<std::uint64_t>(took);
+  if (wish != "empty" || open) agent.blocks = 2;
+  agent.bytes = agent.blocks << 20;
+  return agent;
+}
+
+TEST_F(AgentCommandsTest, BlocksInDeviceMemoryAreToldByProcess) {
+  HbmProcessFacts engine;
+  engine.pid = 4242;
+  engine.client = "engine\x1b[2J";
+  engine.device = "a GPU";
+  engine.budget_bytes = 40ULL << 30;
+  engine.allocated_bytes = 3ULL << 30;
+  engine.wanted_bytes = 60ULL << 30;
+  engine.used_bytes = 4 << 20;
+  engine.blocks = 4;
+  engine.agents = {HbmAgent("a", "", false, false, 0),
+                   HbmAgent("b", "empty", false, false, kSecondNs)};
+  node_.hbm->push_back(engine);
+  node_.hbm->push_back({});
+  EXPECT_EQ(Run({"hbm"}), 0);
+  EXPECT_EQ(output(),
+            "CLIENT (PID)       DEVICE  BUDGET  ALLOCATED  WANTED   USED  "
+            "BLOCKS  AGENTS\n"
+            "engine?[2J (4242)  a GPU   40 GiB      3 GiB  60 GiB  4 MiB  "
+            "     4       1\n"
+            " (0)                          0 B        0 B     0 B    0 B  "
+            "     -       -\n");
+  EXPECT_EQ(Run({"hbm", "-o", "json", "-t", "chat"}), 0);
+  EXPECT_EQ(tenant_, "chat");
+  const nlohmann::json process = json()["processes"][0];
+  EXPECT_THAT(KeysOf(process),
+              ::testing::UnorderedElementsAre(
+                  "pid", "client", "device", "budget_bytes", "allocated_bytes",
+                  "wanted_bytes", "used_bytes", "blocks", "agent_count"));
+  EXPECT_EQ(process["budget_bytes"], 40ULL << 30);
+  node_.hbm = MakeStatus(absl::StatusCode::kUnimplemented, "operation 37");
+  EXPECT_EQ(Run({"hbm"}), 1);
+  EXPECT_EQ(error(), "memctl: operation 37\n");
+}
+
+TEST_F(AgentCommandsTest, WhoLeftDeviceMemoryIsToldAndHowSoon) {
+  HbmProcessFacts engine;
+  engine.pid = 7;
+  engine.client = "e";
+  engine.device = "g";
+  constexpr DurationNs kMs = kMillisecondNs;
+  engine.agents = {HbmAgent("a", "", false, false, 0),
+                   HbmAgent("b", "empty", false, false, 12 * kMs),
+                   HbmAgent("c", "empty", false, true, 1200 * kMs),
+                   HbmAgent("d", "empty", true, false, 0),
+                   HbmAgent("e", "empty", true, true, 0),
+                   HbmAgent("f", "bring_back", false, false, 30 * kMs)};
+  node_.hbm->push_back(engine);
+  EXPECT_EQ(Run({"hbm", "--agents"}), 0);
+  EXPECT_EQ(
+      output(),
+      "AGENT  CLIENT (PID)  DEVICE   SIZE  BLOCKS  PHASE       WISH        "
+      "ANSWER\n"
+      "a      e (7)         g       2 MiB       2  -           -           -\n"
+      "b      e (7)         g         0 B       -  human_wait  empty       "
+      "left in 12 ms\n"
+      "c      e (7)         g         0 B       -  human_wait  empty       "
+      "left in 1.2 s, late\n"
+      "d      e (7)         g       2 MiB       2  human_wait  empty       "
+      "open\n"
+      "e      e (7)         g       2 MiB       2  human_wait  empty       "
+      "late\n"
+      "f      e (7)         g       2 MiB       2  reasoning   bring back  "
+      "back in 30 ms\n");
+  EXPECT_EQ(Run({"hbm", "--agents", "-o", "json"}), 0);
+  const nlohmann::json agents = json()["agents"];
+  ASSERT_EQ(agents.size(), 6u);
+  EXPECT_THAT(KeysOf(agents[1]),
+              ::testing::UnorderedElementsAre(
+                  "name", "pid", "client", "device", "bytes", "blocks", "phase",
+                  "wish", "wish_open", "wish_late", "wish_ns"));
+  EXPECT_EQ(agents[1]["wish_ns"], 12 * kMs);
+  EXPECT_EQ(agents[4]["wish_late"], true);
 }
 
 }  // namespace

@@ -30,11 +30,14 @@ struct FakeRegion {
 struct FakeAgent {
   std::map<std::string, FakeRegion> regions;
   std::string writer;  // empty: none
+  std::uint64_t hbm_bytes = 0;
 };
 
 // What a test sets up, and looks at afterwards.
 struct FakeNode {
   std::map<std::string, FakeAgent> agents;
+  absl::StatusOr<std::vector<HbmProcessFacts>> hbm =
+      std::vector<HbmProcessFacts>();
   std::uint64_t unix_ns = 1'772'368'496ULL * 1'000'000'000;
   std::uint64_t read_bytes = 0;       // by all readers
   std::uint64_t largest_request = 0;  // of reads and writes
@@ -119,6 +122,9 @@ class FakeAgentClient final : public AgentClient {
     node_->agents.erase(name);
     return absl::OkStatus();
   }
+  absl::StatusOr<std::vector<HbmProcessFacts>> ListHbm() override {
+    return node_->hbm;
+  }
 
  private:
   static AgentFacts FactsOf(const std::string& name, const FakeAgent& agent) {
@@ -129,6 +135,7 @@ class FakeAgentClient final : public AgentClient {
     facts.writer = agent.writer;
     facts.writer_pid = facts.writing ? 4242 : 0;
     facts.resident_bytes = 3 << 20;
+    facts.hbm_bytes = agent.hbm_bytes;
     for (const auto& [region_name, region] : agent.regions) {
       ++facts.region_count;
       facts.region_bytes += region.bytes;

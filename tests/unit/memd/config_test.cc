@@ -63,6 +63,31 @@ TEST(ConfigTest, TenantsTakeWhatTheyDoNotSayFromTheTop) {
   EXPECT_EQ(config->tenants[1].store_quota_bytes, 1ULL << 30);
 }
 
+TEST(ConfigTest, DeviceMemoryIsBoundedByNodeAndTenant) {
+  const auto usual = Parse("");
+  ASSERT_TRUE(usual.ok()) << StatusMessage(usual.status());
+  EXPECT_EQ(usual->hbm.device_bytes, 0u);
+  EXPECT_EQ(usual->hbm.leave_ms, 1000u);
+  EXPECT_EQ(usual->hbm.reload_ms, 1000u);
+  EXPECT_EQ(usual->tenants[0].hbm_quota_bytes, 0u);
+  const auto config = Parse(
+      "[hbm]\ndevice_bytes = \"40GiB\"\nleave_ms = 250\nreload_ms = 700\n"
+      "[[tenant]]\nhbm_quota = \"8GiB\"\n");
+  ASSERT_TRUE(config.ok()) << StatusMessage(config.status());
+  EXPECT_EQ(config->hbm.device_bytes, 40ULL << 30);
+  EXPECT_EQ(config->hbm.leave_ms, 250u);
+  EXPECT_EQ(config->hbm.reload_ms, 700u);
+  EXPECT_EQ(config->tenants[0].hbm_quota_bytes, 8ULL << 30);
+  EXPECT_THAT(ErrorOf("[hbm]\nleave_ms = 0"), HasSubstr("from 1 to 3600000"));
+  EXPECT_THAT(ErrorOf("[hbm]\nreload_ms = 0"), HasSubstr("\"reload_ms\""));
+  EXPECT_THAT(ErrorOf("[hbm]\ndevice_bytes = -1"),
+              HasSubstr("\"device_bytes\""));
+  EXPECT_THAT(ErrorOf("[hbm]\nbytes = 1"), HasSubstr("unknown field"));
+  EXPECT_THAT(ErrorOf("hbm = 1"), HasSubstr("\"hbm\""));
+  EXPECT_THAT(ErrorOf("[[tenant]]\nhbm_quota = \"much\""),
+              HasSubstr("\"hbm_quota\""));
+}
+
 TEST(ConfigTest, AWrongValueIsRefusedNamingLineFieldValueAndRange) {
   const std::string small = ErrorOf("\ndram = \"1MiB\"\n");
   EXPECT_THAT(small, HasSubstr("memd.toml:2"));

@@ -1,0 +1,272 @@
+#include "memd/agents/hbm_ledger.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/container/flat_hash_set.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "memd/handshake.h"
+#include "tiering/device_shares.h"
+
+namespace agentmem {
+namespace {
+
+// A field that is NUL-padded, of visible characters; as an operator reads it.
+absl::StatusOr<std::string> TextOf(const char* what, const char* field,
+                                   std::size_t bytes, bool spaces) {
+  const char* const end =
+      static_cast<const char*>(std::memchr(field, 0, bytes));
+  const std::string text(field, end == nullptr ? field : end);
+  const bool good =
+      !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+        const auto byte = static_cast<unsigned char>(c);
+        return (byte > ' ' || (spaces && byte == ' ')) && byte != 0x7f;
+      });
+  if (good) return text;
+  return InvalidArgument(std::string(what) + ": 1 to " +
+                         std::to_string(bytes - 1) + " bytes without " +
+                         (spaces ? "" : "spaces and ") +
+                         "control characters are allowed");
+}
+
+bool IsIn(const HbmUse& use) { return use.bytes != 0; }
+
+// As it was sent: Check has seen its NUL.
+std::string NameOf(const HbmUse& use) { return use.agent; }
+
+}  // namespace
+
+void HbmLedger::AddTenant(TenantId id, std::uint64_t quota_bytes) {
+  MutexLock lock(&mutex_);
+  tenants_[id.value()].quota_bytes = quota_bytes;
+}
+
+HbmLedger::Tenant& HbmLedger::TenantOf(TenantId id) {
+  auto found = tenants_.find(id.value());
+  AGENTMEM_CHECK(found != tenants_.end());
+  return found->second;
+}
+
+bool HbmLedger::MayChange(Tenant* tenant) {
+  const TimeNs now = clock_->Now();
+  const TimeNs from = std::max(tenant->changes_paid, now);
+  if (from - now > (kChangesAtOnce - 1) * kChangeNs) return false;
+  tenant->changes_paid = from + kChangeNs;
+  return true;
+}
+
+absl::StatusOr<std::uint64_t> HbmLedger::Open(Holder holder,
+                                              const HbmDevice& device,
+                                              std::uint64_t wanted_bytes) {
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const std::string name,
+      TextOf("a device's name", device.name, sizeof(device.name), true));
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const std::string id,
+      TextOf("a device's id", device.id, sizeof(device.id), true));
+  if (device.memory_bytes == 0 || device.memory_bytes > kDeviceBytesMax ||
+      device.reserved != 0) {
+    return InvalidArgument("device \"" + name + "\" of " +
+                           std::to_string(device.memory_bytes) +
+                           " bytes: 1 to " + std::to_string(kDeviceBytesMax) +
+                           " are allowed, and 0 in what is reserved");
+  }
+  MutexLock lock(&mutex_);
+  Tenant& tenant = TenantOf(holder.tenant);
+  if (!MayChange(&tenant)) {
+    return ResourceExhausted(
+        "device \"" + name + "\": the processes of this tenant open devices, " +
+        "or change what they want of them, more than " +
+        std::to_string(kSecondNs / kChangeNs) + " times a second; try again");
+  }
+  const std::uint64_t token = holder.token;
+  End(&tenant, token);
+  Process& process = tenant.processes[token];
+  process.holder = std::move(holder);
+  process.device = id;
+  process.device_name = name;
+  process.memory_bytes = device.memory_bytes;
+  process.wanted_bytes = std::min(wanted_bytes, device.memory_bytes);
+  Divide(id, token);
+  return process.budget_bytes;
+}
+
+bool HbmLedger::Close(TenantId tenant, std::uint64_t token) {
+  MutexLock lock(&mutex_);
+  Tenant& its = TenantOf(tenant);
+  const bool open = its.processes.contains(token);
+  End(&its, token);
+  return open;
+}
+
+void HbmLedger::End(Tenant* tenant, std::uint64_t token) {
+  auto found = tenant->processes.find(token);
+  if (found == tenant->processes.end()) return;
+  const std::string device = found->second.device;
+  tenant->agents -= found->second.uses.size();
+  tenant->processes.erase(found);
+  if (tenant->processes.empty()) tenant->away.clear();
+  Divide(device, token);
+}
+
+void HbmLedger::Divide(const std::string& device, std::uint64_t asker) {
+  std::vector<tiering::DeviceTenant> wants;
+  std::vector<std::vector<Process*>> sharers;
+  for (auto& [id, tenant] : tenants_) {
+    tiering::DeviceTenant want;
+    want.quota_bytes = tenant.quota_bytes;
+    want.device_bytes =
+        rules_.device_bytes == 0 ? kDeviceBytesMax : rules_.device_bytes;
+    std::vector<Process*> its;
+    for (auto& [token, process] : tenant.processes) {
+      if (process.device != device) continue;
+      // The smallest that its own processes say.
+      want.device_bytes = std::min(want.device_bytes, process.memory_bytes);
+      want.wants.push_back(process.wanted_bytes);
+      its.push_back(&process);
+    }
+    if (its.empty()) continue;
+    wants.push_back(std::move(want));
+    sharers.push_back(std::move(its));
+  }
+  const auto shares = tiering::DivideDevice(wants);
+  for (std::size_t i = 0; i < sharers.size(); ++i) {
+    for (std::size_t j = 0; j < sharers[i].size(); ++j) {
+      Process* const process = sharers[i][j];
+      if (process->budget_bytes == shares[i][j]) continue;
+      process->budget_bytes = shares[i][j];
+      if (process->holder.token != asker) process->holder.word.Move();
+    }
+  }
+}
+
+absl::Status HbmLedger::Check(const Process& process,
+                              const Report& report) const {
+  const std::string device = "device \"" + process.device_name + "\" of " +
+                             std::to_string(process.memory_bytes) + " bytes";
+  if (report.allocated_bytes > process.memory_bytes) {
+    return InvalidArgument(device + ": " +
+                           std::to_string(report.allocated_bytes) +
+                           " bytes are said to be allocated");
+  }
+  for (const HbmUse& use : report.uses) {
+    AGENTMEM_ASSIGN_OR_RETURN(
+        const std::string name,
+        TextOf("an agent's name", use.agent, sizeof(use.agent), false));
+    if (use.bytes > process.memory_bytes || use.blocks > use.bytes ||
+        (use.blocks == 0) != (use.bytes == 0)) {
+      return InvalidArgument(
+          "agent \"" + name + "\": " + std::to_string(use.blocks) +
+          " blocks of " + std::to_string(use.bytes) + " bytes in " + device);
+    }
+    if (use.answers > last_wish_) {
+      return InvalidArgument("agent \"" + name + "\": wish " +
+                             std::to_string(use.answers) +
+                             " is answered, and there was none of that number");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HbmLedger::MakeRoom(Tenant* tenant, Process* process,
+                                 std::span<const HbmUse> uses) {
+  std::size_t fresh = 0;
+  for (const HbmUse& use : uses) {
+    if (IsIn(use) && !process->uses.contains(NameOf(use))) ++fresh;
+  }
+  const auto fits = [&] {
+    return process->uses.size() + fresh <= rules_.process_agents_max &&
+           tenant->agents + fresh <= rules_.tenant_agents_max;
+  };
+  if (fits()) return absl::OkStatus();
+  absl::flat_hash_set<std::string> here;
+  for (const HbmUse& use : uses) {
+    if (IsIn(use)) here.insert(NameOf(use));
+  }
+  while (!fits() && !process->left.empty()) {
+    const Uses::iterator oldest = process->left.begin()->second;
+    if (here.contains(oldest->first)) ++fresh;
+    Erase(tenant, process, oldest);
+  }
+  if (fits()) return absl::OkStatus();
+  return ResourceExhausted(
+      "blocks in device memory of " + std::to_string(process->uses.size()) +
+      " agents in this process, and " + std::to_string(tenant->agents) +
+      " in all of the tenant: " + std::to_string(rules_.process_agents_max) +
+      " and " + std::to_string(rules_.tenant_agents_max) +
+      " are allowed; let some leave");
+}
+
+// It has no blocks.
+void HbmLedger::Erase(Tenant* tenant, Process* process, Uses::iterator use) {
+  process->left.erase(use->second.wish.number);
+  process->open.erase(use->second.wish.number);
+  process->uses.erase(use);
+  --tenant->agents;
+}
+
+void HbmLedger::TakeUse(Tenant* tenant, Process* process, const HbmUse& use) {
+  auto [entry, made] = process->uses.try_emplace(NameOf(use));
+  if (made) ++tenant->agents;
+  Use& its = entry->second;
+  process->bytes += use.bytes - its.bytes;
+  process->blocks += use.blocks - its.blocks;
+  its.bytes = use.bytes;
+  its.blocks = use.blocks;
+  Wish& wish = its.wish;
+  // (An answer to a wish whose place another took says nothing.)
+  if (wish.open && wish.number == use.answers) {
+    wish.open = false;
+    wish.answered_at = clock_->Now();
+    process->open.erase(wish.number);
+  }
+  process->left.erase(wish.number);
+  if (IsIn(use)) {
+    const auto away = tenant->away.find(entry->first);
+    if (away != tenant->away.end()) AskToEmpty(process, entry, away->second);
+  } else if (!wish.open) {
+    if (wish.kind == HbmWishKind::kEmpty) {
+      process->left[wish.number] = entry;
+    } else {
+      Erase(tenant, process, entry);
+    }
+  }
+}
+
+absl::StatusOr<HbmLedger::Answer> HbmLedger::Take(TenantId id,
+                                                  std::uint64_t token,
+                                                  const Report& report) {
+  MutexLock lock(&mutex_);
+  Tenant& tenant = TenantOf(id);
+  auto found = tenant.processes.find(token);
+  if (found == tenant.processes.end()) {
+    return FailedPrecondition("no device is open on this connection");
+  }
+  Process& process = found->second;
+  AGENTMEM_RETURN_IF_ERROR(Check(process, report));
+  AGENTMEM_RETURN_IF_ERROR(MakeRoom(&tenant, &process, report.uses));
+  process.allocated_bytes = report.allocated_bytes;
+  for (const HbmUse& use : report.uses) TakeUse(&tenant, &process, use);
+  // Too often: a later report says it again.
+  const std::uint64_t wanted =
+      std::min(report.wanted_bytes, process.memory_bytes);
+  if (wanted != process.wanted_bytes && MayChange(&tenant)) {
+    process.wanted_bytes = wanted;
+    Divide(process.device, token);
+  }
+  Answer answer;
+  answer.budget_bytes = process.budget_bytes;
+  for (const auto& [number, use] : process.open) {
+    if (answer.wishes.size() == kHbmWishesMax) break;
+    HbmWish& wish = answer.wishes.emplace_back();
+    SetField(use->first, wish.agent, sizeof(wish.agent));
+    wish.number = number;
+    wish.deadline_ns = use->second.wish.deadline;
+    wish.kind = use->second.wish.kind;
+    wish.phase = use->second.wish.phase;
+  }
+  return answer;
+}
+
+}  // namespace agentmem

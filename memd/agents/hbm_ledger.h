@@ -1,0 +1,205 @@
+// The books of blocks in device memory (tier hbm), of all processes of a node:
+// who may have how much of which device, which agents' blocks are there, and
+// what their phases asked of them.
+//
+// A process owns its blocks and moves them; what the books say of it is its own
+// word (proto/hbm_messages.h). They answer with a budget and with wishes:
+//
+//   none --phase--> open --report names its number--> answered
+//                     |  a later wish takes its place
+//
+// A wish to empty is made where an agent has blocks; one to bring back where
+// the last wish was to empty. While the agent's phase is one that empties,
+// blocks that are reported of it later (they were on their way) are asked to
+// leave as well.
+//
+// A budget is what a process may have, not what is free at once: who has more
+// than its own gives back first, and an allocation may fail until then. To wait
+// for that here would let a process that never gives back starve the others.
+//
+// Who lies: a tenant's share follows from what its own processes say of a
+// device's size, and from what others want, of which an equal part is the most
+// that counts against it (tiering/device_shares.h): to want more, to claim
+// another tenant's device or to invent sizes takes nobody's equal part. Sizes
+// are bounded, agents by process and tenant, changes of what is wanted by rate,
+// since each moves the budgets of others, who then move blocks.
+//
+// Ownership: of its books; a process's word of the board is kept alive.
+// Threads: thread-safe; the mutex is the last that is taken. Errors:
+// INVALID_ARGUMENT naming the field; FAILED_PRECONDITION: no device is open;
+// RESOURCE_EXHAUSTED. Cost: O(log n) an agent in a report; O(n log n) of the
+// device's processes where a budget may change; a system call for each process
+// that is woken.
+#ifndef AGENTMEM_MEMD_AGENTS_HBM_LEDGER_H_
+#define AGENTMEM_MEMD_AGENTS_HBM_LEDGER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "memd/agents/board_word.h"
+#include "proto/hbm_messages.h"
+#include "proto/types.h"
+#include "tiering/hbm_ask.h"
+
+namespace agentmem {
+
+struct HbmRules {
+  std::uint64_t device_bytes = 0;    // of each device; 0: all of its memory
+  DurationNs leave_ns = kSecondNs;   // an agent's, to leave
+  DurationNs reload_ns = kSecondNs;  // what it takes to bring it back
+  // Agents in a process; in all of a tenant, about 100 MiB of memd's memory.
+  std::size_t process_agents_max = kHbmAgentsMax;
+  std::size_t tenant_agents_max = 4 * kHbmAgentsMax;
+};
+
+class HbmLedger {
+ public:
+  // No device has more; and so many for each agent of a process fit 64 bits.
+  static constexpr std::uint64_t kDeviceBytesMax = 1ULL << 46;
+  // What a tenant's processes may change of others' budgets: as many times as
+  // they all might who start together, then 20 a second.
+  static constexpr int kChangesAtOnce = 1024;
+  static constexpr DurationNs kChangeNs = 50 * kMillisecondNs;
+
+  HbmLedger(const HbmRules& rules, const Clock* clock)
+      : rules_(rules), clock_(clock) {}
+
+  // Before the first Open. Quota: of each device; 0: no limit.
+  void AddTenant(TenantId id, std::uint64_t quota_bytes)
+      AGENTMEM_EXCLUDES(mutex_);
+
+  struct Holder {
+    std::uint64_t token = 0;  // of its session
+    TenantId tenant;
+    std::string client_name;
+    std::int32_t pid = 0;
+    BoardWord word;
+  };
+  // Its budget. What the session had open before ends.
+  absl::StatusOr<std::uint64_t> Open(Holder holder, const HbmDevice& device,
+                                     std::uint64_t wanted_bytes)
+      AGENTMEM_EXCLUDES(mutex_);
+
+  struct Report {
+    std::uint64_t allocated_bytes = 0;
+    std::uint64_t wanted_bytes = 0;
+    std::span<const HbmUse> uses;
+  };
+  struct Answer {
+    std::uint64_t budget_bytes = 0;
+    std::vector<HbmWish> wishes;  // the oldest, at most kHbmWishesMax
+  };
+  // All of the report, or nothing of it.
+  absl::StatusOr<Answer> Take(TenantId tenant, std::uint64_t token,
+                              const Report& report) AGENTMEM_EXCLUDES(mutex_);
+
+  // False: the session had nothing open.
+  bool Close(TenantId tenant, std::uint64_t token) AGENTMEM_EXCLUDES(mutex_);
+
+  // Of any session of the tenant. True: processes have blocks of the agent, or
+  // had some until it left.
+  bool SetPhase(TenantId tenant, const std::string& agent, AgentPhase phase,
+                DurationNs eta) AGENTMEM_EXCLUDES(mutex_);
+  // Nothing is known any more of what it does: blocks may come.
+  void ForgetPhase(TenantId tenant, const std::string& agent)
+      AGENTMEM_EXCLUDES(mutex_);
+  // Once, whatever its phase is: `phase` stands for who asks.
+  void Empty(TenantId tenant, const std::string& agent, AgentPhase phase)
+      AGENTMEM_EXCLUDES(mutex_);
+  void BringBack(TenantId tenant, const std::string& agent, AgentPhase phase)
+      AGENTMEM_EXCLUDES(mutex_);
+
+  // The tenant's processes, each followed by its agents; `skip` of them left
+  // out, at most `count`.
+  std::vector<HbmEntry> List(TenantId tenant, std::uint64_t skip,
+                             std::size_t count, bool* more) const
+      AGENTMEM_EXCLUDES(mutex_);
+
+ private:
+  struct Wish {
+    std::uint64_t number = 0;  // 0: there was none
+    HbmWishKind kind = {};
+    AgentPhase phase = {};
+    bool open = false;
+    TimeNs asked_at = 0;
+    TimeNs deadline = kNoDeadline;
+    TimeNs answered_at = 0;
+  };
+  struct Use {
+    std::uint64_t bytes = 0;
+    std::uint64_t blocks = 0;
+    Wish wish;  // the last
+  };
+  using Uses = std::map<std::string, Use, std::less<>>;
+  struct Process {
+    Holder holder;
+    std::string device;  // its id
+    std::string device_name;
+    std::uint64_t memory_bytes = 0;
+    std::uint64_t wanted_bytes = 0;
+    std::uint64_t allocated_bytes = 0;
+    std::uint64_t budget_bytes = 0;
+    std::uint64_t bytes = 0;  // of its agents
+    std::uint64_t blocks = 0;
+    Uses uses;
+    std::map<std::uint64_t, Uses::iterator> open;  // wishes, by number
+    // Agents without a block here that left when they were asked to, by that
+    // wish: the first to be forgotten.
+    std::map<std::uint64_t, Uses::iterator> left;
+  };
+  struct Tenant {
+    std::uint64_t quota_bytes = 0;
+    std::map<std::uint64_t, Process> processes;  // by token
+    std::size_t agents = 0;                      // uses of all processes
+    // Agents whose phase is one that empties. At most process_agents_max.
+    absl::flat_hash_map<std::string, AgentPhase> away;
+    TimeNs changes_paid = 0;
+  };
+
+  Tenant& TenantOf(TenantId id) AGENTMEM_REQUIRES(mutex_);
+  bool MayChange(Tenant* tenant) AGENTMEM_REQUIRES(mutex_);
+  absl::Status Check(const Process& process, const Report& report) const
+      AGENTMEM_REQUIRES(mutex_);
+  absl::Status MakeRoom(Tenant* tenant, Process* process,
+                        std::span<const HbmUse> uses) AGENTMEM_REQUIRES(mutex_);
+  void TakeUse(Tenant* tenant, Process* process, const HbmUse& use)
+      AGENTMEM_REQUIRES(mutex_);
+  void End(Tenant* tenant, std::uint64_t token) AGENTMEM_REQUIRES(mutex_);
+  // Budgets of a device's processes; those that change are woken, but `asker`.
+  void Divide(const std::string& device, std::uint64_t asker)
+      AGENTMEM_REQUIRES(mutex_);
+  void Erase(Tenant* tenant, Process* process, Uses::iterator use)
+      AGENTMEM_REQUIRES(mutex_);
+  // False: there is nothing to wish for.
+  bool AskToEmpty(Process* process, Uses::iterator use, AgentPhase phase)
+      AGENTMEM_REQUIRES(mutex_);
+  bool AskToBringBack(Process* process, Uses::iterator use, AgentPhase phase)
+      AGENTMEM_REQUIRES(mutex_);
+  void Ask(Process* process, Uses::iterator use, Wish wish)
+      AGENTMEM_REQUIRES(mutex_);
+  static HbmEntry EntryOf(const Process& process);
+  static HbmEntry EntryOfAgent(const Process& process, const std::string& agent,
+                               const Use& use, TimeNs now);
+  // Of the agent, in the tenant's processes.
+  static std::vector<std::pair<Process*, Uses::iterator>> UsesOf(
+      Tenant* tenant, const std::string& agent);
+
+  const HbmRules rules_;
+  const Clock* const clock_;
+  mutable Mutex mutex_;
+  std::map<std::uint32_t, Tenant> tenants_ AGENTMEM_GUARDED_BY(mutex_);
+  std::uint64_t last_wish_ AGENTMEM_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace agentmem
+
+#endif  // AGENTMEM_MEMD_AGENTS_HBM_LEDGER_H_

@@ -1,0 +1,176 @@
+// HbmLedger: what is wished for, and what an operator sees.
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+
+#include "base/check.h"
+#include "memd/agents/hbm_ledger.h"
+#include "memd/handshake.h"
+
+namespace agentmem {
+
+void HbmLedger::Ask(Process* process, Uses::iterator use, Wish wish) {
+  process->open.erase(use->second.wish.number);
+  process->left.erase(use->second.wish.number);
+  wish.number = ++last_wish_;
+  wish.open = true;
+  wish.asked_at = clock_->Now();
+  if (wish.kind == HbmWishKind::kEmpty) {
+    wish.deadline = wish.asked_at + rules_.leave_ns;
+  }
+  use->second.wish = wish;
+  process->open[wish.number] = use;
+}
+
+bool HbmLedger::AskToEmpty(Process* process, Uses::iterator use,
+                           AgentPhase phase) {
+  const Wish& last = use->second.wish;
+  // To ask again would only put off its deadline.
+  if (last.open && last.kind == HbmWishKind::kEmpty) return false;
+  if (!last.open && use->second.bytes == 0) return false;
+  Ask(process, use, {.kind = HbmWishKind::kEmpty, .phase = phase});
+  return true;
+}
+
+bool HbmLedger::AskToBringBack(Process* process, Uses::iterator use,
+                               AgentPhase phase) {
+  if (use->second.wish.kind != HbmWishKind::kEmpty) return false;
+  Ask(process, use, {.kind = HbmWishKind::kBringBack, .phase = phase});
+  return true;
+}
+
+std::vector<std::pair<HbmLedger::Process*, HbmLedger::Uses::iterator>>
+HbmLedger::UsesOf(Tenant* tenant, const std::string& agent) {
+  std::vector<std::pair<Process*, Uses::iterator>> uses;
+  for (auto& [token, process] : tenant->processes) {
+    const auto use = process.uses.find(agent);
+    if (use != process.uses.end()) uses.emplace_back(&process, use);
+  }
+  return uses;
+}
+
+bool HbmLedger::SetPhase(TenantId id, const std::string& agent,
+                         AgentPhase phase, DurationNs eta) {
+  MutexLock lock(&mutex_);
+  Tenant& tenant = TenantOf(id);
+  if (tenant.processes.empty()) return false;
+  const auto ask = [&](bool left) {
+    return tiering::AskOf(static_cast<tiering::Phase>(phase), eta,
+                          rules_.reload_ns, left);
+  };
+  if (ask(false) == tiering::HbmAsk::kEmpty) {
+    // Of one that is forgotten, what comes later leaves under pressure alone.
+    if (tenant.away.size() >= rules_.process_agents_max &&
+        !tenant.away.contains(agent)) {
+      tenant.away.erase(tenant.away.begin());
+    }
+    tenant.away[agent] = phase;
+  } else {
+    tenant.away.erase(agent);
+  }
+  const auto uses = UsesOf(&tenant, agent);
+  for (const auto& [process, use] : uses) {
+    const tiering::HbmAsk its =
+        ask(use->second.wish.kind == HbmWishKind::kEmpty);
+    if ((its == tiering::HbmAsk::kEmpty && AskToEmpty(process, use, phase)) ||
+        (its == tiering::HbmAsk::kBringBack &&
+         AskToBringBack(process, use, phase))) {
+      process->holder.word.Move();
+    }
+  }
+  return !uses.empty();
+}
+
+void HbmLedger::ForgetPhase(TenantId id, const std::string& agent) {
+  MutexLock lock(&mutex_);
+  TenantOf(id).away.erase(agent);
+}
+
+void HbmLedger::Empty(TenantId id, const std::string& agent, AgentPhase phase) {
+  MutexLock lock(&mutex_);
+  for (const auto& [process, use] : UsesOf(&TenantOf(id), agent)) {
+    if (AskToEmpty(process, use, phase)) process->holder.word.Move();
+  }
+}
+
+void HbmLedger::BringBack(TenantId id, const std::string& agent,
+                          AgentPhase phase) {
+  MutexLock lock(&mutex_);
+  Tenant& tenant = TenantOf(id);
+  tenant.away.erase(agent);
+  for (const auto& [process, use] : UsesOf(&tenant, agent)) {
+    if (AskToBringBack(process, use, phase)) process->holder.word.Move();
+  }
+}
+
+HbmEntry HbmLedger::EntryOf(const Process& process) {
+  HbmEntry entry = {};
+  SetField(process.holder.client_name, entry.client_name,
+           sizeof(entry.client_name));
+  SetField(process.device_name, entry.device, sizeof(entry.device));
+  entry.pid = process.holder.pid;
+  return entry;
+}
+
+HbmEntry HbmLedger::EntryOfAgent(const Process& process,
+                                 const std::string& agent, const Use& use,
+                                 TimeNs now) {
+  HbmEntry entry = EntryOf(process);
+  SetField(agent, entry.agent, sizeof(entry.agent));
+  entry.bytes = use.bytes;
+  entry.blocks = use.blocks;
+  const Wish& wish = use.wish;
+  entry.wish = wish.kind;
+  entry.phase = wish.phase;
+  entry.wish_open = wish.open;
+  entry.wish_late = (wish.open ? now : wish.answered_at) > wish.deadline;
+  if (wish.number != 0 && !wish.open) {
+    entry.wish_ns = static_cast<std::uint64_t>(
+        std::max<DurationNs>(1, wish.answered_at - wish.asked_at));
+  }
+  return entry;
+}
+
+std::vector<HbmEntry> HbmLedger::List(TenantId id, std::uint64_t skip,
+                                      std::size_t count, bool* more) const {
+  MutexLock lock(&mutex_);
+  const auto tenant = tenants_.find(id.value());
+  AGENTMEM_CHECK(tenant != tenants_.end());
+  const TimeNs now = clock_->Now();
+  std::vector<HbmEntry> entries;
+  *more = false;
+  for (const auto& [token, process] : tenant->second.processes) {
+    if (skip > process.uses.size()) {
+      skip -= process.uses.size() + 1;
+      continue;
+    }
+    // From here on in this process, at `skip`: itself is 0.
+    if (skip == 0) {
+      if (entries.size() == count) {
+        *more = true;
+        return entries;
+      }
+      HbmEntry& entry = entries.emplace_back(EntryOf(process));
+      entry.bytes = process.bytes;
+      entry.blocks = process.blocks;
+      entry.budget_bytes = process.budget_bytes;
+      entry.allocated_bytes = process.allocated_bytes;
+      entry.wanted_bytes = process.wanted_bytes;
+    } else {
+      --skip;
+    }
+    auto use =
+        std::next(process.uses.begin(), static_cast<std::ptrdiff_t>(skip));
+    skip = 0;
+    for (; use != process.uses.end(); ++use) {
+      if (entries.size() == count) {
+        *more = true;
+        return entries;
+      }
+      entries.push_back(EntryOfAgent(process, use->first, use->second, now));
+    }
+  }
+  return entries;
+}
+
+}  // namespace agentmem

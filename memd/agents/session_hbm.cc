@@ -1,0 +1,110 @@
+// AgentSession: blocks in the process's device memory.
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "memd/agents/agent_session.h"
+#include "memd/agents/hbm_ledger.h"
+#include "proto/hbm_messages.h"
+
+namespace agentmem {
+namespace {
+
+constexpr std::size_t kFieldBytes = sizeof(std::uint32_t);
+static_assert(sizeof(AgentRequest) +
+                  kHbmUsesMax * (sizeof(HbmUse) + kFieldBytes) <=
+              kAgentPacketMax);
+static_assert(sizeof(AgentReply) +
+                  kHbmWishesMax * (sizeof(HbmWish) + kFieldBytes) <=
+              kAgentPacketMax);
+static_assert(sizeof(AgentReply) +
+                  kHbmEntriesMax * (sizeof(HbmEntry) + kFieldBytes) <=
+              kAgentPacketMax);
+
+}  // namespace
+
+absl::StatusOr<std::uint32_t> AgentSession::FreeWord() const {
+  for (std::uint32_t word = 0; word < kBoardWords; ++word) {
+    if (watched_[word] == nullptr && word != hbm_word_) return word;
+  }
+  return ResourceExhausted("all " + std::to_string(kBoardWords) +
+                           " words of this process's board are in use, one "
+                           "for each region that it watches; watch fewer");
+}
+
+absl::Status AgentSession::HbmOpen(const Request& request, Reply* reply) {
+  HbmDevice device;
+  FieldReader fields(request.tail);
+  if (!fields.NextStruct(&device) || !fields.ok()) {
+    return InvalidArgument(
+        "a device in " + std::to_string(request.tail.size()) +
+        " bytes: one of " + std::to_string(sizeof(device)) + " is expected");
+  }
+  // Its word stays its own, whatever it opens and closes.
+  if (!hbm_word_.has_value()) {
+    AGENTMEM_ASSIGN_OR_RETURN(hbm_word_, FreeWord());
+  }
+  HbmLedger::Holder holder;
+  holder.token = token_;
+  holder.tenant = tenant_->id;
+  holder.client_name = peer_.client_name;
+  holder.pid = peer_.pid;
+  holder.word = {board_, *hbm_word_};
+  AGENTMEM_ASSIGN_OR_RETURN(
+      reply->value[0],
+      tenant_->hbm->Open(std::move(holder), device, request.fixed.arg[0]));
+  reply->value[1] = *hbm_word_;
+  return absl::OkStatus();
+}
+
+absl::Status AgentSession::HbmReport(const Request& request, Reply* reply) {
+  std::vector<HbmUse> uses;
+  FieldReader fields(request.tail);
+  bool whole = true;
+  for (std::string_view field; whole && fields.Next(&field);) {
+    whole = field.size() == sizeof(HbmUse) && uses.size() < kHbmUsesMax;
+    if (whole) std::memcpy(&uses.emplace_back(), field.data(), sizeof(HbmUse));
+  }
+  if (!whole || !fields.ok()) {
+    return InvalidArgument(
+        "a report of agents in " + std::to_string(request.tail.size()) +
+        " bytes: at most " + std::to_string(kHbmUsesMax) + " of " +
+        std::to_string(sizeof(HbmUse)) + " each are expected");
+  }
+  HbmLedger::Report report;
+  report.allocated_bytes = request.fixed.arg[0];
+  report.wanted_bytes = request.fixed.arg[1];
+  report.uses = uses;
+  AGENTMEM_ASSIGN_OR_RETURN(const HbmLedger::Answer answer,
+                            tenant_->hbm->Take(tenant_->id, token_, report));
+  reply->value[0] = answer.budget_bytes;
+  FieldWriter wishes;
+  for (const HbmWish& wish : answer.wishes) wishes.AddStruct(wish);
+  reply->tail = wishes.bytes();
+  return absl::OkStatus();
+}
+
+absl::Status AgentSession::HbmClose() {
+  if (tenant_->hbm->Close(tenant_->id, token_)) return absl::OkStatus();
+  return FailedPrecondition("no device is open on this connection");
+}
+
+absl::Status AgentSession::HbmList(const Request& request, Reply* reply) const {
+  const auto count = static_cast<std::size_t>(
+      std::min<std::uint64_t>(request.fixed.arg[1], kHbmEntriesMax));
+  bool more = false;
+  FieldWriter entries;
+  for (const HbmEntry& entry :
+       tenant_->hbm->List(tenant_->id, request.fixed.arg[0], count, &more)) {
+    entries.AddStruct(entry);
+  }
+  reply->value[0] = more;
+  reply->tail = entries.bytes();
+  return absl::OkStatus();
+}
+
+}  // namespace agentmem
