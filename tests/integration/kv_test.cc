@@ -3,6 +3,9 @@
 #include "agentmem/kv.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <map>
 #include <memory>
 #include <random>
 
@@ -70,6 +73,39 @@ class Engine {
       FillHead(at, number, half, place);
     });
   }
+  // Has it block `number` in the pages from `first` on, but for what FP8 may
+  // have changed (docs/kv.md)? `changed` counts the elements that differ.
+  bool HasAbout(std::uint32_t first, std::uint32_t number, int* changed) {
+    std::map<std::uint64_t, float> largest;  // of a head of a plane of a layer
+    const auto row_of = [](std::uint64_t place) {
+      return place / (kPageTokens * kHeads) * kHeads + place % kHeads;
+    };
+    bool is_near = true;
+    for (const bool is_measuring : {true, false}) {
+      for (std::uint32_t half = 0; half < kBlockPages; ++half) {
+        Each(first + half, [&](const char* at, std::uint64_t place) {
+          char stored[kHeadBytes];
+          FillHead(stored, number, half, place);
+          for (std::uint32_t i = 0; i < kHeadBytes; i += 2) {
+            const float was = Bfloat16(stored + i);
+            float& most = largest[row_of(place)];
+            if (is_measuring) {
+              most = std::max(most, std::fabs(was));
+              continue;
+            }
+            const float error = std::fabs(was - Bfloat16(at + i));
+            const float code =
+                std::max(std::fabs(was) / 16, most / 448 / 1024) *
+                (1 + 0x1p-20F);
+            const float bound = code + (std::fabs(was) + code) / 256;
+            is_near = is_near && error <= bound;
+            *changed += error > 0;
+          }
+        });
+      }
+    }
+    return is_near;
+  }
   bool Has(std::uint32_t page, std::uint32_t number, std::uint32_t half) {
     bool same = true;
     Each(page, [&](const char* at, std::uint64_t place) {
@@ -81,12 +117,19 @@ class Engine {
   }
 
  private:
+  static float Bfloat16(const char* at) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, at, sizeof(bits));
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  }
   static void FillHead(char* at, std::uint32_t number, std::uint32_t half,
                        std::uint64_t place) {
     std::mt19937_64 random((static_cast<std::uint64_t>(number) << 32) ^
                            (half << 30) ^ place);
     for (std::uint32_t i = 0; i < kHeadBytes; i += 8) {
-      const std::uint64_t word = random();
+      // Any signs and mantissas, of magnitudes from 2^-7 to 2.
+      const std::uint64_t word =
+          (random() & 0x83ff83ff83ff83ff) | 0x3c003c003c003c00;
       std::memcpy(at + i, &word, 8);
     }
   }
@@ -219,6 +262,56 @@ TEST_F(KvTest, BlocksOfThreeTimesTheBudgetComeBackIntoAnotherLayout) {
   ASSERT_EQ(agentmem_device_describe(device_, &state, &error_), AGENTMEM_OK);
   EXPECT_STREQ(state.name, "host");
   EXPECT_GT(state.registered_bytes, 0u);
+}
+
+TEST_F(KvTest, CompressedBlocksOfAllTiersComeBackWithinTheBound) {
+  constexpr std::uint32_t kAtOnce = 48;
+  Engine from(device_, Order::kTokensFirst, kAtOnce * kBlockPages);
+  Engine to(device_, Order::kHeadsFirst, kAtOnce * kBlockPages);
+  ASSERT_EQ(agentmem_kv_compress(from.kv(), &error_), AGENTMEM_OK)
+      << error_.message;
+  ASSERT_EQ(agentmem_kv_compress(to.kv(), &error_), AGENTMEM_OK);
+  // 8 layers of 128 bytes of scales and 16 KiB of codes, behind a header.
+  EXPECT_EQ(agentmem_kv_block_bytes(from.kv()), 128u + 8 * (128 + (16 << 10)));
+  // 36 MiB, more than DRAM has: the first ones come back from the store.
+  for (std::uint32_t first = 0; first < 288; first += kAtOnce) {
+    StoreAll(&from, first, kAtOnce);
+  }
+  int changed = 0;
+  for (std::uint32_t first = 0; first < 288; first += kAtOnce) {
+    agentmem_kv_transfer* transfer = nullptr;
+    ASSERT_EQ(Load(&to, first, kAtOnce, &transfer), AGENTMEM_OK)
+        << error_.message;
+    ASSERT_EQ(agentmem_kv_wait(transfer, kLongNs, &error_), AGENTMEM_OK)
+        << error_.message;
+    agentmem_kv_close_transfer(transfer);
+    for (std::uint32_t i = 0; i < kAtOnce; i += 12) {
+      ASSERT_TRUE(to.HasAbout(i * kBlockPages, first + i, &changed))
+          << "block " << first + i;
+    }
+  }
+  EXPECT_GT(changed, 0) << "nothing was compressed";
+}
+
+TEST_F(KvTest, PlainAndCompressedBlocksAreNotTakenForEachOther) {
+  Engine plain(device_, Order::kTokensFirst, 8);
+  Engine compressed(device_, Order::kTokensFirst, 8);
+  ASSERT_EQ(agentmem_kv_compress(compressed.kv(), &error_), AGENTMEM_OK);
+  StoreAll(&plain, 0, 1);
+  StoreAll(&compressed, 1, 1);
+  agentmem_kv_transfer* transfer = nullptr;
+  EXPECT_EQ(Load(&compressed, 0, 1, &transfer), AGENTMEM_DATA_LOSS);
+  EXPECT_EQ(Load(&plain, 1, 1, &transfer), AGENTMEM_DATA_LOSS);
+  LoadAndCheck(&plain, 0, 1);
+  // From here on the plain one's are such, too.
+  ASSERT_EQ(agentmem_kv_compress(plain.kv(), &error_), AGENTMEM_OK);
+  ASSERT_EQ(agentmem_kv_compress(plain.kv(), &error_), AGENTMEM_OK) << "twice";
+  ASSERT_EQ(Load(&plain, 1, 1, &transfer), AGENTMEM_OK) << error_.message;
+  EXPECT_EQ(agentmem_kv_wait(transfer, kLongNs, &error_), AGENTMEM_OK);
+  agentmem_kv_close_transfer(transfer);
+  int changed = 0;
+  EXPECT_TRUE(plain.HasAbout(0, 1, &changed));
+  EXPECT_EQ(agentmem_kv_compress(nullptr, &error_), AGENTMEM_INVALID_ARGUMENT);
 }
 
 TEST_F(KvTest, ADeviceThatWasClosedHoldsNothing) {
