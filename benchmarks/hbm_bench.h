@@ -49,6 +49,7 @@ class HbmBench {
   absl::Status SetUp();
   absl::Status AddCopies();
   absl::Status AddBidirectional();
+  absl::Status AddFp8();
   absl::Status AddLayerwiseLoad();
   absl::Status AddLayerwiseCompute();
   // What copies take from a kernel beside them.
@@ -73,6 +74,7 @@ class HbmBench {
   absl::Status PrepareOnload(const HbmMemory& memory, std::uint64_t seed,
                              std::uint32_t fragment_bytes) const;
   absl::Status CheckOnload(const HbmMemory& memory, std::uint64_t seed) const;
+  absl::Status Fp8RoundTrip(Samples* out, Samples* in);
   absl::StatusOr<double> BothWays(bool at_once, std::uint32_t fragment_bytes);
   // Until the work is done; `beside` is called again and again until then.
   absl::StatusOr<double> Compute(BusyWork* work, std::uint64_t steps,

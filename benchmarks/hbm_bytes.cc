@@ -1,6 +1,11 @@
 #include "benchmarks/hbm_bytes.h"
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
+
+#include "cuda/fp8_codec.h"
 
 namespace agentmem::bench {
 namespace {
@@ -46,6 +51,29 @@ std::optional<std::uint64_t> WrongInSpan(const char* host, std::uint64_t bytes,
   return std::nullopt;
 }
 
+std::uint64_t ElementsAt(std::uint64_t seed, std::uint64_t index) {
+  return (WordAt(seed, index) & 0x83ff83ff83ff83ff) | 0x3c003c003c003c00;
+}
+
+float Bfloat16(std::uint64_t bits) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits & 0xffff) << 16);
+}
+
+// Four elements of a word each: what was there and what came.
+template <typename Visit>
+void EachElement(std::span<const char> page, std::uint64_t seed,
+                 std::uint64_t at, const Fp8Shape& shape, Visit visit) {
+  for (std::uint64_t i = 0; i < page.size() / kWord; ++i) {
+    std::uint64_t was = ElementsAt(seed, at / kWord + i);
+    std::uint64_t came = 0;
+    std::memcpy(&came, page.data() + i * kWord, kWord);
+    const std::uint64_t head = i * kWord / shape.head_stride % shape.heads;
+    for (int n = 0; n < 4; ++n, was >>= 16, came >>= 16) {
+      visit(head, Bfloat16(was), Bfloat16(came));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Fragment> ScatteredFragments(DeviceAddress device,
@@ -73,6 +101,38 @@ void FillScattered(std::span<char> host, std::uint64_t seed,
     FillSpan(host.data() + place * fragment_bytes, fragment_bytes, seed,
              FragmentAt(place, count) * fragment_bytes / kWord);
   }
+}
+
+void FillElements(std::span<char> host, std::uint64_t seed) {
+  for (std::uint64_t i = 0; i < host.size() / kWord; ++i) {
+    const std::uint64_t word = ElementsAt(seed, i);
+    std::memcpy(host.data() + i * kWord, &word, kWord);
+  }
+}
+
+std::optional<std::string> WrongElements(std::span<const char> page,
+                                         std::uint64_t seed, std::uint64_t at,
+                                         const Fp8Shape& shape,
+                                         const float* scales) {
+  std::vector<float> largest(shape.heads);
+  EachElement(page, seed, at, shape, [&](std::uint64_t head, float was, float) {
+    largest[head] = std::max(largest[head], std::fabs(was));
+  });
+  for (std::uint32_t head = 0; head < shape.heads; ++head) {
+    if (scales[head] == largest[head] / kFp8Max) continue;
+    return "head " + std::to_string(head) + "'s scale is " +
+           std::to_string(scales[head]);
+  }
+  std::optional<std::string> wrong;
+  EachElement(
+      page, seed, at, shape, [&](std::uint64_t head, float was, float came) {
+        const float error = std::fabs(was - came);
+        if (error <= std::fabs(was) / 16) return;  // for most of them
+        if (error <= Fp8ErrorMax(was, scales[head], shape.type)) return;
+        wrong = std::to_string(was) + " came back as " + std::to_string(came) +
+                " at scale " + std::to_string(scales[head]);
+      });
+  return wrong;
 }
 
 std::optional<std::uint64_t> WrongInOrder(std::span<const char> host,

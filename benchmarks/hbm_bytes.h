@@ -13,9 +13,11 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "cuda/device.h"
+#include "cuda/fp8_batch.h"
 
 namespace agentmem::bench {
 
@@ -45,6 +47,18 @@ std::optional<std::uint64_t> WrongInOrder(std::span<const char> host,
 std::optional<std::uint64_t> WrongScattered(std::span<const char> host,
                                             std::uint64_t seed,
                                             std::uint32_t fragment_bytes);
+
+// Elements of bfloat16 of any signs and mantissas, of magnitudes from 2^-7 to
+// 2, in the order in which they lie on the device.
+void FillElements(std::span<char> host, std::uint64_t seed);
+
+// What is wrong with a page of them, whose byte 0 is byte `at` on the device,
+// after it was FP8 with these scales, one a head: a scale that is not its
+// head's, or an element beyond the bound (cuda/fp8_codec.h).
+std::optional<std::string> WrongElements(std::span<const char> page,
+                                         std::uint64_t seed, std::uint64_t at,
+                                         const Fp8Shape& shape,
+                                         const float* scales);
 
 }  // namespace agentmem::bench
 

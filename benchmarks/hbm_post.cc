@@ -3,6 +3,8 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 #include "benchmarks/hbm_memory.h"
 #include "cuda/copy_plan.h"
@@ -32,20 +34,42 @@ absl::Status HbmPost::WaitForNewest(Stream stream) {
   return ToAbsl(device_->Wait(stream, pending_.back()));
 }
 
+absl::Status HbmPost::Post(const CopyBatch& batch) {
+  const Stream stream = StreamOf(batch.direction);
+  Outcome posted = device_->Copy(batch, stream);
+  while (posted.code == Code::kResourceExhausted && !pending_.empty()) {
+    AGENTMEM_RETURN_IF_ERROR(AwaitOldest());
+    posted = device_->Copy(batch, stream);
+  }
+  AGENTMEM_RETURN_IF_ERROR(ToAbsl(posted));
+  return Record(stream);
+}
+
 absl::Status HbmPost::Copy(Direction direction, CopyMethod method,
                            std::span<const Fragment> fragments) {
-  const Stream stream = StreamOf(direction);
   while (!fragments.empty()) {
-    const auto batch =
+    const auto run =
         fragments.first(std::min(fragments.size(), kBatchFragments));
-    const Outcome posted = device_->Copy({direction, method, batch}, stream);
-    if (posted.code == Code::kResourceExhausted && !pending_.empty()) {
-      AGENTMEM_RETURN_IF_ERROR(AwaitOldest());
-      continue;
-    }
-    AGENTMEM_RETURN_IF_ERROR(ToAbsl(posted));
-    AGENTMEM_RETURN_IF_ERROR(Record(stream));
-    fragments = fragments.subspan(batch.size());
+    AGENTMEM_RETURN_IF_ERROR(Post({direction, method, run}));
+    fragments = fragments.subspan(run.size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HbmPost::CopyFp8(Direction direction, const Fp8Shape& shape,
+                              std::span<const Fp8Piece> pieces) {
+  std::vector<std::uint32_t> pages(kFp8BatchPieces);
+  std::iota(pages.begin(), pages.end(), 0);
+  while (!pieces.empty()) {
+    const std::size_t count =
+        std::min<std::size_t>(pieces.size(), kFp8BatchPieces);
+    const Fp8Batch fp8 = {shape, pieces.first(count),
+                          std::span(pages).first(count)};
+    CopyBatch batch;
+    batch.direction = direction;
+    batch.fp8 = &fp8;
+    AGENTMEM_RETURN_IF_ERROR(Post(batch));
+    pieces = pieces.subspan(count);
   }
   return absl::OkStatus();
 }

@@ -15,11 +15,16 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cuda/device.h"
+#include "cuda/fp8_batch.h"
 
 namespace agentmem::bench {
 
 class HbmPost {
  public:
+  // Pieces of a batch, which has its pages' numbers from 0 on: a few of them
+  // fit into a device's ring of descriptors at once.
+  static constexpr std::uint32_t kFp8BatchPieces = 4096;
+
   explicit HbmPost(Device* device) : device_(device) {}
 
   absl::Status Copy(Direction direction, CopyMethod method,
@@ -32,6 +37,9 @@ class HbmPost {
   // a plain pinned cudaMemcpyAsync gets.
   absl::Status CopyPinned(Direction direction, DeviceAddress device,
                           std::span<char> host);
+  // Piece i is of page i % kFp8BatchPieces.
+  absl::Status CopyFp8(Direction direction, const Fp8Shape& shape,
+                       std::span<const Fp8Piece> pieces);
   // Until all that was posted is done.
   absl::Status Await();
   // Batches that were not seen to be done.
@@ -48,6 +56,8 @@ class HbmPost {
 
  private:
   Stream StreamOf(Direction direction) const;
+  // When there is room for it; and an event behind it.
+  absl::Status Post(const CopyBatch& batch);
 
   Device* const device_;
   std::deque<Event> pending_;

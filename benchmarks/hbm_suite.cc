@@ -46,6 +46,7 @@ struct Group {
 constexpr Group kGroups[] = {
     {"offload onload", false, &HbmBench::AddCopies},
     {"bidirectional", false, &HbmBench::AddBidirectional},
+    {"fp8_offload fp8_onload", true, &HbmBench::AddFp8},
     {"layerwise_load", false, &HbmBench::AddLayerwiseLoad},
     {"layerwise_load end_to_end", true, &HbmBench::AddLayerwiseCompute},
     {"sm_share", true, &HbmBench::AddShares},

@@ -15,6 +15,7 @@
 #include "client/environment.h"
 #include "client/extent_holds.h"
 #include "client/kv_device.h"
+#include "client/kv_fp8.h"
 #include "client/kv_transfer.h"
 #include "cuda/crossover_file.h"
 #include "cuda/host_device.h"
@@ -128,7 +129,7 @@ Outcome MakeCache(const KvLayout& layout, const std::uint64_t* layers,
   return {};
 }
 
-Outcome CheckBlocks(const agentmem_kv* kv, const agentmem_key* keys,
+Outcome CheckBlocks(const KvCache& cache, const agentmem_key* keys,
                     std::size_t count, const std::uint32_t* pages,
                     std::uint64_t stream) {
   if (stream == 0) {
@@ -139,7 +140,6 @@ Outcome CheckBlocks(const agentmem_kv* kv, const agentmem_key* keys,
   if (keys == nullptr || count == 0) return Invalid("there are no keys");
   if (pages == nullptr) return Invalid("pages is NULL");
   // Before anything is posted.
-  const KvCache& cache = *kv->cache;
   for (std::size_t i = 0; i < count * cache.block_pages; ++i) {
     if (pages[i] < cache.pages) continue;
     return Fail(Code::kOutOfRange, "pages[" + std::to_string(i) + "] is " +
@@ -150,9 +150,9 @@ Outcome CheckBlocks(const agentmem_kv* kv, const agentmem_key* keys,
   return {};
 }
 
-KvBlocks BlocksOf(const agentmem_kv* kv, const agentmem_key* keys,
+KvBlocks BlocksOf(const KvCache& cache, const agentmem_key* keys,
                   std::size_t count, const std::uint32_t* pages) {
-  return {{KeysOf(keys), count}, {pages, count * kv->cache->block_pages}};
+  return {{KeysOf(keys), count}, {pages, count * cache.block_pages}};
 }
 
 // What was begun and failed is the device's until its copies have ended.
@@ -286,7 +286,19 @@ void agentmem_kv_close(agentmem_kv* kv) {
 }
 
 uint64_t agentmem_kv_block_bytes(const agentmem_kv* kv) {
-  return kv == nullptr ? 0 : kv->cache->block_bytes;
+  return kv == nullptr ? 0 : kv->cache()->block_bytes;
+}
+
+agentmem_code agentmem_kv_compress(agentmem_kv* kv, agentmem_error* error) {
+  AGENTMEM_ENTER(kv, error);
+  const agentmem_kv::Cache before = kv->cache();
+  if (before->fp8.has_value()) return AGENTMEM_OK;
+  auto compressed = std::make_shared<KvCache>();
+  const Outcome outcome = agentmem::client::Compress(
+      kv->device->of.device()->properties(), *before, compressed.get());
+  if (!outcome.ok()) return Answer(outcome, error);
+  kv->SetCache(std::move(compressed));
+  return AGENTMEM_OK;
 }
 
 agentmem_code agentmem_kv_store(agentmem_kv* kv, const agentmem_key* keys,
@@ -298,7 +310,8 @@ agentmem_code agentmem_kv_store(agentmem_kv* kv, const agentmem_key* keys,
   AGENTMEM_ENTER(kv, error);
   AGENTMEM_REQUIRE(transfer != nullptr, "transfer is NULL", error);
   *transfer = nullptr;
-  const Outcome checked = CheckBlocks(kv, keys, count, pages, stream);
+  const agentmem_kv::Cache cache = kv->cache();
+  const Outcome checked = CheckBlocks(*cache, keys, count, pages, stream);
   if (!checked.ok()) return Answer(checked, error);
   AGENTMEM_REQUIRE(
       agentmem::IsValid(static_cast<agentmem::BlockClass>(block_class)) &&
@@ -306,10 +319,10 @@ agentmem_code agentmem_kv_store(agentmem_kv* kv, const agentmem_key* keys,
       "class or ack is none that exists", error);
   kv->device->of.Sweep();
   auto made = std::make_unique<KvStore>(
-      kv->parts(), kv->cache, static_cast<agentmem::BlockClass>(block_class),
+      kv->parts(), cache, static_cast<agentmem::BlockClass>(block_class),
       static_cast<agentmem::Ack>(ack));
   const Outcome outcome =
-      made->Post(BlocksOf(kv, keys, count, pages), Stream::Of(stream),
+      made->Post(BlocksOf(*cache, keys, count, pages), Stream::Of(stream),
                  Deadline::After(timeout_ns));
   return Hand(outcome, kv->device, std::move(made), transfer, error);
 }
@@ -322,12 +335,13 @@ agentmem_code agentmem_kv_load(agentmem_kv* kv, const agentmem_key* keys,
   AGENTMEM_ENTER(kv, error);
   AGENTMEM_REQUIRE(transfer != nullptr, "transfer is NULL", error);
   *transfer = nullptr;
-  const Outcome checked = CheckBlocks(kv, keys, count, pages, stream);
+  const agentmem_kv::Cache cache = kv->cache();
+  const Outcome checked = CheckBlocks(*cache, keys, count, pages, stream);
   if (!checked.ok()) return Answer(checked, error);
   kv->device->of.Sweep();
-  auto made = std::make_unique<KvLoad>(kv->parts(), kv->cache);
+  auto made = std::make_unique<KvLoad>(kv->parts(), cache);
   const Outcome outcome =
-      made->Post(BlocksOf(kv, keys, count, pages), Stream::Of(stream),
+      made->Post(BlocksOf(*cache, keys, count, pages), Stream::Of(stream),
                  Deadline::After(timeout_ns));
   return Hand(outcome, kv->device, std::move(made), transfer, error);
 }

@@ -21,10 +21,10 @@ struct agentmem_device {
 
 struct agentmem_kv {
   using Keep = std::shared_ptr<const agentmem::client::HbmKeep>;
+  using Cache = std::shared_ptr<const agentmem::client::KvCache>;
 
-  agentmem_kv(agentmem_device* of,
-              std::shared_ptr<const agentmem::client::KvCache> engines)
-      : device(of), cache(std::move(engines)) {}
+  agentmem_kv(agentmem_device* of, Cache engines)
+      : device(of), now(std::move(engines)) {}
   bool Forked() const { return device->Forked(); }
   agentmem::client::KvParts parts() AGENTMEM_EXCLUDES(mutex) {
     agentmem::client::KvParts parts = device->of.parts();
@@ -38,9 +38,19 @@ struct agentmem_kv {
     keep.swap(next);
   }
 
+  // Transfers keep the one that they began with.
+  Cache cache() const AGENTMEM_EXCLUDES(mutex) {
+    agentmem::MutexLock lock(&mutex);
+    return now;
+  }
+  void SetCache(Cache next) AGENTMEM_EXCLUDES(mutex) {
+    agentmem::MutexLock lock(&mutex);
+    now.swap(next);
+  }
+
   agentmem_device* const device;
-  const std::shared_ptr<const agentmem::client::KvCache> cache;
-  agentmem::Mutex mutex;
+  mutable agentmem::Mutex mutex;
+  Cache now AGENTMEM_GUARDED_BY(mutex);
   Keep keep AGENTMEM_GUARDED_BY(mutex);
 };
 

@@ -16,7 +16,8 @@ constexpr std::size_t kHoldBatch = 64;
 }  // namespace
 
 KvLoad::KvLoad(const KvParts& parts, std::shared_ptr<const KvCache> cache)
-    : KvTransfer(parts, std::move(cache), Direction::kToDevice) {}
+    : KvTransfer(parts, std::move(cache), Direction::kToDevice),
+      fp8_(parts.device, *cache_, Direction::kToDevice, stream_) {}
 
 // (What is still under way: the device is at its end, its owner saw to it.)
 KvLoad::~KvLoad() {
@@ -156,8 +157,16 @@ Outcome KvLoad::BeginPieces(const Deadline& deadline, Window* window) {
                       std::to_string(cache_->block_bytes) +
                       " by the layout: it is of another model or layout");
     }
-    Outcome outcome = BeginUse(parts_.memory, HoldSessionOf(span), span.data,
-                               span.length, deadline);
+    Outcome outcome;
+    if (cache_->fp8.has_value()) {
+      outcome = cache_->fp8->Check(static_cast<const char*>(span.data));
+      if (!outcome.ok()) {
+        return Fail(outcome.code, "block " + KeyText(missing_keys_[at]) + ": " +
+                                      outcome.message);
+      }
+    }
+    outcome = BeginUse(parts_.memory, HoldSessionOf(span), span.data,
+                       span.length, deadline);
     if (!outcome.ok()) return outcome;
     ++window->begun;
     Piece piece;
@@ -196,7 +205,7 @@ Outcome KvLoad::PostWindow(const KvBlocks& blocks, const Deadline& deadline,
     layer_events_.resize(cache_->layout.layers);
   }
   for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
-    outcome = PostLayer(blocks, *window, layer);
+    outcome = PostLayer(blocks, *window, layer, deadline);
     if (outcome.ok() && is_last) {
       outcome = parts_.device->Record(stream_, &layer_events_[layer]);
     }
@@ -207,7 +216,7 @@ Outcome KvLoad::PostWindow(const KvBlocks& blocks, const Deadline& deadline,
 }
 
 Outcome KvLoad::PostLayer(const KvBlocks& blocks, const Window& window,
-                          std::uint32_t layer) {
+                          std::uint32_t layer, const Deadline& deadline) {
   fragments_.clear();
   within_.clear();
   const KvView view = cache_->view();
@@ -220,20 +229,36 @@ Outcome KvLoad::PostLayer(const KvBlocks& blocks, const Window& window,
       fragments_.push_back(
           {piece.slot.at + range.offset, block + range.offset, range.bytes});
     }
+    if (cache_->fp8.has_value()) continue;  // their elements are made behind it
     if (is_within) block = reinterpret_cast<char*>(piece.slot.at.value());
     Outcome outcome =
-        AppendFragments(view, layer,
-                        blocks.pages.subspan(piece.block * cache_->block_pages,
-                                             cache_->block_pages),
-                        block, is_within ? &within_ : &fragments_);
+        AppendFragments(view, layer, PagesOf(blocks, piece), block,
+                        is_within ? &within_ : &fragments_);
     if (!outcome.ok()) return outcome;
   }
   Outcome outcome =
       PostFragments(parts_.device, Direction::kToDevice, stream_,
                     parts_.crossovers->to_device.bytes, fragments_);
   if (!outcome.ok()) return outcome;
+  if (cache_->fp8.has_value()) {
+    return PostElements(blocks, window, layer, deadline);
+  }
   return PostFragments(parts_.device, Direction::kToDevice, stream_,
                        kCrossoverWithin, within_);
+}
+
+// Of FP8: out of where each block's layer is by then.
+Outcome KvLoad::PostElements(const KvBlocks& blocks, const Window& window,
+                             std::uint32_t layer, const Deadline& deadline) {
+  for (const Piece& piece : window.pieces) {
+    char* const block = piece.slot.is_there()
+                            ? reinterpret_cast<char*>(piece.slot.at.value())
+                            : const_cast<char*>(piece.dram);
+    Outcome outcome =
+        fp8_.Add(layer, 1, PagesOf(blocks, piece), block, deadline);
+    if (!outcome.ok()) return outcome;
+  }
+  return fp8_.Flush(deadline);
 }
 
 bool KvLoad::AdvanceCopies() {

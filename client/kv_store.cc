@@ -23,7 +23,8 @@ KvStore::KvStore(const KvParts& parts, std::shared_ptr<const KvCache> cache,
                  BlockClass block_class, Ack ack)
     : KvTransfer(parts, std::move(cache), Direction::kToHost),
       block_class_(block_class),
-      ack_(ack) {}
+      ack_(ack),
+      fp8_(parts.device, *cache_, Direction::kToHost, stream_) {}
 
 // (What is still under way: the device is at its end, its owner saw to it.)
 KvStore::~KvStore() {
@@ -89,7 +90,7 @@ Outcome KvStore::Move(const Key& key, std::span<const std::uint32_t> pages,
     return outcome;
   }
   TakeSlot(&moving);
-  outcome = PostCopies(pages, moving);
+  outcome = PostCopies(pages, moving, deadline);
   // Without all of them, some may be under way all the same.
   moving.is_whole = outcome.ok();
   (void)parts_.device->Record(stream_, &moving.event);  // or in Advance
@@ -118,8 +119,14 @@ void KvStore::EndSlot(const Moving& moving, bool whole) {
 }
 
 Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages,
-                            const Moving& moving) {
+                            const Moving& moving, const Deadline& deadline) {
   char* const room = static_cast<char*>(moving.room.data);
+  const bool is_new = !moving.slot.is_there() || moving.is_filling;
+  if (is_new && cache_->fp8.has_value()) {
+    Outcome outcome = PostCodes(pages, room, deadline);
+    if (!outcome.ok() || !moving.is_filling) return outcome;
+    return CopyWhole(moving, Direction::kToDevice);
+  }
   if (!moving.slot.is_there()) {
     return Gather(pages, room, parts_.crossovers->to_host.bytes);
   }
@@ -130,14 +137,27 @@ Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages,
                kCrossoverWithin);
     if (!outcome.ok()) return outcome;
   }
+  return CopyWhole(moving, Direction::kToHost);
+}
+
+// Between its room and its slot.
+Outcome KvStore::CopyWhole(const Moving& moving, Direction direction) {
   Fragment whole;
   whole.device = moving.slot.at;
-  whole.host = room;
+  whole.host = static_cast<char*>(moving.room.data);
   whole.bytes = static_cast<std::uint32_t>(cache_->block_bytes);
   CopyBatch batch;
-  batch.direction = Direction::kToHost;
+  batch.direction = direction;
   batch.fragments = {&whole, 1};
   return parts_.device->Copy(batch, stream_);
+}
+
+Outcome KvStore::PostCodes(std::span<const std::uint32_t> pages, char* room,
+                           const Deadline& deadline) {
+  cache_->fp8->Begin(room);
+  Outcome outcome = fp8_.Add(0, cache_->layout.layers, pages, room, deadline);
+  if (outcome.ok()) outcome = fp8_.Flush(deadline);
+  return outcome;
 }
 
 Outcome KvStore::Gather(std::span<const std::uint32_t> pages, char* block,

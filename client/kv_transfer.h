@@ -17,13 +17,19 @@
 // reason. What came so into the pool is found there when the event behind it
 // has passed. Without a slot all of it goes as if there were no pool.
 //
+// A compressed cache's blocks are FP8 (client/kv_fp8.h): kernels take the place
+// of fragments. A store makes the codes in DRAM, where it has written the
+// header, and copies that into the slot of the pool; a load makes elements of
+// them from wherever they are.
+//
 // Nothing here has a thread: what has ended is looked at in Post, Advance and
 // Wait. A transfer that nobody wants any more is advanced until it is done
 // (KvTransfers does), since the device writes into what it holds.
 //
 // Ownership: borrows its parts and, in Post alone, the arguments. Threads: one
 // at a time. Errors: INVALID_ARGUMENT naming the argument; NOT_FOUND: a block
-// is nowhere; DATA_LOSS: it has another length than the layout says;
+// is nowhere; DATA_LOSS: it has another length than the layout says, or is FP8
+// of another shape;
 // RESOURCE_EXHAUSTED: no room or quota (named); UNAVAILABLE: memd or the
 // device is gone. After an error of Post the pages of a load are undefined,
 // some blocks of a store may be there, and what the engine posts to the same
@@ -43,6 +49,8 @@
 #include "client/deadline.h"
 #include "client/device_memory.h"
 #include "client/hbm_pool.h"
+#include "client/kv_cache.h"
+#include "client/kv_fp8.h"
 #include "client/reader.h"
 #include "client/writer.h"
 #include "cuda/copy_plan.h"
@@ -61,27 +69,6 @@ struct KvParts {
   HbmPool* pool = nullptr;  // null: none
   // Null: what is moved does not stay in the pool.
   std::shared_ptr<const HbmKeep> keep;
-};
-
-// An engine's cache; checked.
-struct KvCache {
-  KvLayout layout;
-  std::vector<DeviceAddress> layers;
-  std::vector<DeviceAddress> values;
-  std::uint64_t pages = 0;
-  std::uint32_t block_pages = 0;  // of a block
-  std::uint64_t block_bytes = 0;
-
-  KvView view() const { return {layout, layers, pages, values}; }
-  // Where in a block a layer's bytes are, with what a reader of it needs.
-  struct Range {
-    std::uint64_t offset = 0;
-    std::uint32_t bytes = 0;
-  };
-  Range LayerRange(std::uint32_t layer) const {
-    const std::uint64_t bytes = block_bytes / layout.layers;
-    return {layer * bytes, static_cast<std::uint32_t>(bytes)};
-  }
 };
 
 // Block i has keys[i] and the pages [i * block_pages, (i + 1) * block_pages).
@@ -171,8 +158,11 @@ class KvStore final : public KvTransfer {
                const Deadline& deadline);
   void TakeSlot(Moving* moving);
   void EndSlot(const Moving& moving, bool whole);
-  Outcome PostCopies(std::span<const std::uint32_t> pages,
-                     const Moving& moving);
+  Outcome PostCopies(std::span<const std::uint32_t> pages, const Moving& moving,
+                     const Deadline& deadline);
+  Outcome PostCodes(std::span<const std::uint32_t> pages, char* room,
+                    const Deadline& deadline);
+  Outcome CopyWhole(const Moving& moving, Direction direction);
   Outcome Gather(std::span<const std::uint32_t> pages, char* block,
                  std::uint32_t crossover_bytes);
   bool AdvanceCopies() override;
@@ -183,6 +173,7 @@ class KvStore final : public KvTransfer {
   std::deque<Moving> moving_;          // oldest first
   std::vector<agentmem_put_id> puts_;  // published
   std::vector<Fragment> fragments_;    // of one block, kept for its memory
+  KvFp8Post fp8_;                      // of a compressed cache
 };
 
 class KvLoad final : public KvTransfer {
@@ -223,8 +214,15 @@ class KvLoad final : public KvTransfer {
   void TakeSlot(const Key& key, Piece* piece);
   Outcome PostWindow(const KvBlocks& blocks, const Deadline& deadline,
                      Window* window);
+  std::span<const std::uint32_t> PagesOf(const KvBlocks& blocks,
+                                         const Piece& piece) const {
+    return blocks.pages.subspan(piece.block * cache_->block_pages,
+                                cache_->block_pages);
+  }
   Outcome PostLayer(const KvBlocks& blocks, const Window& window,
-                    std::uint32_t layer);
+                    std::uint32_t layer, const Deadline& deadline);
+  Outcome PostElements(const KvBlocks& blocks, const Window& window,
+                       std::uint32_t layer, const Deadline& deadline);
   bool AdvanceCopies() override;
   void EndPieces(std::span<const Piece> pieces, bool whole);
   void Release(Window* window, bool whole);
@@ -240,6 +238,7 @@ class KvLoad final : public KvTransfer {
   std::vector<Event> layer_events_;
   std::vector<Fragment> fragments_;  // over the bus
   std::vector<Fragment> within_;     // the device
+  KvFp8Post fp8_;                    // of a compressed cache
 };
 
 }  // namespace agentmem::client

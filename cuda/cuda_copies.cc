@@ -31,6 +31,9 @@ bool TakesBatches(cudaStream_t stream) {
 Outcome CudaDevice::Copy(const CopyBatch& batch, Stream stream) {
   const CudaContext::Entered entered(context_);
   if (Outcome usable = Usable(entered); !usable.ok()) return usable;
+  if (batch.fp8 != nullptr) {
+    return CopyFp8(batch, reinterpret_cast<cudaStream_t>(stream.native()));
+  }
   if (Outcome checked = CheckFragments(batch); !checked.ok()) return checked;
   const auto native = reinterpret_cast<cudaStream_t>(stream.native());
   if (batch.method == CopyMethod::kCopyEngine || descriptors_ == nullptr) {
@@ -58,23 +61,13 @@ Outcome CudaDevice::CheckFragments(const CopyBatch& batch) {
                     std::to_string(properties_.kernel_fragments_max));
   }
   MutexLock lock(&memory_mutex_);
-  // Neighbours mostly lie in one range: it is looked for anew when they do not.
-  std::uint64_t begin = 0;
-  std::uint64_t bytes = 0;
+  ReachableRange range;
   for (std::size_t i = 0; i < batch.fragments.size(); ++i) {
     const Fragment& fragment = batch.fragments[i];
-    const std::uint64_t at = AddressOf(fragment);
-    for (const auto* ranges : {&registered_, &allocated_}) {
-      if (at >= begin && at - begin < bytes) break;
-      auto range = ranges->upper_bound(at);
-      if (range == ranges->begin()) continue;
-      --range;
-      begin = range->first;
-      bytes = range->second;
+    if (fragment.bytes != 0 &&
+        IsReachable(AddressOf(fragment), fragment.bytes, &range)) {
+      continue;
     }
-    const bool inside = at >= begin && at - begin <= bytes &&
-                        fragment.bytes <= bytes - (at - begin);
-    if (fragment.bytes != 0 && inside) continue;
     return Fail(
         Code::kInvalidArgument,
         text + "fragment " + std::to_string(i) + " (" +
@@ -84,6 +77,19 @@ Outcome CudaDevice::CheckFragments(const CopyBatch& batch) {
                                    "registered, and of the device's"));
   }
   return {};
+}
+
+bool CudaDevice::IsReachable(std::uint64_t at, std::uint64_t bytes,
+                             ReachableRange* range) const {
+  for (const auto* ranges : {&registered_, &allocated_}) {
+    if (at >= range->begin && at - range->begin < range->bytes) break;
+    auto found = ranges->upper_bound(at);
+    if (found == ranges->begin()) continue;
+    --found;
+    *range = {found->first, found->second};
+  }
+  return at >= range->begin && at - range->begin <= range->bytes &&
+         bytes <= range->bytes - (at - range->begin);
 }
 
 // `others_only`: those that the kernel did not take.
@@ -168,9 +174,7 @@ Outcome CudaDevice::ReclaimDescriptors() {
   return {};
 }
 
-Outcome CudaDevice::CopyByKernel(const CopyBatch& batch, std::uint32_t count,
-                                 cudaStream_t stream) {
-  MutexLock lock(&kernel_mutex_);
+Outcome CudaDevice::TakeDescriptors(std::uint32_t count, KernelCopy** first) {
   if (Outcome reclaimed = ReclaimDescriptors(); !reclaimed.ok()) {
     return reclaimed;
   }
@@ -183,28 +187,23 @@ Outcome CudaDevice::CopyByKernel(const CopyBatch& batch, std::uint32_t count,
     }
     spare_events_.push_back(fresh);
   }
-  const auto first = spans_.Take(count);
-  if (!first.has_value()) {
+  const auto place = spans_.Take(count);
+  if (!place.has_value()) {
     return Fail(Code::kResourceExhausted,
                 "Copy on GPU " + std::to_string(gpu_) + ": no room for " +
                     std::to_string(count) +
                     " descriptors while the kernels before are under way: try "
                     "again when an event has passed");
   }
-  KernelCopy* copy = descriptors_ + *first;
-  for (const Fragment& fragment : batch.fragments) {
-    if (!KernelTakes(fragment)) continue;
-    const std::uint64_t device = fragment.device.value();
-    const std::uint64_t host = AddressOf(fragment);
-    *copy++ = batch.direction == Direction::kToHost
-                  ? KernelCopy{device, host, fragment.bytes, 0}
-                  : KernelCopy{host, device, fragment.bytes, 0};
-  }
-  cudaError_t error =
-      LaunchCopyKernel(descriptors_ + *first, count, kernel_blocks_, stream);
+  *first = descriptors_ + *place;
+  return {};
+}
+
+Outcome CudaDevice::SealDescriptors(cudaError_t error, const char* kernel,
+                                    cudaStream_t stream) {
   if (error != cudaSuccess) {
     spans_.GiveBackNewest();
-    return Failed(error, "a copy kernel", BytesOf(batch.fragments));
+    return Failed(error, kernel, 0);
   }
   error = cudaEventRecord(spare_events_.back(), stream);
   if (error != cudaSuccess) {
@@ -218,6 +217,25 @@ Outcome CudaDevice::CopyByKernel(const CopyBatch& batch, std::uint32_t count,
   launched_.push_back(spare_events_.back());
   spare_events_.pop_back();
   return {};
+}
+
+Outcome CudaDevice::CopyByKernel(const CopyBatch& batch, std::uint32_t count,
+                                 cudaStream_t stream) {
+  MutexLock lock(&kernel_mutex_);
+  KernelCopy* taken = nullptr;
+  if (Outcome room = TakeDescriptors(count, &taken); !room.ok()) return room;
+  KernelCopy* copy = taken;
+  for (const Fragment& fragment : batch.fragments) {
+    if (!KernelTakes(fragment)) continue;
+    const std::uint64_t device = fragment.device.value();
+    const std::uint64_t host = AddressOf(fragment);
+    *copy++ = batch.direction == Direction::kToHost
+                  ? KernelCopy{device, host, fragment.bytes, 0}
+                  : KernelCopy{host, device, fragment.bytes, 0};
+  }
+  const cudaError_t error =
+      LaunchCopyKernel(taken, count, kernel_blocks_, stream);
+  return SealDescriptors(error, "a copy kernel", stream);
 }
 
 }  // namespace agentmem

@@ -33,6 +33,7 @@
 #include "cuda/copy_kernels.h"
 #include "cuda/cuda_context.h"
 #include "cuda/device.h"
+#include "cuda/fp8_batch.h"
 #include "cuda/ring_spans.h"
 
 namespace agentmem {
@@ -71,14 +72,31 @@ class CudaDevice final : public Device {
   Outcome CheckNotCaptured(const char* call, Stream stream);
   Outcome Failed(cudaError_t error, const char* call, std::uint64_t bytes);
 
+  // Registered, or of this device. The range in which the last one lay:
+  // neighbours mostly do.
+  struct ReachableRange {
+    std::uint64_t begin = 0;
+    std::uint64_t bytes = 0;
+  };
+  bool IsReachable(std::uint64_t at, std::uint64_t bytes,
+                   ReachableRange* range) const
+      AGENTMEM_REQUIRES(memory_mutex_);
   Outcome CheckFragments(const CopyBatch& batch);
+  Outcome CheckPieces(const Fp8Batch& batch);
   Outcome CopyByEngine(const CopyBatch& batch, bool others_only,
                        cudaStream_t stream);
   Outcome PostRun(Direction direction, std::span<const Fragment> run,
                   cudaStream_t stream);
   Outcome CopyByKernel(const CopyBatch& batch, std::uint32_t count,
                        cudaStream_t stream);
+  Outcome CopyFp8(const CopyBatch& copy, cudaStream_t stream);
   Outcome ReclaimDescriptors() AGENTMEM_REQUIRES(kernel_mutex_);
+  // Places for `count` descriptors; a kernel that reads them is launched, and
+  // its `error` told to SealDescriptors.
+  Outcome TakeDescriptors(std::uint32_t count, KernelCopy** first)
+      AGENTMEM_REQUIRES(kernel_mutex_);
+  Outcome SealDescriptors(cudaError_t error, const char* kernel,
+                          cudaStream_t stream) AGENTMEM_REQUIRES(kernel_mutex_);
   // The place of an event that was not ended; null: none.
   Place* Find(Event event) AGENTMEM_REQUIRES(events_mutex_);
 

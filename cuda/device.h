@@ -78,12 +78,17 @@ enum class CopyMethod : std::uint8_t {
   kKernel,      // gather or scatter, a few multiprocessors, 16 bytes at a time
 };
 
-// In no order: what is written by one fragment belongs to no other of the
-// batch.
+struct Fp8Batch;  // cuda/fp8_batch.h
+
+// In no order: what is written by one fragment, or piece of `fp8`, belongs to
+// no other of the batch.
 struct CopyBatch {
   Direction direction = Direction::kToHost;
   CopyMethod method = CopyMethod::kCopyEngine;
   std::span<const Fragment> fragments;
+  // Not null: KV that becomes FP8 on its way out of the device, and what it was
+  // on its way in. By kernels, whatever `method` is, and without fragments.
+  const Fp8Batch* fp8 = nullptr;
 };
 
 // Longer ones are no case for kKernel, wherever a machine's crossover lies: a
@@ -107,7 +112,8 @@ struct DeviceProperties {
   std::uint32_t compute_major = 0;
   std::uint32_t compute_minor = 0;
   bool copies_batches = false;  // many fragments in one call of the driver
-  // Of a kKernel batch. 0: no kernels here, the copy engine takes all.
+  // Of a kKernel batch, and descriptors of one of FP8. 0: no kernels here, the
+  // copy engine takes all, and there is no FP8.
   std::uint32_t kernel_fragments_max = 0;
   // Streams of its own, one a direction: copies both ways at once.
   Stream to_host = Stream::LegacyDefault();
@@ -129,10 +135,11 @@ class Device {
   virtual Outcome Register(std::span<char> host, Registration what) = 0;
   // Posts the copies to `stream`. INVALID_ARGUMENT, nothing posted: a fragment
   // of 0 bytes, or whose `host` is neither registered nor of this device, or
-  // more of them than kernel_fragments_max. RESOURCE_EXHAUSTED, nothing posted:
-  // the kernels under way have all descriptors; try again when an event has
-  // passed. After another error some may be posted: their memory stays until an
-  // event behind them.
+  // more of them than kernel_fragments_max; FP8 that is not as fp8_batch.h
+  // says. FAILED_PRECONDITION, nothing posted: FP8 without kernels.
+  // RESOURCE_EXHAUSTED, nothing posted: the kernels under way have all
+  // descriptors; try again when an event has passed. After another error some
+  // may be posted: their memory stays until an event behind them.
   virtual Outcome Copy(const CopyBatch& batch, Stream stream) = 0;
   // RESOURCE_EXHAUSTED: more events are pending than the device keeps.
   // FAILED_PRECONDITION, here and of Wait: the stream is being captured.

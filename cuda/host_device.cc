@@ -162,6 +162,9 @@ Outcome HostDevice::Copy(const CopyBatch& batch, Stream stream) {
   if (Outcome passes = Passes(Point::kPost, "Copy"); !passes.ok()) {
     return passes;
   }
+  if (batch.fp8 != nullptr) {
+    return PostFp8(batch, stream);
+  }
   for (std::size_t i = 0; i < batch.fragments.size(); ++i) {
     Outcome checked = CheckFragment(batch.fragments[i], i);
     if (!checked.ok()) return checked;

@@ -3,10 +3,11 @@
 // is strict where CUDA is lax: device addresses outside of an allocation are
 // refused, what is freed under a copy is counted, fresh memory is poison.
 //
-// The thread takes the streams in turn, one step of each: a fragment of a
-// batch, an event, or a wait. So bytes move only between the post and the
-// event, streams keep their order, and two of them interleave. All Stream
-// values are streams here, the default ones too (they wait for no other).
+// The thread takes the streams in turn, one step of each: a fragment or an FP8
+// piece of a batch, an event, or a wait. So bytes move only between the post
+// and the event, streams keep their order, and two of them interleave. All
+// Stream values are streams here, the default ones too (they wait for no
+// other).
 //
 // A test holds the thread and steps it: Hold, post, Step(1), look. Nothing here
 // reads a clock.
@@ -36,6 +37,7 @@
 
 #include "base/mutex.h"
 #include "cuda/device.h"
+#include "cuda/fp8_batch.h"
 
 namespace agentmem {
 
@@ -46,7 +48,7 @@ class HostDevice final : public Device {
     kAllocate,
     kRegister,  // only of kBegin
     kPost,      // a call of Copy
-    kCopy,      // a fragment, when its turn comes
+    kCopy,      // a fragment or a piece, when its turn comes
     kRecord,
     kWait,
   };
@@ -66,13 +68,14 @@ class HostDevice final : public Device {
   struct Counts {
     std::uint64_t allocated_bytes = 0;  // now
     std::uint64_t registered_bytes = 0;
-    std::uint64_t fragments_pending = 0;
-    std::uint64_t events_pending = 0;  // recorded, not ended by Query
+    std::uint64_t fragments_pending = 0;  // and pieces of FP8
+    std::uint64_t events_pending = 0;     // recorded, not ended by Query
     std::uint64_t fragments_copied = 0;
     std::uint64_t bytes_to_host = 0;
     std::uint64_t bytes_to_device = 0;
     std::uint64_t bytes_within = 0;      // from device memory to device memory
     std::uint64_t kernel_fragments = 0;  // of those copied, what kKernel took
+    std::uint64_t fp8_pieces = 0;        // that became FP8, or were it
   };
 
   static constexpr char kPoison = '\xA5';
@@ -123,13 +126,16 @@ class HostDevice final : public Device {
   };
   // What was posted by one call. `event`: of a record or a wait.
   struct Work {
-    enum class Kind : std::uint8_t { kCopy, kRecord, kWait };
+    enum class Kind : std::uint8_t { kCopy, kFp8, kRecord, kWait };
     Kind kind = Kind::kCopy;
     std::uint64_t posted = 0;  // its place in the order of all posts
     Direction direction = Direction::kToHost;
     CopyMethod method = CopyMethod::kCopyEngine;
     std::vector<Fragment> fragments;
-    std::size_t next = 0;  // of the fragments
+    Fp8Shape shape;  // of kFp8, and what follows
+    std::vector<Fp8Piece> pieces;
+    std::vector<std::uint32_t> pages;
+    std::size_t next = 0;  // of the fragments or pieces
     std::shared_ptr<Recorded> event;
   };
   struct Queue {
@@ -158,12 +164,15 @@ class HostDevice final : public Device {
   // Does one range of `ranges` (address -> bytes) hold all of it?
   static bool Within(const std::map<std::uint64_t, std::uint64_t>& ranges,
                      std::uint64_t begin, std::uint64_t bytes);
+  static bool PieceTouches(const Work& work, const Fp8Piece& piece,
+                           std::uint64_t begin, std::uint64_t bytes);
   static Outcome LostOutcome(const char* call);
 
   void Loop();
   Queue* Next() AGENTMEM_REQUIRES(mutex_);
   void TakeStep(Queue* queue) AGENTMEM_REQUIRES(mutex_);
   void CopyOne(Queue* queue) AGENTMEM_REQUIRES(mutex_);
+  void ConvertOne(Queue* queue) AGENTMEM_REQUIRES(mutex_);
   std::uint64_t StepOn(const Stream* stream, std::uint64_t steps);
   bool Blocked(const Queue& queue) const AGENTMEM_REQUIRES(mutex_);
   Work& Post(Stream stream, Work::Kind kind) AGENTMEM_REQUIRES(mutex_);
@@ -175,6 +184,10 @@ class HostDevice final : public Device {
       AGENTMEM_REQUIRES(mutex_);
   Outcome Passes(Point point, const char* call) AGENTMEM_REQUIRES(mutex_);
   Outcome CheckFragment(const Fragment& fragment, std::size_t index) const
+      AGENTMEM_REQUIRES(mutex_);
+  Outcome PostFp8(const CopyBatch& copy, Stream stream)
+      AGENTMEM_REQUIRES(mutex_);
+  Outcome CheckPiece(const Fp8Batch& batch, std::size_t index) const
       AGENTMEM_REQUIRES(mutex_);
   Place* Find(Event event) AGENTMEM_REQUIRES(mutex_);
   void Broke(std::string rule) AGENTMEM_REQUIRES(mutex_);

@@ -29,6 +29,9 @@ bool HostDevice::Touched(std::uint64_t begin, std::uint64_t bytes) const {
           return true;
         }
       }
+      for (std::size_t i = work.next; i < work.pieces.size(); ++i) {
+        if (PieceTouches(work, work.pieces[i], begin, bytes)) return true;
+      }
     }
   }
   return false;
@@ -80,6 +83,10 @@ void HostDevice::TakeStep(Queue* queue) {
     case Work::Kind::kCopy:
       CopyOne(queue);
       if (work.next < work.fragments.size()) return;
+      break;
+    case Work::Kind::kFp8:
+      ConvertOne(queue);
+      if (work.next < work.pieces.size()) return;
       break;
     case Work::Kind::kRecord:
       work.event->state =

@@ -192,11 +192,7 @@ Outcome AppendFragments(const KvView& view, std::uint32_t layer,
   const std::uint64_t page_bytes = PageBytes(layout);
   Runs runs(out);
   for (std::uint32_t plane = 0; plane < layout.planes; ++plane) {
-    DeviceAddress begin = view.layers[layer];
-    if (plane == 1) {
-      begin = view.values.empty() ? begin + layout.plane_stride
-                                  : view.values[layer];
-    }
+    const DeviceAddress begin = PlaneAt(view, layer, plane);
     char* host = block + (std::uint64_t{layer} * layout.planes + plane) *
                              pages.size() * page_bytes;
     for (const std::uint32_t page : pages) {

@@ -132,6 +132,14 @@ struct KvView {
   std::span<const DeviceAddress> values = {};
 };
 
+// Where K (plane 0) or V of a layer begins.
+inline DeviceAddress PlaneAt(const KvView& view, std::uint32_t layer,
+                             std::uint32_t plane) {
+  if (plane == 0) return view.layers[layer];
+  return view.values.empty() ? view.layers[layer] + view.layout.plane_stride
+                             : view.values[layer];
+}
+
 // INVALID_ARGUMENT: a field out of its range, strides by which two elements
 // would share a place, layers that overlap. OK is to be had before the rest is
 // used.

@@ -25,6 +25,56 @@ TEST_F(KvTest, BlocksOfThreeTimesTheBudgetComeBackIntoAnotherLayout) {
   EXPECT_GT(state.registered_bytes, 0u);
 }
 
+TEST_F(KvTest, CompressedBlocksOfAllTiersComeBackWithinTheBound) {
+  constexpr std::uint32_t kAtOnce = 48;
+  Engine from(device_, Order::kTokensFirst, kAtOnce * kBlockPages);
+  Engine to(device_, Order::kHeadsFirst, kAtOnce * kBlockPages);
+  ASSERT_EQ(agentmem_kv_compress(from.kv(), &error_), AGENTMEM_OK)
+      << error_.message;
+  ASSERT_EQ(agentmem_kv_compress(to.kv(), &error_), AGENTMEM_OK);
+  // 8 layers of 128 bytes of scales and 16 KiB of codes, behind a header.
+  EXPECT_EQ(agentmem_kv_block_bytes(from.kv()), 128u + 8 * (128 + (16 << 10)));
+  // 36 MiB, more than DRAM has: the first ones come back from the store.
+  for (std::uint32_t first = 0; first < 288; first += kAtOnce) {
+    StoreAll(&from, first, kAtOnce);
+  }
+  int changed = 0;
+  for (std::uint32_t first = 0; first < 288; first += kAtOnce) {
+    agentmem_kv_transfer* transfer = nullptr;
+    ASSERT_EQ(Load(&to, first, kAtOnce, &transfer), AGENTMEM_OK)
+        << error_.message;
+    ASSERT_EQ(agentmem_kv_wait(transfer, kLongNs, &error_), AGENTMEM_OK)
+        << error_.message;
+    agentmem_kv_close_transfer(transfer);
+    for (std::uint32_t i = 0; i < kAtOnce; i += 12) {
+      ASSERT_TRUE(to.HasAbout(i * kBlockPages, first + i, &changed))
+          << "block " << first + i;
+    }
+  }
+  EXPECT_GT(changed, 0) << "nothing was compressed";
+}
+
+TEST_F(KvTest, PlainAndCompressedBlocksAreNotTakenForEachOther) {
+  Engine plain(device_, Order::kTokensFirst, 8);
+  Engine compressed(device_, Order::kTokensFirst, 8);
+  ASSERT_EQ(agentmem_kv_compress(compressed.kv(), &error_), AGENTMEM_OK);
+  StoreAll(&plain, 0, 1);
+  StoreAll(&compressed, 1, 1);
+  agentmem_kv_transfer* transfer = nullptr;
+  EXPECT_EQ(Load(&compressed, 0, 1, &transfer), AGENTMEM_DATA_LOSS);
+  EXPECT_EQ(Load(&plain, 1, 1, &transfer), AGENTMEM_DATA_LOSS);
+  LoadAndCheck(&plain, 0, 1);
+  // From here on the plain one's are such, too.
+  ASSERT_EQ(agentmem_kv_compress(plain.kv(), &error_), AGENTMEM_OK);
+  ASSERT_EQ(agentmem_kv_compress(plain.kv(), &error_), AGENTMEM_OK) << "twice";
+  ASSERT_EQ(Load(&plain, 1, 1, &transfer), AGENTMEM_OK) << error_.message;
+  EXPECT_EQ(agentmem_kv_wait(transfer, kLongNs, &error_), AGENTMEM_OK);
+  agentmem_kv_close_transfer(transfer);
+  int changed = 0;
+  EXPECT_TRUE(plain.HasAbout(0, 1, &changed));
+  EXPECT_EQ(agentmem_kv_compress(nullptr, &error_), AGENTMEM_INVALID_ARGUMENT);
+}
+
 TEST_F(KvTest, ADeviceThatWasClosedHoldsNothing) {
   agentmem_device* second = nullptr;
   agentmem_device_options options = {};

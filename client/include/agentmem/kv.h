@@ -319,8 +319,13 @@ AGENTMEM_API agentmem_code agentmem_hbm_list(agentmem_client* client,
 /* From here on `kv` stores blocks as FP8 (E4M3, a scale for each head of each
  * plane and layer of a block) and loads such: half the bytes of 16-bit types,
  * with an error that docs/kv.md bounds. Their keys must differ from those of
- * plain blocks. INVALID_ARGUMENT: the layout's type is not float16, bfloat16 or
- * float32. agentmem_kv_block_bytes answers the compressed size from here on. */
+ * plain blocks: a block of another length, or of FP8 of another shape, is
+ * DATA_LOSS when it is loaded. NaN and infinities come back as NaN. Transfers
+ * that were begun before stay as they are; a second call changes nothing.
+ * agentmem_kv_block_bytes answers the compressed size from here on.
+ * INVALID_ARGUMENT: the layout's type is not float16, bfloat16 or float32, or a
+ * block has more pages than a kernel takes (named); FAILED_PRECONDITION: the
+ * device runs no kernels of this process. */
 AGENTMEM_API agentmem_code agentmem_kv_compress(agentmem_kv* kv,
                                                 agentmem_error* error);
 

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <optional>
 #include <set>
 #include <string>
+
+#include "cuda/fp8_codec.h"
 
 namespace agentmem::bench {
 namespace {
@@ -76,6 +79,39 @@ TEST(HbmBytesTest, BytesOfAnotherRunOrOfAnotherFragmentAreWrong) {
   EXPECT_TRUE(WrongInOrder(bytes, 8).has_value());
   std::memcpy(bytes.data() + 4096, bytes.data() + 8192, 4096);
   EXPECT_EQ(WrongInOrder(bytes, 7), 4096u);
+}
+
+// Two tokens of four heads of 16 bfloat16, 256 bytes, as FP8 and back.
+TEST(HbmBytesTest, ElementsThatWereFp8AreRightWithinTheBoundAndNotBeyondIt) {
+  Fp8Shape shape;
+  shape.page_tokens = 2;
+  shape.heads = 4;
+  shape.head_size = 16;
+  shape.token_stride = 128;
+  shape.head_stride = 32;
+  std::string all(1024, '\0');
+  FillElements(all, 9);
+  constexpr std::uint64_t kAt = 512;
+  std::string page = all.substr(kAt, 256);
+  const std::uint32_t first = 0;
+  std::uint8_t codes[128] = {};
+  float scales[4] = {};
+  EncodeFp8(shape, page.data(), {&first, 1}, codes, scales);
+  DecodeFp8(shape, codes, scales, {&first, 1}, page.data());
+  EXPECT_NE(page, all.substr(kAt, 256)) << "nothing was lost";
+  EXPECT_EQ(WrongElements(page, 9, kAt, shape, scales), std::nullopt);
+  EXPECT_TRUE(WrongElements(page, 8, kAt, shape, scales).has_value());
+  EXPECT_TRUE(WrongElements(page, 9, 0, shape, scales).has_value());
+  for (const std::size_t at : {1u, 77u, 255u}) {  // the upper bytes
+    std::string other = page;
+    other[at] = static_cast<char>(other[at] ^ 1);  // twice, or half as much
+    EXPECT_TRUE(WrongElements(other, 9, kAt, shape, scales).has_value()) << at;
+    other[at] = '\x7f';
+    other[at - 1] = '\xff';  // NaN
+    EXPECT_TRUE(WrongElements(other, 9, kAt, shape, scales).has_value()) << at;
+  }
+  scales[2] *= 2;
+  EXPECT_EQ(WrongElements(page, 9, kAt, shape, scales)->substr(0, 6), "head 2");
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "client/kv_fp8.h"
+
 namespace agentmem {
 
 EngineCache::EngineCache(HostDevice* device, const KvLayout& layout,
@@ -40,6 +42,14 @@ void EngineCache::Fill(std::mt19937_64* random) {
 
 void EngineCache::Poison() {
   std::memset(HostDevice::Bytes(memory_), HostDevice::kPoison, bytes_);
+}
+
+void EngineCache::Compress() {
+  auto compressed = std::make_shared<client::KvCache>();
+  const Outcome outcome =
+      client::Compress(device_->properties(), *cache_, compressed.get());
+  EXPECT_TRUE(outcome.ok()) << outcome.message;
+  cache_ = compressed;
 }
 
 bool EngineCache::SamePage(std::uint32_t layer, std::uint32_t page,

@@ -57,6 +57,8 @@ class EngineCache {
   char* At(std::uint32_t layer, std::uint32_t plane, std::uint32_t page,
            std::uint32_t token, std::uint32_t head) const;
   void Fill(std::mt19937_64* random);
+  // Its blocks are FP8 from here on.
+  void Compress();
   void Poison();
   // Has `page`, in this layer, the elements that `other`'s page has?
   bool SamePage(std::uint32_t layer, std::uint32_t page,

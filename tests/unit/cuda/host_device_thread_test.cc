@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cuda/host_device.h"
@@ -90,6 +91,53 @@ TEST(HostDeviceThreadTest, FreeUnderACopyWaitsForItAndIsCounted) {
   freeing.join();
   EXPECT_EQ(device.counts().allocated_bytes, 0u);
   EXPECT_EQ(host, std::string(4096, HostDevice::kPoison));
+}
+
+// Of a piece of FP8: its pages, which are apart from where its plane begins,
+// its codes, its scales.
+TEST(HostDeviceThreadTest, WhatAPieceTouchesIsNotTakenFromUnderIt) {
+  HostDevice::Options options;
+  options.held = true;
+  HostDevice device(options);
+  std::string codes(4096, 'h');
+  std::vector<float> scales(1);
+  const std::span<char> scale_bytes(reinterpret_cast<char*>(scales.data()), 4);
+  DeviceAddress low, high;
+  ASSERT_TRUE(device.Allocate(4096, &low).ok());
+  ASSERT_TRUE(device.Allocate(4096, &high).ok());
+  if (low.value() > high.value()) std::swap(low, high);
+  ASSERT_TRUE(device.Register(codes, Registration::kBegin).ok());
+  ASSERT_TRUE(device.Register(scale_bytes, Registration::kBegin).ok());
+  Fp8Shape shape;
+  shape.page_tokens = 1;
+  shape.heads = 1;
+  shape.head_size = 8;
+  // Its page 1 is in the higher memory, its page 0, which it does not touch, in
+  // the lower.
+  shape.page_stride = high.value() - low.value();
+  const std::uint32_t page = 1;
+  const Fp8Piece piece = {low, reinterpret_cast<std::uint8_t*>(codes.data()),
+                          scales.data(), 0, 1};
+  const Fp8Batch fp8 = {shape, {&piece, 1}, {&page, 1}};
+  CopyBatch batch;
+  batch.fp8 = &fp8;
+  std::uint64_t broken = 0;
+  const auto taken_under_it = [&](auto take) {
+    ASSERT_TRUE(device.Copy(batch, Stream::Of(7)).ok());
+    std::thread taking(take);
+    while (device.broken_rules() == broken) std::this_thread::yield();
+    ++broken;
+    EXPECT_EQ(device.Step(1), 1u);
+    taking.join();
+  };
+  taken_under_it(
+      [&] { (void)device.Register(scale_bytes, Registration::kEnd); });
+  ASSERT_TRUE(device.Register(scale_bytes, Registration::kBegin).ok());
+  taken_under_it([&] { (void)device.Register(codes, Registration::kEnd); });
+  ASSERT_TRUE(device.Register(codes, Registration::kBegin).ok());
+  taken_under_it([&] { device.Free(high); });
+  EXPECT_EQ(device.broken_rules(), 3u);
+  EXPECT_EQ(device.counts().fp8_pieces, 3u);
 }
 
 }  // namespace
