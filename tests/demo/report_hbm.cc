@@ -46,8 +46,10 @@ std::string HumanWaits(const HbmResult& hbm) {
 std::string Kills(const HbmResult& hbm) {
   return CountText(hbm.kills) + " of engines, " +
          CountText(hbm.kills_mid_copy) + " in the midst of copies; " +
-         CountText(hbm.memd_kills) + " of memd; " + CountText(hbm.moves) +
-         " times an agent went on on another node";
+         CountText(hbm.memd_kills) + " of memd" +
+         (hbm.nodes == 1 ? ""
+                         : "; " + CountText(hbm.moves) +
+                               " times an agent went on on another node");
 }
 
 }  // namespace
