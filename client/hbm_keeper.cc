@@ -133,7 +133,9 @@ DurationNs HbmKeeper::Step() {
   const bool has_news = has_news_.exchange(false);
   if (has_news) moved_at_ = now;
   bool is_idle = parts_.sweep();
+  const std::uint64_t failures = moves_.failures();
   if (!moves_.Advance()) is_idle = false;
+  if (moves_.failures() != failures) write_at_ = now + kAgainNs;
   if (is_connected_ && now >= look_at_) {
     look_at_ = now + kLookNs;
     if (parts_.link->IsLost()) Lose();

@@ -138,6 +138,7 @@ TEST_F(HbmPoolThreadTest, NoByteIsWrongWhateverComesAndGoes) {
     ASSERT_TRUE(store.Wait(Long()).ok());
   }
   link_.SetBudget(5 * kSlab);
+  ASSERT_TRUE(StepUntil([this] { return PoolBytes() <= 5 * kSlab; }));
   std::atomic<int> working = kWorkers;
   std::vector<std::thread> threads;
   for (int i = 0; i < kWorkers; ++i) {
@@ -148,8 +149,9 @@ TEST_F(HbmPoolThreadTest, NoByteIsWrongWhateverComesAndGoes) {
   }
   // This thread is the keeper's.
   std::mt19937_64 random(5);
+  int evicted = 0;
   while (working.load() != 0) {
-    switch (random() % 4) {
+    switch (random() % 5) {
       case 0:
         link_.SetBudget((1 + random() % 6) * kSlab);
         break;
@@ -157,13 +159,23 @@ TEST_F(HbmPoolThreadTest, NoByteIsWrongWhateverComesAndGoes) {
         link_.Wish(HbmWishKind::kEmpty, "agent0", kNoDeadline);
         break;
       case 2:
+        // What is only in the pool then is written below before it leaves.
+        if (const Key key = Keys(1000 + random() % kKeys, 1)[0];
+            ++evicted <= 100 && memd_->IsResident(key)) {
+          memd_->Evict(key);
+        }
+        break;
+      case 3:
         link_.Wish(HbmWishKind::kBringBack, "agent0", kNoDeadline);
         break;
       default:
         link_.Wish(HbmWishKind::kEmpty, "agent1", kNoDeadline);
         break;
     }
-    for (int i = 0; i < 20 && working.load() != 0; ++i) keeper_->Step();
+    for (int i = 0; i < 20 && working.load() != 0; ++i) {
+      keeper_->Step();
+      EXPECT_LE(PoolBytes(), 6 * kSlab);
+    }
   }
   for (std::thread& thread : threads) thread.join();
   int loaded = 0;
