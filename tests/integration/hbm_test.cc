@@ -219,6 +219,39 @@ TEST(HbmTest, APhaseReachesTheProcessThatHasTheBlocks) {
   EXPECT_EQ(engine.Report().wishes.at(0).phase, AgentPhase::kTool);
 }
 
+TEST(HbmTest, TheConfigurationBoundsADeviceATenantAndWhatIsALongTool) {
+  MemdProcess memd("64MiB",
+                   "[hbm]\ndevice_bytes = \"60MiB\"\nreload_ms = 10\n"
+                   "[[tenant]]\nname = \"a\"\nhbm_quota = \"40MiB\"\n");
+  HbmProcess engine(memd, "engine");
+  EXPECT_EQ(engine.Open(80), 40u);
+  MemdProcess free_of_it("64MiB", "[hbm]\ndevice_bytes = \"60MiB\"\n");
+  EXPECT_EQ(HbmProcess(free_of_it).Open(80), 60u);
+  AgentProcess agent(memd, "a");
+  engine.Report({UseOf("a", 3)});
+  agent.SetPhase(AgentPhase::kTool, 300 * kMillisecondNs);
+  EXPECT_EQ(engine.Report().wishes.at(0).phase, AgentPhase::kTool);
+}
+
+// A process that begins to write an agent says nothing of what it does; what
+// the one before it said does not count.
+TEST(HbmTest, ANewWriterMayHaveBlocksThere) {
+  MemdProcess memd("64MiB");
+  HbmProcess engine(memd, "engine");
+  engine.Open(80);
+  {
+    AgentProcess agent(memd, "a");
+    agent.SetPhase(AgentPhase::kDone);
+    auto wishes = engine.Report({UseOf("a", 1)}).wishes;
+    ASSERT_EQ(wishes.size(), 1u);
+    EXPECT_TRUE(
+        engine.Report({UseOf("a", 0, wishes[0].number)}).wishes.empty());
+    agent.Call(AgentOp::kAgentClose);
+  }
+  AgentProcess again(memd, "a");
+  EXPECT_TRUE(engine.Report({UseOf("a", 1)}).wishes.empty());
+}
+
 TEST(HbmTest, AnOperatorSeesWhoLeftHowSoonAndWhoIsLate) {
   MemdProcess memd("64MiB", "[hbm]\nleave_ms = 1\n");
   HbmProcess engine(memd, "engine");
