@@ -20,7 +20,7 @@ constexpr DurationNs kSettleNs = 5 * kSecondNs;
 constexpr DurationNs kQuitNs = 10 * kSecondNs;
 constexpr int kAskAgainMs = 1;
 // The blocks that an agent looks at again when a tool has ended.
-constexpr std::uint32_t kTailBlocks = 32;
+constexpr std::uint64_t kTailBlocks = 32;
 
 double Took(const HbmSample::Agent& agent) {
   return static_cast<double>(agent.took_ns) / kMillisecondNs;
@@ -129,6 +129,14 @@ HbmOrder HbmPhase::LoadOf(const Actor& actor) const {
   return order;
 }
 
+HbmOrder HbmPhase::TailOf(const Actor& actor, std::uint64_t blocks) const {
+  HbmOrder order = LoadOf(actor);
+  order.blocks =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(actor.blocks, blocks));
+  order.first = actor.blocks - order.blocks;
+  return order;
+}
+
 void HbmPhase::TakeTurns() {
   for (Actor& actor : actors_) {
     HbmOrder order = LoadOf(actor);
@@ -143,10 +151,7 @@ void HbmPhase::TakeTurns() {
 void HbmPhase::UseTools() {
   for (const Actor& actor : actors_) {
     Order(actor, PhaseOf(AGENTMEM_TOOL));
-    HbmOrder tail = LoadOf(actor);
-    tail.blocks = std::min(actor.blocks, kTailBlocks);
-    tail.first = actor.blocks - tail.blocks;
-    Order(actor, tail);
+    Order(actor, TailOf(actor, kTailBlocks));
     Order(actor, PhaseOf(AGENTMEM_REASONING));
   }
   Await();
@@ -181,13 +186,21 @@ void HbmPhase::Return(const std::vector<Actor*>& waited) {
   }
   Await();
   hbm_->returns += waited.size();
-  for (const HbmSample::Agent& back : AwaitWish(waited, "bring_back")) {
-    if (back.bytes != 0) ++hbm_->returned;
-    hbm_->returned_ms_max = std::max(hbm_->returned_ms_max, Took(back));
+  const std::vector<HbmSample::Agent> back = AwaitWish(waited, "bring_back");
+  for (const HbmSample::Agent& agent : back) {
+    if (agent.bytes != 0) ++hbm_->returned;
+    hbm_->returned_ms_max = std::max(hbm_->returned_ms_max, Took(agent));
   }
   for (Actor* actor : waited) {
     actor->is_back = true;
-    Order(*actor, LoadOf(*actor));
+    const std::string name = HbmAgentName(actor->number);
+    const auto found = std::find_if(
+        back.begin(), back.end(),
+        [&](const HbmSample::Agent& agent) { return agent.name == name; });
+    // Of all that it has, HBM had and has the newest.
+    if (found != back.end()) {
+      Order(*actor, TailOf(*actor, found->bytes / kKvBlockBytes));
+    }
   }
   Await();
   for (Actor* actor : waited) actor->is_back = false;

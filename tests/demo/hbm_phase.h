@@ -90,6 +90,8 @@ class HbmPhase {
   bool IsServed(const Actor& actor) const;
   void Order(const Actor& actor, HbmOrder order);
   HbmOrder LoadOf(const Actor& actor) const;
+  // Its newest blocks alone.
+  HbmOrder TailOf(const Actor& actor, std::uint64_t blocks) const;
   // Until all orders are done, or those who had them have ended.
   void Await();
   void Step(int timeout_ms);

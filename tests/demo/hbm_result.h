@@ -32,7 +32,7 @@ struct HbmResult {
   std::uint64_t returns = 0;
   std::uint64_t returned = 0;  // of them, with blocks in HBM
   double returned_ms_max = 0;
-  std::uint64_t return_blocks = 0;    // loaded first after that
+  std::uint64_t return_blocks = 0;    // loaded then, as many as came back
   std::uint64_t return_hbm_hits = 0;  // of them, from HBM
   std::uint64_t moves = 0;            // an engine on another node went on
   std::uint64_t delays = 0;

@@ -35,7 +35,7 @@ std::string HumanWaits(const HbmResult& hbm) {
       text, sizeof(text),
       "%s times an agent waited for a human, %s left HBM (%s late), within "
       "%.0f ms;\n             %s came back before they asked, within %.0f ms: "
-      "then %s of their blocks in HBM",
+      "%s of what they loaded then was in HBM",
       CountText(hbm.human_waits).c_str(), CountText(hbm.emptied).c_str(),
       CountText(hbm.emptied_late).c_str(), hbm.emptied_ms_max,
       CountText(hbm.returned).c_str(), hbm.returned_ms_max,
@@ -46,8 +46,10 @@ std::string HumanWaits(const HbmResult& hbm) {
 std::string Kills(const HbmResult& hbm) {
   return CountText(hbm.kills) + " of engines, " +
          CountText(hbm.kills_mid_copy) + " in the midst of copies; " +
-         CountText(hbm.memd_kills) + " of memd; " + CountText(hbm.moves) +
-         " times an agent went on on another node";
+         CountText(hbm.memd_kills) + " of memd" +
+         (hbm.nodes == 1 ? ""
+                         : "; " + CountText(hbm.moves) +
+                               " times an agent went on on another node");
 }
 
 }  // namespace
@@ -71,7 +73,11 @@ void AddHbmFailures(const Report& report, std::vector<std::string>* failures) {
   require(hbm.returned == hbm.returns,
           "of " + CountText(hbm.returns) + " that reason again " +
               CountText(hbm.returned) + " came back");
-  require(hbm.return_hbm_hits > 0, "no hits in hbm after a return");
+  require(
+      hbm.return_hbm_hits > 0 && 2 * hbm.return_hbm_hits >= hbm.return_blocks,
+      "of " + CountText(hbm.return_blocks) +
+          " blocks that were loaded after a return " +
+          CountText(hbm.return_hbm_hits) + " were in HBM");
   require(hbm.kills_mid_copy > 0,
           "no engine was killed in the midst of copies");
   require(hbm.memd_kills > 0 || !report.options.recovery,

@@ -54,7 +54,7 @@ TEST_F(ReportHbmTest, ARunThatShowedEverythingHasNoFailure) {
   EXPECT_NE(screen.find("OK: 3.0 MiB verified"), std::string::npos) << screen;
   EXPECT_NE(screen.find("hbm 11, dram 12, pool 0, store 13"),
             std::string::npos);
-  EXPECT_NE(screen.find("then 50% of their blocks in HBM"), std::string::npos);
+  EXPECT_NE(screen.find("50% of what they loaded then"), std::string::npos);
 }
 
 TEST_F(ReportHbmTest, ATierWithoutHitsFails) {
@@ -92,8 +92,11 @@ TEST_F(ReportHbmTest, AnAgentThatDoesNotComeBackFails) {
   result_.hbm.returned = 3;
   ExpectFailure("of 5 that reason again 3 came back");
   result_.hbm.returned = 5;
+  result_.hbm.return_hbm_hits = 9;
+  ExpectFailure("of 20 blocks that were loaded after a return 9 were in HBM");
+  result_.hbm.return_blocks = 0;
   result_.hbm.return_hbm_hits = 0;
-  ExpectFailure("no hits in hbm after a return");
+  ExpectFailure("of 0 blocks that were loaded after a return 0 were in HBM");
 }
 
 TEST_F(ReportHbmTest, AWrongByteFails) {
