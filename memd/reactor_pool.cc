@@ -146,6 +146,7 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
   snapshot.domain = choice.domain;
   snapshot.address = choice.address;
   snapshot.rdma = choice.rdma;
+  snapshot.pins_memory = options_.pool->transport->limits().pins_memory;
   snapshot.rdma_asked = options_.pool->rdma_asked;
   snapshot.fallbacks = choice.fallbacks;
   snapshot.candidates = choice.candidates;

@@ -47,6 +47,10 @@ void AddProvider(const admin::v1::FabricSnapshot& fabric, Table* facts) {
                       " dropped, " +
                       Plural(fabric.completions_unknown(), "completion") +
                       " of nothing that was asked"});
+  facts->AddRow({"tenants' DRAM",
+                 fabric.pins_memory()
+                     ? "pinned for the device: regions use memory beside it"
+                     : "lent to regions as they need it"});
   facts->AddRow({"spins", std::to_string(fabric.spin_us()) +
                               " us for an answer, then sleeps"});
 }

@@ -158,6 +158,7 @@ Json ToJson(const admin::v1::FabricSnapshot& fabric) {
               {"rdma", fabric.rdma()},
               {"rdma_asked", fabric.rdma_asked()},
               {"fallbacks", fabric.fallbacks()},
+              {"pins_memory", fabric.pins_memory()},
               {"links_lost", fabric.links_lost()},
               {"messages_dropped", fabric.messages_dropped()},
               {"completions_unknown", fabric.completions_unknown()},

@@ -128,6 +128,7 @@ void CopyTo(const FabricSnapshot& from, admin::v1::FabricSnapshot* to) {
   to->set_rdma(from.rdma);
   to->set_rdma_asked(from.rdma_asked);
   to->set_fallbacks(from.fallbacks);
+  to->set_pins_memory(from.pins_memory);
   for (const FabricCandidate& candidate : from.candidates) {
     admin::v1::FabricCandidate* copy = to->add_candidates();
     copy->set_provider(candidate.provider);

@@ -133,6 +133,7 @@ struct FabricSnapshot {
   bool rdma = false;
   bool rdma_asked = false;  // by the configuration: TCP is a failure then
   std::uint64_t fallbacks = 0;
+  bool pins_memory = false;  // regions have memory beside the tenants' DRAM
   std::vector<FabricCandidate> candidates;
   FabricCounters counters;
   std::uint64_t inbound = 0;  // connections of peers; 0: not known

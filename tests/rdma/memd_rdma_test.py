@@ -152,6 +152,7 @@ class TwoNodes(unittest.TestCase):
             self.assertEqual(fabric["domain"], DEVICES[name])
             self.assertEqual(fabric["address"], ADDRESSES[name])
             self.assertEqual(fabric["fallbacks"], 0)
+            self.assertTrue(fabric["pins_memory"])
             taken = [candidate["provider"] for candidate in
                      fabric["candidates"] if candidate["taken"]]
             self.assertEqual(taken, ["verbs;ofi_rxm"])

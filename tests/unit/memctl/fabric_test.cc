@@ -177,6 +177,7 @@ TEST(FabricRenderTest, EverythingIsOnThePage) {
         "verbs;ofi_rxm on mlx5_0, 10.0.0.1",
         "yes, 0 fallbacks to what was not wanted first",
         "50 us for an answer, then sleeps",
+        "pinned for the device: regions use memory beside it",
         "1 GiB used of 4 GiB (25%), 1000 blocks, 0 evicted",
         "100: 30 from this node's, 2 not from the first asked, 5 not found",
         "0 stale, 0 corrupt", "mlx5_0 port 1: the nearest to the memory",

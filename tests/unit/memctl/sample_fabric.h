@@ -32,6 +32,7 @@ inline admin::v1::FabricSnapshot SampleFabric() {
   fabric.set_address("10.0.0.1");
   fabric.set_rdma(true);
   fabric.set_spin_us(50);
+  fabric.set_pins_memory(true);
   auto* taken = fabric.add_candidates();
   taken->set_provider("verbs;ofi_rxm");
   taken->set_rdma(true);

@@ -74,6 +74,7 @@ FabricSnapshot TwoNodes() {
   fabric.cluster = {"prod", "etcd", 42, false, {{"a", "a:7000", "r1", 100, 5}}};
   fabric.peers_insecure = true;
   fabric.spin_us = 50;
+  fabric.pins_memory = true;
   fabric.warnings = {"look here"};
   return fabric;
 }
@@ -125,6 +126,7 @@ TEST_F(AdminFabricTest, TheFabricArrivesAsItWas) {
   EXPECT_TRUE(fabric.candidates(1).taken());
   EXPECT_TRUE(fabric.peers_insecure());
   EXPECT_EQ(fabric.spin_us(), 50u);
+  EXPECT_TRUE(fabric.pins_memory());
   EXPECT_THAT(fabric.warnings(), ElementsAre("look here"));
 }
 
