@@ -1,6 +1,8 @@
 // The C ABI: the pool of blocks in a device's memory.
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "agentmem/kv.h"
 #include "client/agent.h"
@@ -22,6 +24,16 @@ using agentmem::client::HbmPool;
 Outcome NoPool() {
   return Fail(Code::kFailedPrecondition,
               "the device has no pool; open one with agentmem_hbm_open");
+}
+
+// As memd does: one such name would spoil a whole report.
+Outcome CheckCharacters(std::string_view agent) {
+  const bool plain = std::all_of(agent.begin(), agent.end(), [](char c) {
+    return static_cast<unsigned char>(c) > ' ' && c != 0x7f;
+  });
+  if (plain) return {};
+  return Fail(Code::kInvalidArgument,
+              "agent's name: spaces and control characters are not allowed");
 }
 
 }  // namespace
@@ -53,8 +65,9 @@ agentmem_code agentmem_kv_keep(agentmem_kv* kv, const char* agent,
   HbmPool* const pool = kv->device->of.pool();
   if (pool == nullptr) return Answer(NoPool(), error);
   if (agent != nullptr) {
-    const Outcome named = agentmem::client::CheckName(
-        "agent's name", agent, agentmem::kAgentNameBytes);
+    Outcome named = agentmem::client::CheckName("agent's name", agent,
+                                                agentmem::kAgentNameBytes);
+    if (named.ok()) named = CheckCharacters(agent);
     if (!named.ok()) return Answer(named, error);
   }
   kv->SetKeep(std::make_shared<HbmKeep>(pool, agent == nullptr ? "" : agent));

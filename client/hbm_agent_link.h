@@ -5,7 +5,9 @@
 // adds to it, too, to wake its own thread. Without a connection it is a word of
 // its own.
 //
-// Ownership: owns the connection. Threads, errors, cost: HbmLink's.
+// Ownership: owns the connection. Threads: as HbmLink says. Errors: as it says;
+// INTERNAL: memd named no word of its board. Cost: a request is two system
+// calls and a wait.
 #ifndef AGENTMEM_CLIENT_HBM_AGENT_LINK_H_
 #define AGENTMEM_CLIENT_HBM_AGENT_LINK_H_
 

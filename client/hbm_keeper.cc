@@ -133,7 +133,9 @@ DurationNs HbmKeeper::Step() {
   const bool has_news = has_news_.exchange(false);
   if (has_news) moved_at_ = now;
   bool is_idle = parts_.sweep();
+  const std::uint64_t failures = moves_.failures();
   if (!moves_.Advance()) is_idle = false;
+  if (moves_.failures() != failures) write_at_ = now + kAgainNs;
   if (is_connected_ && now >= look_at_) {
     look_at_ = now + kLookNs;
     if (parts_.link->IsLost()) Lose();
@@ -177,8 +179,7 @@ DurationNs HbmKeeper::Pause(bool is_busy) {
 
 void HbmKeeper::Connect() {
   connect_at_ = parts_.clock->Now() + kConnectEveryNs;
-  // Not OK: again, then.
-  [[maybe_unused]] const Outcome ignored = Open(Deadline::After(kConnectNs));
+  if (Open(Deadline::After(kConnectNs)).ok()) parts_.meet();
 }
 
 // What memd wished is of no interest to the next one; it will say so anew.

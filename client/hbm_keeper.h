@@ -57,6 +57,8 @@ class HbmKeeper {
     const Clock* clock = nullptr;
     // Advances what nobody waits for. True: there is nothing.
     std::function<bool()> sweep;
+    // A new memd is there: what is below is asked of that one from now on.
+    std::function<void()> meet;
   };
 
   explicit HbmKeeper(const Parts& parts);

@@ -171,6 +171,7 @@ HbmWritten HbmMoves::EndDown(const Down& down, const Outcome& outcome) {
              outcome.code == Code::kDeadlineExceeded) {
     written = HbmWritten::kNoRoom;
   }
+  if (written == HbmWritten::kNot) ++failures_;
   pool_->EndWrite(down.block, written);
   return written;
 }

@@ -52,6 +52,8 @@ class HbmMoves {
   // Takes what has ended. True: nothing is under way.
   bool Advance();
   std::size_t reads() const { return ups_.size(); }
+  // Writes that came to nothing, ever.
+  std::uint64_t failures() const { return failures_; }
 
  private:
   struct Down {
@@ -79,6 +81,7 @@ class HbmMoves {
   std::deque<Up> ups_;
   std::uint64_t down_bytes_ = 0;
   std::uint64_t up_bytes_ = 0;
+  std::uint64_t failures_ = 0;
 };
 
 }  // namespace agentmem::client

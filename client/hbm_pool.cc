@@ -81,6 +81,7 @@ HbmFill HbmPool::BeginFillLocked(const HbmNew& what, HbmCause cause,
     if (what.block_class == BlockClass::kState) {
       entry.block_class = BlockClass::kState;
     }
+    policy_->Accessed(SlotIndex(found->second), options_.clock->Now());
     Own(found->second, what.agent);
     *block = Use(found->second);
     return HbmFill::kThere;
@@ -107,6 +108,10 @@ HbmFill HbmPool::BeginFillLocked(const HbmNew& what, HbmCause cause,
   entries_[index].bytes = static_cast<std::uint32_t>(what.bytes);
   ++counts_.blocks;
   counts_.used_bytes += what.bytes;
+  if (agents_[what.agent.value()].is_away) {
+    FreeEntry(index);  // it left while memory was allocated
+    return HbmFill::kNoRoom;
+  }
   Own(index, what.agent);
   *block = Use(index);
   return HbmFill::kBegun;

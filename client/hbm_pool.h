@@ -257,8 +257,8 @@ class HbmPool {
     std::size_t operator()(const Key& key) const { return HashKey(key); }
   };
 
-  std::uint64_t Limit() AGENTMEM_REQUIRES(mutex_);
-  std::uint64_t Allocated() AGENTMEM_REQUIRES(mutex_);
+  std::uint64_t Limit() const AGENTMEM_REQUIRES(mutex_);
+  std::uint64_t Allocated() const AGENTMEM_REQUIRES(mutex_);
   HbmFill BeginFillLocked(const HbmNew& what, HbmCause cause, HbmBlock* block)
       AGENTMEM_REQUIRES(mutex_);
   HbmBlock Use(std::uint32_t index) AGENTMEM_REQUIRES(mutex_);
@@ -273,8 +273,7 @@ class HbmPool {
   bool Grow(std::size_t size_class) AGENTMEM_REQUIRES(mutex_);
   // kSizeClasses: any block.
   bool EvictFor(std::size_t size_class) AGENTMEM_REQUIRES(mutex_);
-  bool CloseOneSlab() AGENTMEM_REQUIRES(mutex_);
-  void CloseSlab(std::uint32_t slab) AGENTMEM_REQUIRES(mutex_);
+  void CloseSlabs(std::uint64_t bytes) AGENTMEM_REQUIRES(mutex_);
   void ReopenSlabs() AGENTMEM_REQUIRES(mutex_);
   bool MayDrop(const Entry& entry) const AGENTMEM_REQUIRES(mutex_);
   void Drop(std::uint32_t index) AGENTMEM_REQUIRES(mutex_);
@@ -312,6 +311,7 @@ class HbmPool {
   std::unordered_map<Key, std::uint32_t, KeyHash> by_key_
       AGENTMEM_GUARDED_BY(mutex_);
   std::set<std::uint32_t> leaving_ AGENTMEM_GUARDED_BY(mutex_);
+  std::uint32_t drop_next_ AGENTMEM_GUARDED_BY(mutex_) = 0;  // of leaving_
   std::set<std::uint32_t> sinking_ AGENTMEM_GUARDED_BY(mutex_);
   std::vector<Agent> agents_ AGENTMEM_GUARDED_BY(mutex_);  // [0]: nobody
   std::vector<std::uint32_t> free_agents_ AGENTMEM_GUARDED_BY(mutex_);

@@ -11,18 +11,20 @@ namespace {
 constexpr int kLooksMax = 1024;
 // That one search sends below; more would be written before they have to leave.
 constexpr std::size_t kSinksMax = 8;
+// Of those that are to leave, in one turn: a millisecond.
+constexpr int kDropLooks = 4096;
 // After memory could not be had.
 constexpr DurationNs kAllocateAgainNs = kSecondNs;
 
 }  // namespace
 
-std::uint64_t HbmPool::Limit() {
+std::uint64_t HbmPool::Limit() const {
   return options_.clock->Now() < ceiling_until_ ? std::min(budget_, ceiling_)
                                                 : budget_;
 }
 
 // What is being freed is the device's only when Free has returned.
-std::uint64_t HbmPool::Allocated() {
+std::uint64_t HbmPool::Allocated() const {
   return slabs_.allocated_bytes() + freeing_bytes_;
 }
 
@@ -137,22 +139,31 @@ bool HbmPool::MayDrop(const Entry& entry) const {
   return entry.state == State::kThere && entry.uses == 0 && IsBelow(entry);
 }
 
+// In turns, so that others get the lock.
 void HbmPool::DropLeaving() {
-  const std::vector<std::uint32_t> leaving(leaving_.begin(), leaving_.end());
-  for (const std::uint32_t index : leaving) {
+  std::vector<std::uint32_t> looked;
+  auto at = leaving_.lower_bound(drop_next_);
+  for (int i = 0; i < kDropLooks && i < static_cast<int>(leaving_.size());
+       ++i, ++at) {
+    if (at == leaving_.end()) at = leaving_.begin();
+    looked.push_back(*at);
+  }
+  for (const std::uint32_t index : looked) {
+    drop_next_ = index + 1;
     if (MayDrop(entries_[index])) Drop(index);
   }
 }
 
 bool HbmPool::GiveBack(Empty empty) {
   MutexLock lock(&mutex_);
+  if (slabs_.allocated_bytes() <= Limit()) ReopenSlabs();
+  DropLeaving();
   for (;;) {
     const std::uint64_t limit = Limit();
-    if (slabs_.allocated_bytes() <= limit) ReopenSlabs();
-    DropLeaving();
-    const bool is_over = slabs_.allocated_bytes() > limit;
+    const std::uint64_t allocated = slabs_.allocated_bytes();
     HbmSlabs::Memory memory;
-    if ((is_over || empty == Empty::kFreed) && slabs_.RemoveEmpty(&memory)) {
+    if ((allocated > limit || empty == Empty::kFreed) &&
+        slabs_.RemoveEmpty(&memory)) {
       freeing_bytes_ += memory.bytes;
       mutex_.Unlock();
       options_.device->Free(memory.at);
@@ -160,22 +171,23 @@ bool HbmPool::GiveBack(Empty empty) {
       freeing_bytes_ -= memory.bytes;
       continue;
     }
-    if (!is_over) return true;
+    if (allocated <= limit) return true;
     std::uint64_t closed_bytes = 0;
     for (const std::uint32_t slab : slabs_.closed()) {
       closed_bytes += slabs_.bytes(slab);
     }
-    if (slabs_.allocated_bytes() - closed_bytes <= limit || !CloseOneSlab()) {
-      return false;
-    }
+    if (allocated - closed_bytes <= limit) return false;
+    CloseSlabs(allocated - closed_bytes - limit);
+    DropLeaving();
   }
 }
 
-// That of which the policy would let go first, all of it; if each has something
-// in use, that with the least.
-bool HbmPool::CloseOneSlab() {
+// Those of which the policy would let go first, all of each; if that is not
+// enough, those with the least in use.
+void HbmPool::CloseSlabs(std::uint64_t bytes) {
   std::unordered_map<std::uint32_t, std::uint32_t> offered;
-  std::uint32_t chosen = kNoEntry;
+  std::vector<std::uint32_t> chosen;
+  std::uint64_t found = 0;
   policy_->Coldest(options_.clock->Now(),
                    [&](SlotIndex slot) AGENTMEM_REQUIRES(mutex_) {
                      using tiering::Verdict;
@@ -185,24 +197,29 @@ bool HbmPool::CloseOneSlab() {
                        return Verdict::kSkip;
                      if (++offered[slab] < slabs_.used(slab))
                        return Verdict::kSkip;
-                     chosen = slab;
-                     return Verdict::kStop;
+                     chosen.push_back(slab);
+                     found += slabs_.bytes(slab);
+                     return found < bytes ? Verdict::kSkip : Verdict::kStop;
                    });
-  if (chosen == kNoEntry) {
-    std::uint32_t least = UINT32_MAX;
+  if (found < bytes) {
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> rest;  // uses, slab
     for (const std::uint32_t slab : slabs_.Open()) {
       const std::uint32_t in_use = slabs_.used(slab) - offered[slab];
-      if (in_use >= least) continue;
-      least = in_use;
-      chosen = slab;
+      if (in_use != 0) rest.emplace_back(in_use, slab);
+    }
+    std::sort(rest.begin(), rest.end());
+    for (const auto& [in_use, slab] : rest) {
+      if (found >= bytes) break;
+      chosen.push_back(slab);
+      found += slabs_.bytes(slab);
     }
   }
-  if (chosen == kNoEntry) return false;
-  slabs_.Close(chosen);
-  for (const std::uint32_t index : slabs_.EntriesOf(chosen)) {
-    SetLeaving(index, true);
+  for (const std::uint32_t slab : chosen) {
+    slabs_.Close(slab);
+    for (const std::uint32_t index : slabs_.EntriesOf(slab)) {
+      SetLeaving(index, true);
+    }
   }
-  return true;
 }
 
 void HbmPool::ReopenSlabs() {
@@ -219,9 +236,10 @@ void HbmPool::ReopenSlabs() {
 std::vector<HbmBlock> HbmPool::TakeToWrite(std::size_t count_max) {
   MutexLock lock(&mutex_);
   std::vector<HbmBlock> blocks;
+  int looks = 0;
   for (const auto* set : {&leaving_, &sinking_}) {
     for (const std::uint32_t index : *set) {
-      if (blocks.size() == count_max) return blocks;
+      if (blocks.size() == count_max || ++looks > kDropLooks) return blocks;
       Entry& entry = entries_[index];
       if (entry.state != State::kThere || entry.uses != 0 || IsBelow(entry)) {
         continue;

@@ -12,6 +12,8 @@ namespace {
 
 // For blocks to leave the pool: a second's copies are more than a device has.
 constexpr std::uint64_t kMakeRoomNs = kSecondNs;
+// For a connection to a memd that is there.
+constexpr std::uint64_t kMeetNs = kSecondNs;
 
 }  // namespace
 
@@ -91,6 +93,12 @@ Outcome KvDevice::OpenPool(std::uint64_t wanted_bytes,
   keeper_parts.link = link.get();
   keeper_parts.clock = &clock_;
   keeper_parts.sweep = [this] { return Sweep(); };
+  keeper_parts.meet = [this] {
+    Session* session = nullptr;
+    const Outcome met =
+        client_->channel().AcquireLive(Deadline::After(kMeetNs), &session);
+    if (met.ok()) session->Unref();  // else a write asks again
+  };
   auto keeper = std::make_unique<HbmKeeper>(keeper_parts);
   Outcome outcome = keeper->Open(deadline);
   if (outcome.ok()) outcome = keeper->Start();

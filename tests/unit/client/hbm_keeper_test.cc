@@ -228,6 +228,10 @@ TEST_F(HbmKeeperTest, ALaterWishTakesThePlaceOfAnEarlierOne) {
 TEST_F(HbmKeeperTest, WhoLeavesAgainBeforeAllIsBackIsRememberedWhole) {
   Store(1, 4, "ada");
   ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
+  const Key last = Keys(4, 1)[0];
+  const std::string bytes = memd_->BytesOf(last);
+  memd_->Evict(last);
+  memd_->AddBelow(last, bytes);  // comes later than the others
   device_.Hold();
   link_.Wish(kBringBack, "ada", kNoDeadline);
   keeper_->Step();
@@ -237,6 +241,7 @@ TEST_F(HbmKeeperTest, WhoLeavesAgainBeforeAllIsBackIsRememberedWhole) {
   device_.Run();
   ASSERT_TRUE(StepUntilAnswered(left));
   EXPECT_EQ(pool_->UseOf("ada").blocks, 0u);
+  memd_->AddResident(last, bytes);
   const std::uint64_t back = link_.Wish(kBringBack, "ada", kNoDeadline);
   ASSERT_TRUE(StepUntilAnswered(back));
   EXPECT_EQ(link_.answers[back].blocks, 4u);
@@ -310,6 +315,7 @@ TEST_F(HbmKeeperTest, ANewMemdIsToldAllOfIt) {
   link_.refusal = {};
   link_.budget = 1 << 19;
   ASSERT_TRUE(StepUntil([&] { return link_.uses.contains("bob"); }));
+  EXPECT_EQ(met_, 1);
   EXPECT_EQ(pool_->counts().budget_bytes, 1u << 19);
   EXPECT_EQ(link_.uses["bob"].blocks, 1u);
   EXPECT_EQ(link_.uses["ada"].blocks, 1u);
@@ -349,9 +355,15 @@ TEST_F(HbmKeeperTest, FailedCopiesOfTheKeeperLoseNothing) {
        {HostDevice::Point::kPost, HostDevice::Point::kCopy,
         HostDevice::Point::kRecord, HostDevice::Point::kRegister}) {
     for (std::uint64_t nth = 1; nth <= 4; ++nth) {
+      pool_->Return("ada");
       Store(1, 3, "ada", BlockClass::kState);
+      ASSERT_EQ(pool_->UseOf("ada").blocks, 3u);
       const std::vector<Key> keys = Keys(1, 3);
-      for (const Key& key : keys) memd_->Evict(key);
+      std::vector<std::string> bytes;
+      for (const Key& key : keys) {
+        bytes.push_back(memd_->BytesOf(key));
+        memd_->Evict(key);
+      }
       device_.FailNth({point, nth, Code::kInternal});
       link_.Wish(kEmpty, "ada", In(kSecondNs));
       for (int i = 0; i < 5; ++i) {
@@ -361,6 +373,9 @@ TEST_F(HbmKeeperTest, FailedCopiesOfTheKeeperLoseNothing) {
       Mend();
       ASSERT_TRUE(StepUntilAnswered(link_.numbers));
       EXPECT_EQ(PoolBytes(), 0u);
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        EXPECT_EQ(memd_->BytesOf(keys[i]), bytes[i]);
+      }
       device_.FailNth({point, nth, Code::kInternal});
       link_.Wish(kBringBack, "ada", kNoDeadline);
       for (int i = 0; i < 5; ++i) {

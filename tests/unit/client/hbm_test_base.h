@@ -123,6 +123,7 @@ class HbmTest : public KvTest {
       ++sweeps_;
       return true;
     };
+    keeper.meet = [this] { ++met_; };
     keeper_ = std::make_unique<client::HbmKeeper>(keeper);
     ASSERT_TRUE(keeper_->Open(Long()).ok());
   }
@@ -241,6 +242,7 @@ class HbmTest : public KvTest {
   ManualClock clock_{kSecondNs};
   BookedLink link_;
   int sweeps_ = 0;
+  int met_ = 0;
   std::uint64_t engine_bytes_ = 0;
   std::unique_ptr<client::HbmPool> pool_;
   std::unique_ptr<client::HbmKeeper> keeper_;
