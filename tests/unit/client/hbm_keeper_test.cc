@@ -201,12 +201,14 @@ TEST_F(HbmKeeperTest, ACopyThatUsesABlockIsWaitedFor) {
   clock_.Advance(10 * kMillisecondNs);
   keeper_->Step();
   EXPECT_FALSE(link_.answers.contains(wish));
+  EXPECT_EQ(link_.uses["ada"].blocks, 2u) << "memd hears of those that left";
   device_.Run();
   ASSERT_TRUE(load->Wait(Long()).ok());
   ExpectLoaded(2);
   keeper_->Step();
   EXPECT_TRUE(link_.answers.contains(wish));
   EXPECT_EQ(keeper_->emptied_late(), 1u);
+  EXPECT_EQ(link_.answers[wish].took_ns, 10u * kMillisecondNs);
   EXPECT_EQ(PoolBytes(), 0u);
 }
 

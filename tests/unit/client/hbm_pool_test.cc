@@ -67,11 +67,11 @@ class HbmPoolTest : public testing::Test {
     EXPECT_EQ(device_.broken_rules(), 0u) << device_.first_broken_rule();
   }
 
-  void Open(std::uint64_t budget) {
+  void Open(std::uint64_t budget, std::uint64_t wanted = 256 << 20) {
     HbmPool::Options options;
     options.device = &busy_;
     options.clock = &clock_;
-    options.wanted_bytes = 1 << 20;
+    options.wanted_bytes = wanted;
     options.slab_bytes = kSlab;
     options.granule_bytes = kBlock;
     options.is_below = [this](const Key& key, BlockClass) {
@@ -307,6 +307,13 @@ TEST_F(HbmPoolTest, WhatIsCacheIsForgottenWhenThereIsNoRoomBelow) {
   EXPECT_TRUE(pool_->GiveBack(HbmPool::Empty::kKept));
   EXPECT_EQ(pool_->counts().forgotten, 1u);
   EXPECT_EQ(pool_->counts().dropped, 3u);
+}
+
+TEST_F(HbmPoolTest, ABudgetBeyondWhatWasWantedIsNotUsed) {
+  pool_.reset();
+  Open(1ULL << 40, 2 * kSlab);
+  AddAll(1, 12);
+  EXPECT_EQ(Allocated(), 2 * kSlab);
 }
 
 TEST_F(HbmPoolTest, ASmallBudgetGetsASmallSlab) {
