@@ -50,13 +50,17 @@ Outcome HostDevice::CheckPiece(const Fp8Batch& batch, std::size_t index) const {
     }
     wrong = ": a page lies outside of the device memory that was allocated";
   }
-  const auto is_reachable = [this](const void* at, std::uint64_t bytes) {
-    const auto begin = reinterpret_cast<std::uint64_t>(at);
-    return Within(registered_, begin, bytes) ||
-           Within(allocated_, begin, bytes);
-  };
-  if (!is_reachable(piece.codes, CodeBytesOf(batch.shape, piece.pages)) ||
-      !is_reachable(piece.scales, ScaleBytesOf(batch.shape))) {
+  const struct {
+    const void* at;
+    std::uint64_t bytes;
+  } sides[] = {{piece.codes, CodeBytesOf(batch.shape, piece.pages)},
+               {piece.scales, ScaleBytesOf(batch.shape)}};
+  for (const auto& side : sides) {
+    const auto at = reinterpret_cast<std::uint64_t>(side.at);
+    if (Within(registered_, at, side.bytes) ||
+        Within(allocated_, at, side.bytes)) {
+      continue;
+    }
     wrong =
         ": codes or scales lie outside of the host memory that was registered, "
         "and of the device's";
