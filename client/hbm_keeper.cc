@@ -151,8 +151,10 @@ DurationNs HbmKeeper::Step() {
   if (!Fit()) is_idle = false;
   AdvanceJobs();
   if (!done_.empty()) Report();
-  if (is_connected_ &&
-      parts_.pool->counts().allocated_bytes != reported_allocated_) {
+  // What left in this round is told in the next.
+  const HbmCounts counts = parts_.pool->counts();
+  if (is_connected_ && (counts.changed_agents != 0 ||
+                        counts.allocated_bytes != reported_allocated_)) {
     has_news_.store(true);
   }
   return Pause(!is_idle || !jobs_.empty());

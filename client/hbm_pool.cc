@@ -199,6 +199,7 @@ HbmCounts HbmPool::counts() {
   HbmCounts counts = counts_;
   counts.budget_bytes = budget_;
   counts.allocated_bytes = Allocated();
+  counts.changed_agents = changed_.size();
   return counts;
 }
 

@@ -121,6 +121,7 @@ struct HbmCounts {
   std::uint64_t demoted = 0;
   std::uint64_t forgotten = 0;
   std::uint64_t brought_back = 0;
+  std::uint64_t changed_agents = 0;  // now, not taken yet
 };
 
 class HbmPool;

@@ -19,8 +19,9 @@ constexpr DurationNs kAllocateAgainNs = kSecondNs;
 }  // namespace
 
 std::uint64_t HbmPool::Limit() const {
-  return options_.clock->Now() < ceiling_until_ ? std::min(budget_, ceiling_)
-                                                : budget_;
+  const std::uint64_t most = std::min(budget_, options_.wanted_bytes);
+  return options_.clock->Now() < ceiling_until_ ? std::min(most, ceiling_)
+                                                : most;
 }
 
 // What is being freed is the device's only when Free has returned.

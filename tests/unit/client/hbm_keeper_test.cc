@@ -201,12 +201,14 @@ TEST_F(HbmKeeperTest, ACopyThatUsesABlockIsWaitedFor) {
   clock_.Advance(10 * kMillisecondNs);
   keeper_->Step();
   EXPECT_FALSE(link_.answers.contains(wish));
+  EXPECT_EQ(link_.uses["ada"].blocks, 2u) << "memd hears of those that left";
   device_.Run();
   ASSERT_TRUE(load->Wait(Long()).ok());
   ExpectLoaded(2);
   keeper_->Step();
   EXPECT_TRUE(link_.answers.contains(wish));
   EXPECT_EQ(keeper_->emptied_late(), 1u);
+  EXPECT_EQ(link_.answers[wish].took_ns, 10u * kMillisecondNs);
   EXPECT_EQ(PoolBytes(), 0u);
 }
 
@@ -228,6 +230,10 @@ TEST_F(HbmKeeperTest, ALaterWishTakesThePlaceOfAnEarlierOne) {
 TEST_F(HbmKeeperTest, WhoLeavesAgainBeforeAllIsBackIsRememberedWhole) {
   Store(1, 4, "ada");
   ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
+  const Key last = Keys(4, 1)[0];
+  const std::string bytes = memd_->BytesOf(last);
+  memd_->Evict(last);
+  memd_->AddBelow(last, bytes);  // comes later than the others
   device_.Hold();
   link_.Wish(kBringBack, "ada", kNoDeadline);
   keeper_->Step();
@@ -237,6 +243,7 @@ TEST_F(HbmKeeperTest, WhoLeavesAgainBeforeAllIsBackIsRememberedWhole) {
   device_.Run();
   ASSERT_TRUE(StepUntilAnswered(left));
   EXPECT_EQ(pool_->UseOf("ada").blocks, 0u);
+  memd_->AddResident(last, bytes);
   const std::uint64_t back = link_.Wish(kBringBack, "ada", kNoDeadline);
   ASSERT_TRUE(StepUntilAnswered(back));
   EXPECT_EQ(link_.answers[back].blocks, 4u);
@@ -350,9 +357,15 @@ TEST_F(HbmKeeperTest, FailedCopiesOfTheKeeperLoseNothing) {
        {HostDevice::Point::kPost, HostDevice::Point::kCopy,
         HostDevice::Point::kRecord, HostDevice::Point::kRegister}) {
     for (std::uint64_t nth = 1; nth <= 4; ++nth) {
+      pool_->Return("ada");
       Store(1, 3, "ada", BlockClass::kState);
+      ASSERT_EQ(pool_->UseOf("ada").blocks, 3u);
       const std::vector<Key> keys = Keys(1, 3);
-      for (const Key& key : keys) memd_->Evict(key);
+      std::vector<std::string> bytes;
+      for (const Key& key : keys) {
+        bytes.push_back(memd_->BytesOf(key));
+        memd_->Evict(key);
+      }
       device_.FailNth({point, nth, Code::kInternal});
       link_.Wish(kEmpty, "ada", In(kSecondNs));
       for (int i = 0; i < 5; ++i) {
@@ -362,6 +375,9 @@ TEST_F(HbmKeeperTest, FailedCopiesOfTheKeeperLoseNothing) {
       Mend();
       ASSERT_TRUE(StepUntilAnswered(link_.numbers));
       EXPECT_EQ(PoolBytes(), 0u);
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        EXPECT_EQ(memd_->BytesOf(keys[i]), bytes[i]);
+      }
       device_.FailNth({point, nth, Code::kInternal});
       link_.Wish(kBringBack, "ada", kNoDeadline);
       for (int i = 0; i < 5; ++i) {

@@ -1,8 +1,10 @@
 #include "client/hbm_pool.h"
 
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,41 @@ constexpr std::uint64_t kSlab = 64 << 10;  // four of them
 
 Key KeyOf(std::uint32_t number) { return Key{number, {number, 2, 3}}; }
 
+// Does something else while memory is allocated.
+class BusyDevice final : public Device {
+ public:
+  explicit BusyDevice(Device* device) : device_(device) {}
+
+  Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory) override {
+    if (meanwhile) meanwhile();
+    return device_->Allocate(bytes, memory);
+  }
+  void Free(DeviceAddress memory) override { device_->Free(memory); }
+  Outcome Register(std::span<char> host, Registration what) override {
+    return device_->Register(host, what);
+  }
+  Outcome Copy(const CopyBatch& batch, Stream stream) override {
+    return device_->Copy(batch, stream);
+  }
+  Outcome Record(Stream stream, Event* event) override {
+    return device_->Record(stream, event);
+  }
+  EventState Query(Event event, Outcome* why) override {
+    return device_->Query(event, why);
+  }
+  Outcome Wait(Stream stream, Event event) override {
+    return device_->Wait(stream, event);
+  }
+  const DeviceProperties& properties() const override {
+    return device_->properties();
+  }
+
+  std::function<void()> meanwhile;
+
+ private:
+  Device* const device_;
+};
+
 class HbmPoolTest : public testing::Test {
  protected:
   HbmPoolTest() { Open(4 * kSlab); }
@@ -30,11 +67,11 @@ class HbmPoolTest : public testing::Test {
     EXPECT_EQ(device_.broken_rules(), 0u) << device_.first_broken_rule();
   }
 
-  void Open(std::uint64_t budget) {
+  void Open(std::uint64_t budget, std::uint64_t wanted = 256 << 20) {
     HbmPool::Options options;
-    options.device = &device_;
+    options.device = &busy_;
     options.clock = &clock_;
-    options.wanted_bytes = 1 << 20;
+    options.wanted_bytes = wanted;
     options.slab_bytes = kSlab;
     options.granule_bytes = kBlock;
     options.is_below = [this](const Key& key, BlockClass) {
@@ -94,6 +131,7 @@ class HbmPoolTest : public testing::Test {
   }
 
   HostDevice device_{HostDevice::Options()};
+  BusyDevice busy_{&device_};
   ManualClock clock_{kSecondNs};
   std::set<std::uint32_t> only_here_;
   BlockClass block_class_ = BlockClass::kCache;
@@ -212,6 +250,8 @@ TEST_F(HbmPoolTest, ABudgetThatShrinksBelowWhatIsInUseIsMetWhenTheUseEnds) {
   pool_->SetBudget(kSlab);
   EXPECT_FALSE(pool_->GiveBack(HbmPool::Empty::kKept));
   EXPECT_EQ(Allocated(), 2 * kSlab);
+  EXPECT_TRUE(Add(20)) << "in the slab that stays";
+  EXPECT_EQ(Allocated(), 2 * kSlab);
   told_ = 0;
   pool_->EndUse(first);
   pool_->EndUse(second);
@@ -267,6 +307,13 @@ TEST_F(HbmPoolTest, WhatIsCacheIsForgottenWhenThereIsNoRoomBelow) {
   EXPECT_TRUE(pool_->GiveBack(HbmPool::Empty::kKept));
   EXPECT_EQ(pool_->counts().forgotten, 1u);
   EXPECT_EQ(pool_->counts().dropped, 3u);
+}
+
+TEST_F(HbmPoolTest, ABudgetBeyondWhatWasWantedIsNotUsed) {
+  pool_.reset();
+  Open(1ULL << 40, 2 * kSlab);
+  AddAll(1, 12);
+  EXPECT_EQ(Allocated(), 2 * kSlab);
 }
 
 TEST_F(HbmPoolTest, ASmallBudgetGetsASmallSlab) {
@@ -343,6 +390,41 @@ TEST_F(HbmPoolTest, WhoIsAwayStoresNothingHereUntilItLoads) {
   EXPECT_TRUE(Add(3, ada));
   EXPECT_EQ(Use("ada").blocks, 1u);
   pool_->CloseAgent(ada);
+}
+
+TEST_F(HbmPoolTest, WhoLeavesWhileMemoryIsAllocatedForItHasNothing) {
+  const HbmAgent ada = pool_->OpenAgent("ada");
+  ASSERT_TRUE(Add(1, ada));
+  busy_.meanwhile = [this] { pool_->Leave("ada"); };
+  EXPECT_EQ(pool_->counts().blocks, 1u);
+  AddAll(2, 3);
+  EXPECT_FALSE(Add(5, ada));
+  pool_->GiveBack(HbmPool::Empty::kKept);
+  EXPECT_EQ(Use("ada").blocks, 0u);
+  EXPECT_THAT(All(), ElementsAre(2, 3, 4));
+  pool_->CloseAgent(ada);
+}
+
+TEST_F(HbmPoolTest, WhatIsRememberedHasABoundAndTheFirstIsForgottenFirst) {
+  pool_->SetBudget(1ULL << 30);
+  const HbmAgent ada = pool_->OpenAgent("ada");
+  const HbmAgent bob = pool_->OpenAgent("bob");
+  const HbmAgent eve = pool_->OpenAgent("eve");
+  // As many entries as it keeps are 4096.
+  AddAll(1000, 2000, ada);
+  pool_->Leave("ada");
+  pool_->GiveBack(HbmPool::Empty::kKept);
+  AddAll(4000, 2000, bob);
+  pool_->Leave("bob");
+  pool_->GiveBack(HbmPool::Empty::kKept);
+  AddAll(8000, 100, eve);
+  pool_->Leave("eve");
+  EXPECT_THAT(pool_->Return("ada"), IsEmpty());
+  EXPECT_EQ(pool_->Return("bob").size(), 2000u);
+  EXPECT_EQ(pool_->Return("eve").size(), 100u);
+  pool_->CloseAgent(ada);
+  pool_->CloseAgent(bob);
+  pool_->CloseAgent(eve);
 }
 
 TEST_F(HbmPoolTest, WhoComesBackBeforeItHasLeftKeepsTheRest) {
