@@ -93,6 +93,12 @@ class HbmProcess {
     EXPECT_TRUE(fields.ok());
     return told;
   }
+  // The only one that is open.
+  HbmWish OneWish() {
+    const std::vector<HbmWish> wishes = Report().wishes;
+    EXPECT_EQ(wishes.size(), 1u);
+    return wishes.empty() ? HbmWish() : wishes[0];
+  }
   // Sleeps until memd moves its word, as a process does; a minute at most.
   bool IsWoken() {
     const timespec patience = {60, 0};
@@ -216,7 +222,7 @@ TEST(HbmTest, APhaseReachesTheProcessThatHasTheBlocks) {
   EXPECT_FALSE(engine.WasMoved());
   agent.SetPhase(AgentPhase::kTool, 216 * kSecondNs);
   ASSERT_TRUE(engine.IsWoken());
-  EXPECT_EQ(engine.Report().wishes.at(0).phase, AgentPhase::kTool);
+  EXPECT_EQ(engine.OneWish().phase, AgentPhase::kTool);
 }
 
 TEST(HbmTest, TheConfigurationBoundsADeviceATenantAndWhatIsALongTool) {
@@ -230,7 +236,7 @@ TEST(HbmTest, TheConfigurationBoundsADeviceATenantAndWhatIsALongTool) {
   AgentProcess agent(memd, "a");
   engine.Report({UseOf("a", 3)});
   agent.SetPhase(AgentPhase::kTool, 300 * kMillisecondNs);
-  EXPECT_EQ(engine.Report().wishes.at(0).phase, AgentPhase::kTool);
+  EXPECT_EQ(engine.OneWish().phase, AgentPhase::kTool);
 }
 
 // A process that begins to write an agent says nothing of what it does; what
@@ -286,7 +292,7 @@ TEST(HbmTest, AnOperatorSeesWhoLeftHowSoonAndWhoIsLate) {
   EXPECT_EQ(left["wish_open"], true);
   EXPECT_EQ(left["wish_late"], true);
   EXPECT_EQ(left["bytes"], 3 * kMiB);
-  const HbmWish wish = engine.Report().wishes.at(0);
+  const HbmWish wish = engine.OneWish();
   engine.Report({UseOf("a", 0, wish.number)});
   const DurationNs most = MonotonicNowNs() - said;
   left = of_a();
@@ -296,7 +302,7 @@ TEST(HbmTest, AnOperatorSeesWhoLeftHowSoonAndWhoIsLate) {
   EXPECT_GT(left["wish_ns"].get<DurationNs>(), kMillisecondNs);
   EXPECT_LE(left["wish_ns"].get<DurationNs>(), most);
   agent.SetPhase(AgentPhase::kReasoning);
-  engine.Report({UseOf("a", 3, engine.Report().wishes.at(0).number)});
+  engine.Report({UseOf("a", 3, engine.OneWish().number)});
   left = of_a();
   EXPECT_EQ(left["wish"], "bring_back");
   EXPECT_EQ(left["wish_late"], false);

@@ -126,7 +126,7 @@ enum {
  * unknown) within a second, reasons, or never said anything, is at work.
  * `tool`: the tool's name in AGENTMEM_TOOL, else NULL. `answer` may be NULL; it
  * says CLIPPED: the eta to a day; DEFERRED: to when this process has a region
- * of it open. */
+ * of it open, or one has blocks of it in device memory (kv.h). */
 AGENTMEM_API agentmem_code
 agentmem_agent_phase(agentmem_agent* agent, agentmem_phase phase,
                      const char* tool, uint64_t eta_ns, uint64_t timeout_ns,
