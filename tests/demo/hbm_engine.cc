@@ -121,8 +121,7 @@ class HbmEngine {
   bool Obey(const HbmOrder& order) {
     switch (order.type) {
       case HbmOrderType::kTurn:
-        return Open(order.agent) && SetPhase(order.agent, AGENTMEM_REASONING) &&
-               Load(order) && Append(order);
+        return TakeTurn(order);
       case HbmOrderType::kLoad:
         return Load(order);
       case HbmOrderType::kPhase:
@@ -136,6 +135,24 @@ class HbmEngine {
         break;
     }
     return true;
+  }
+
+  bool TakeTurn(const HbmOrder& order) {
+    strike_ = order.strike;
+    if (!Open(order.agent) || !SetPhase(order.agent, AGENTMEM_REASONING) ||
+        !Load(order)) {
+      return false;
+    }
+    // There was nothing to load.
+    if (strike_ == HbmStrike::kInLoad) strike_ = HbmStrike::kInStore;
+    return Append(order);
+  }
+
+  // Copies were posted.
+  void TellOfCopies(std::uint32_t agent, HbmStrike of) {
+    if (strike_ != of) return;
+    strike_ = HbmStrike::kNever;
+    Tell(HbmEventType::kMidCopy, agent);
   }
 
   bool Open(std::uint32_t agent) {
@@ -195,19 +212,16 @@ class HbmEngine {
   }
 
   bool Load(const HbmOrder& order) {
-    HbmStrike strike = order.strike;
     for (std::uint32_t done = 0; done < order.blocks;
          done += HbmCache::kSlots) {
       const std::uint32_t first = order.first + done;
       const std::uint32_t count =
           std::min(order.blocks - done, HbmCache::kSlots);
-      const bool strikes = strike == HbmStrike::kInLoad;
-      absl::Status loaded = LoadSome(order.agent, first, count, strikes);
+      absl::Status loaded = LoadSome(order.agent, first, count);
       if (loaded.code() == absl::StatusCode::kNotFound && order.may_miss != 0) {
         loaded = LoadEach(order.agent, first, count);
       }
       if (!Check("load", order.agent, loaded)) return false;
-      strike = HbmStrike::kNever;
     }
     return true;
   }
@@ -217,9 +231,9 @@ class HbmEngine {
                         std::uint32_t count) {
     std::uint64_t recomputed = 0;
     for (std::uint32_t number = first; number < first + count; ++number) {
-      absl::Status status = LoadSome(agent, number, 1, false);
+      absl::Status status = LoadSome(agent, number, 1);
       if (status.code() == absl::StatusCode::kNotFound) {
-        status = StoreSome(agent, number, 1, false);
+        status = StoreSome(agent, number, 1);
         ++recomputed;
       }
       AGENTMEM_RETURN_IF_ERROR(status);
@@ -229,7 +243,7 @@ class HbmEngine {
   }
 
   absl::Status LoadSome(std::uint32_t agent, std::uint32_t first,
-                        std::uint32_t count, bool strikes) {
+                        std::uint32_t count) {
     AGENTMEM_ASSIGN_OR_RETURN(agentmem_kv* const kv,
                               cache_->KvOf(HbmAgentName(agent)));
     const Keys keys = KeysOf(agent, first, count);
@@ -244,7 +258,7 @@ class HbmEngine {
       agentmem_code code =
           agentmem_kv_load(kv, keys.data(), count, pages.data(), kStream,
                            kTransferNs, &transfer, &error);
-      if (code == AGENTMEM_OK && strikes) Tell(HbmEventType::kMidCopy, agent);
+      if (code == AGENTMEM_OK) TellOfCopies(agent, HbmStrike::kInLoad);
       for (std::uint32_t layer = 0; layer < kKvLayers; ++layer) {
         if (code != AGENTMEM_OK) break;
         code = agentmem_kv_wait_layer(transfer, layer, kStream, &error);
@@ -286,17 +300,14 @@ class HbmEngine {
 
   bool Append(const HbmOrder& order) {
     const std::uint32_t first = order.first + order.blocks;
-    HbmStrike strike = order.strike;
     for (std::uint32_t done = 0; done < order.append;
          done += HbmCache::kSlots) {
       const std::uint32_t count =
           std::min(order.append - done, HbmCache::kSlots);
       if (!Check("store", order.agent,
-                 StoreSome(order.agent, first + done, count,
-                           strike == HbmStrike::kInStore))) {
+                 StoreSome(order.agent, first + done, count))) {
         return false;
       }
-      strike = HbmStrike::kNever;
       HbmEvent event;
       event.type = HbmEventType::kStored;
       event.agent = order.agent;
@@ -308,7 +319,7 @@ class HbmEngine {
 
   // The model computes them: they are in the pages.
   absl::Status StoreSome(std::uint32_t agent, std::uint32_t first,
-                         std::uint32_t count, bool strikes) {
+                         std::uint32_t count) {
     AGENTMEM_ASSIGN_OR_RETURN(agentmem_kv* const kv,
                               cache_->KvOf(HbmAgentName(agent)));
     const Keys keys = KeysOf(agent, first, count);
@@ -323,7 +334,7 @@ class HbmEngine {
       agentmem_code code = agentmem_kv_store(
           kv, keys.data(), count, pages.data(), kStream, AGENTMEM_CACHE,
           AGENTMEM_DURABLE, kTransferNs, &transfer, &error);
-      if (code == AGENTMEM_OK && strikes) Tell(HbmEventType::kMidCopy, agent);
+      if (code == AGENTMEM_OK) TellOfCopies(agent, HbmStrike::kInStore);
       if (code == AGENTMEM_OK) {
         code = agentmem_kv_wait(transfer, kTransferNs, &error);
       }
@@ -339,6 +350,7 @@ class HbmEngine {
   std::map<std::uint32_t, ::agentmem::Agent> agents_;
   std::vector<std::byte> expected_;
   std::vector<std::byte> found_;
+  HbmStrike strike_ = HbmStrike::kNever;  // still to come
   int exit_code_ = kComplained;
 };
 

@@ -115,7 +115,7 @@ void HbmPhase::Order(const Actor& actor, HbmOrder order) {
   Engine& engine = engines_[actor.node];
   if (!engine.process.running()) return;
   order.agent = actor.number;
-  order.may_miss = may_miss_ ? 1 : 0;
+  order.may_miss = nodes_->count() > 1 ? 1 : 0;
   // One that has just ended is noticed by Step.
   if (send(engine.socket.get(), &order, sizeof(order), MSG_NOSIGNAL) > 0) {
     ++engine.pending;
@@ -236,7 +236,6 @@ void HbmPhase::Strike(std::uint32_t round) {
   const std::optional<HbmPlan::Kill> kill = plan_.KillOf(round);
   if (!kill.has_value() || result_->interrupted) return;
   kills_memd_ = kill->memd;
-  if (kill->memd && nodes_->count() > 1) may_miss_ = true;
   const Actor& victim = actors_[kill->agent];
   HbmOrder order = LoadOf(victim);
   order.type = HbmOrderType::kTurn;
@@ -276,7 +275,6 @@ void HbmPhase::Quit() {
 
 // A lone node comes back at once. One of several is missed for a round.
 absl::Status HbmPhase::MendNodes() {
-  may_miss_ = down_.has_value();  // what came back is met in a second or two
   if (down_.has_value()) {
     AGENTMEM_RETURN_IF_ERROR(nodes_->Start(*down_));
     down_.reset();
@@ -287,7 +285,6 @@ absl::Status HbmPhase::MendNodes() {
       AGENTMEM_RETURN_IF_ERROR(nodes_->Start(*killed_));
     } else {
       down_ = killed_;
-      may_miss_ = true;
     }
     killed_.reset();
   }

@@ -11,8 +11,10 @@
 // with the agents.
 //
 // With several nodes each agent is on another node than in the round before.
-// What was acknowledged as durable must be there, except while a node is away:
-// KV blocks are a cache, and are computed again then.
+// A lone node must have all that it acknowledged as durable. Of several, one
+// may be away, and a block of class cache, as KV blocks are, is looked for
+// where its key's group has its places and nowhere else: what is not found is
+// computed again, and must be the exception.
 //
 // Ownership: borrows nodes and result; owns the processes. Threads: one, the
 // one that constructed it. Errors: OK although things went wrong that the
@@ -124,7 +126,6 @@ class HbmPhase {
   std::vector<Engine> engines_;  // by node
   std::uint32_t round_ = 0;
   bool kills_memd_ = false;            // instead of the engine that strikes
-  bool may_miss_ = false;              // a node is away
   std::optional<std::size_t> killed_;  // node, in this round
   std::optional<std::size_t> down_;    // node, since an earlier one
 };

@@ -37,7 +37,8 @@ enum class HbmOrderType : std::uint32_t {
   kQuit,
 };
 
-// In the midst of which copies an engine says kMidCopy, and goes on.
+// In the midst of which copies an engine says kMidCopy, and goes on; where
+// there is nothing to load, in those of the store behind it.
 enum class HbmStrike : std::uint32_t { kNever, kInLoad, kInStore };
 
 struct HbmOrder {

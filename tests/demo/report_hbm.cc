@@ -8,6 +8,8 @@
 namespace agentmem::demo {
 namespace {
 
+constexpr std::uint64_t kFoundPerMiss = 4;
+
 std::string Caches(const HbmResult& hbm) {
   const std::uint64_t bytes = hbm.blocks * kKvBlockBytes;
   return CountText(hbm.agents) + " agents in " + CountText(hbm.engines) +
@@ -25,7 +27,7 @@ std::string Hits(const HbmResult& hbm) {
          CountText(hbm.hits[AGENTMEM_TIER_POOL]) + ", store " +
          CountText(hbm.hits[AGENTMEM_TIER_STORE]) + " blocks" +
          (hbm.recomputed == 0 ? ""
-                              : "; computed again while a node was away " +
+                              : "; not found, and computed again, " +
                                     CountText(hbm.recomputed));
 }
 
@@ -64,6 +66,11 @@ void AddHbmFailures(const Report& report, std::vector<std::string>* failures) {
   require(hbm.hits[AGENTMEM_TIER_HBM] > 0, "no hits in hbm");
   require(hbm.hits[AGENTMEM_TIER_DRAM] > 0, "no hits in dram");
   require(hbm.hits[AGENTMEM_TIER_STORE] > 0, "no hits in the store");
+  std::uint64_t found = 0;
+  for (const std::uint64_t hits : hbm.hits) found += hits;
+  require(kFoundPerMiss * hbm.recomputed <= found,
+          CountText(hbm.recomputed) + " blocks had to be computed again, and " +
+              CountText(found) + " were found");
   require(hbm.human_waits > 0, "no agent with blocks there waited for a human");
   require(hbm.emptied == hbm.human_waits, "of " + CountText(hbm.human_waits) +
                                               " that waited for a human " +

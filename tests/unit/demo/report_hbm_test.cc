@@ -104,6 +104,13 @@ TEST_F(ReportHbmTest, AWrongByteFails) {
   ExpectFailure("HBM: 1 mismatches");
 }
 
+TEST_F(ReportHbmTest, WhatIsComputedAgainIsTheException) {
+  result_.hbm.recomputed = 9;  // of 36 that were found
+  EXPECT_TRUE(Failures(Make()).empty());
+  result_.hbm.recomputed = 10;
+  ExpectFailure("10 blocks had to be computed again");
+}
+
 TEST_F(ReportHbmTest, KillsThatWereNotShownFailUnlessTheyWereLeftOut) {
   result_.hbm.kills_mid_copy = 0;
   ExpectFailure("in the midst of copies");
