@@ -37,6 +37,7 @@ struct SuiteResult {
   std::string device;  // that copies, if one does
   std::vector<CaseResult> cases;
   std::vector<std::string> notes;  // how to read the numbers; bars
+  std::string failure;  // of a group, while others were measured; "": none
 };
 
 }  // namespace agentmem::bench

@@ -38,9 +38,15 @@ int Which(bool say) {
 }
 
 int Run(const SuiteOptions& options, const std::string& output) {
-  const auto result = RunHbmSuite(options);
+  // A machine that is lent may be taken back before the suite has ended.
+  SuiteOptions telling = options;
+  telling.so_far = [&output](const SuiteResult& result) {
+    (void)WriteFile(output, Json(result));  // Publish says what is wrong
+  };
+  const auto result = RunHbmSuite(telling);
   absl::Status done = result.status();
   if (done.ok()) done = Publish(*result, output);
+  if (done.ok() && !result->failure.empty()) done = Internal(result->failure);
   if (done.ok()) return 0;
   std::fprintf(stderr, "hbm_bench: %s\n", StatusMessage(done).c_str());
   return 1;

@@ -96,12 +96,21 @@ absl::StatusOr<SuiteResult> RunHbmSuite(const SuiteOptions& options) {
     if (!set_up) AGENTMEM_RETURN_IF_ERROR(bench.SetUp());
     set_up = true;
     const absl::Status added = (bench.*group.add)();
-    if (added.ok()) continue;
-    if (!group.may_fail || added.code() == absl::StatusCode::kDataLoss) {
-      return added;
+    if (added.ok()) {
+      if (options.so_far) options.so_far(result);
+      continue;
     }
-    result.notes.push_back(std::string(group.name) +
-                           ": NOT MEASURED: " + StatusMessage(added));
+    const std::string why =
+        std::string(group.name) + ": " + StatusMessage(added);
+    // What others have shown is told all the same.
+    if (!group.may_fail || added.code() == absl::StatusCode::kDataLoss) {
+      if (result.failure.empty()) result.failure = why;
+      result.notes.push_back("FAILED: " + why);
+    } else {
+      result.notes.push_back("NOT MEASURED: " + why);
+    }
+    if (options.so_far) options.so_far(result);
+    if (added.code() == absl::StatusCode::kUnavailable) break;  // it was lost
   }
   return result;
 }

@@ -56,6 +56,7 @@ int Run(const Suite& suite, const SuiteOptions& options,
   if (!result.ok()) return Fail(result.status());
   const absl::Status published = Publish(*result, output);
   if (!published.ok()) return Fail(published);
+  if (!result->failure.empty()) return Fail(Internal(result->failure));
   return 0;
 }
 

@@ -5,8 +5,9 @@
 #ifndef AGENTMEM_BENCHMARKS_POOL_SEED_H_
 #define AGENTMEM_BENCHMARKS_POOL_SEED_H_
 
+#include <sys/random.h>
+
 #include <cstdint>
-#include <random>
 #include <string>
 
 #include "benchmarks/case_result.h"
@@ -14,9 +15,9 @@
 namespace agentmem::bench {
 
 inline std::uint64_t FreshSeed(SuiteResult* result) {
-  std::random_device device;
-  const std::uint64_t seed =
-      (static_cast<std::uint64_t>(device()) << 32) | device();
+  // (std::random_device would ask for a newer glibc than other machines have.)
+  std::uint64_t seed = 0;
+  if (::getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) seed = 1;
   result->notes.push_back("random bytes from seed " + std::to_string(seed));
   return seed;
 }

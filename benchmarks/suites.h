@@ -7,6 +7,7 @@
 #define AGENTMEM_BENCHMARKS_SUITES_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -22,6 +23,9 @@ struct SuiteOptions {
   std::string only;
   // Suite `hbm`: of a copy; 0: as the device is. A power of two is taken of it.
   std::uint64_t copy_bytes = 0;
+  // Suite `hbm`: what there is after each group, for who may be ended before
+  // the suite does. May be empty.
+  std::function<void(const SuiteResult&)> so_far = {};
 };
 
 // Blocks in DRAM: hits, lookups, prefix matches.

@@ -139,6 +139,12 @@ Outcome CheckBlocks(const KvCache& cache, const agentmem_key* keys,
   }
   if (keys == nullptr || count == 0) return Invalid("there are no keys");
   if (pages == nullptr) return Invalid("pages is NULL");
+  if (count > UINT32_MAX / cache.block_pages) {
+    return Invalid("count is " + std::to_string(count) + "; at most " +
+                   std::to_string(UINT32_MAX / cache.block_pages) +
+                   " blocks of " + std::to_string(cache.block_pages) +
+                   " pages are allowed");
+  }
   // Before anything is posted.
   for (std::size_t i = 0; i < count * cache.block_pages; ++i) {
     if (pages[i] < cache.pages) continue;
@@ -286,7 +292,7 @@ void agentmem_kv_close(agentmem_kv* kv) {
 }
 
 uint64_t agentmem_kv_block_bytes(const agentmem_kv* kv) {
-  return kv == nullptr ? 0 : kv->cache()->block_bytes;
+  return kv == nullptr || kv->Forked() ? 0 : kv->cache()->block_bytes;
 }
 
 agentmem_code agentmem_kv_compress(agentmem_kv* kv, agentmem_error* error) {

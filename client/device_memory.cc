@@ -36,6 +36,10 @@ void DeviceMemory::ReleaseAll() {
   while (!mapped_.empty()) {
     Mapped* const mapped = mapped_.back().get();
     if (Drop(mapped, kAll) != 0) continue;
+    if (mapped->ending != 0) {  // another thread gives some of it to memd
+      settled_.Wait(&mutex_);
+      continue;
+    }
     mapped->session->Unref();
     std::erase_if(mapped_,
                   [mapped](const auto& one) { return one.get() == mapped; });
@@ -204,10 +208,12 @@ void DeviceMemory::UnregisterExtent(Mapped* mapped, std::uint64_t extent) {
   const std::span<char> range = RangeOf(*mapped->session, extent);
   state.state = State::kEnding;
   ++mapped->uses;
+  ++mapped->ending;
   mutex_.Unlock();
   const Outcome outcome = device_->Register(range, Device::Registration::kEnd);
   mutex_.Lock();
   --mapped->uses;
+  --mapped->ending;
   state.state = outcome.ok() ? State::kUnknown : State::kStuck;
   settled_.NotifyAll();
 }

@@ -100,7 +100,8 @@ class DeviceMemory {
     Session* session = nullptr;
     std::vector<Extent> extents;
     std::vector<Wish> wishes;
-    std::uint64_t uses = 0;  // while it has some, it stands in mapped_
+    std::uint64_t uses = 0;    // while it has some, it stands in mapped_
+    std::uint64_t ending = 0;  // extents that are kEnding
   };
 
   Mapped* MappedOf(Session* session) AGENTMEM_REQUIRES(mutex_);

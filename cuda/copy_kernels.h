@@ -26,6 +26,8 @@ static_assert(sizeof(KernelCopy) == 32);
 // One multiprocessor of 16 (8 of an H100's 132): each block has 64 KiB under
 // way, so that 8 of them cover a link of 55 GB/s with a latency of 2 us four
 // times over, and the model keeps 94% of its multiprocessors.
+// (Out of the device. Kernels that read the host's memory are said to reach 35
+// GB/s on an H100 whatever their number: nvbandwidth, issue 24.)
 constexpr std::uint32_t CopyKernelBlocks(std::uint32_t multiprocessors) {
   return multiprocessors < 32 ? 2 : multiprocessors / 16;
 }

@@ -61,6 +61,10 @@ bool IsLoss(cudaError_t error) {
     case cudaErrorCudartUnloading:
     case cudaErrorDeviceUninitialized:
     case cudaErrorExternalDevice:
+    case cudaErrorContained:
+    case cudaErrorTensorMemoryLeak:
+    case cudaErrorMpsClientTerminated:
+    case cudaErrorUnknown:
       return true;
     default:
       return false;

@@ -159,6 +159,24 @@ TEST_F(KvTest, AProcessThatDiesInTheMidstOfAStoreLeavesNothingBehind) {
   LoadAndCheck(&to, 1000, 48);
 }
 
+TEST_F(KvTest, MoreBlocksThanCanBeCountedAreRefused) {
+  Engine engine(device_, Order::kTokensFirst, 4);
+  agentmem_kv_transfer* transfer = nullptr;
+  const agentmem_key key = KeyOf(1);
+  const std::uint32_t page = 0;
+  // Times the pages of a block it would be 0.
+  constexpr std::size_t kCount = SIZE_MAX / kBlockPages + 1;
+  EXPECT_EQ(agentmem_kv_store(engine.kv(), &key, kCount, &page, kStream,
+                              AGENTMEM_CACHE, AGENTMEM_VISIBLE, 0, &transfer,
+                              &error_),
+            AGENTMEM_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(error_.message).find("count is"), std::string::npos)
+      << error_.message;
+  EXPECT_EQ(agentmem_kv_load(engine.kv(), &key, kCount, &page, kStream, 0,
+                             &transfer, &error_),
+            AGENTMEM_INVALID_ARGUMENT);
+}
+
 TEST_F(KvTest, AHandleThatIsNullIsNamed) {
   EXPECT_EQ(agentmem_kv_wait(nullptr, 0, &error_), AGENTMEM_INVALID_ARGUMENT);
   EXPECT_STREQ(error_.message, "transfer is NULL");

@@ -1,4 +1,6 @@
+#include <atomic>
 #include <functional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -164,6 +166,30 @@ TEST_F(DeviceMemoryTest, WhileTheDeviceLetsGoOthersGoOn) {
   EXPECT_EQ(memory.registered_bytes(), kExtentBytes);
   holds_.held.erase(0);
   device.meanwhile = [] { return Outcome(); };
+}
+
+TEST_F(DeviceMemoryTest, ItsEndWaitsForWhoGivesSomeBack) {
+  LettingGo device(&device_);
+  DeviceMemory memory(&device, &holds_);
+  ASSERT_TRUE(memory.Begin(session_, session_->data(), 10, Long()).ok());
+  memory.End(session_->data(), 10);
+  std::thread ends;
+  std::atomic<bool> ended = false;
+  device.meanwhile = [&] {
+    ends = std::thread([&] {
+      memory.ReleaseAll();
+      ended = true;
+    });
+    // It cannot end before this returns; that it would, soon enough is seen.
+    for (int i = 0; i < 1000 && !ended; ++i) std::this_thread::yield();
+    EXPECT_FALSE(ended);
+    return Outcome();
+  };
+  memory.Retire(session_, 0, kExtentBytes, 5);
+  ends.join();
+  EXPECT_THAT(holds_.answered, ElementsAre(5u));
+  EXPECT_EQ(memory.registered_bytes(), 0u);
+  holds_.held.clear();
 }
 
 TEST_F(DeviceMemoryTest, WhatTheDeviceDoesNotLetGoOfStaysHeld) {
