@@ -103,6 +103,7 @@ void KvStore::TakeSlot(Moving* moving) {
   HbmNew what;
   what.key = moving->key;
   what.bytes = cache_->block_bytes;
+  what.tag = cache_->tag();
   what.block_class = block_class_;
   what.agent = parts_.keep->agent();
   moving->is_filling = parts_.pool->BeginFill(what, HbmCause::kStore,

@@ -47,6 +47,10 @@ struct Fp8BlockHeader {
 static_assert(sizeof(Fp8BlockHeader) == kFp8BlockUnit);
 static_assert(offsetof(Fp8BlockHeader, bytes) == 40);
 
+// Of all that Check compares, in one word: blocks of one tag are of one shape.
+// 0: what is no FP8 block, plain or shorter than a header.
+std::uint64_t Fp8TagOf(const char* block, std::uint64_t bytes);
+
 // What is where in the blocks of a layout.
 class Fp8Block {
  public:
@@ -75,8 +79,11 @@ class Fp8Block {
   void Begin(char* block) const;
   // Of a block of bytes() bytes.
   Outcome Check(const char* block) const;
+  // Fp8TagOf the blocks that Check lets pass.
+  std::uint64_t tag() const { return tag_; }
 
  private:
+  Fp8BlockHeader Header() const;
   std::uint64_t LayerAt(std::uint32_t layer) const {
     return kFp8BlockUnit + layer * layer_bytes_;
   }
@@ -88,6 +95,7 @@ class Fp8Block {
   std::uint64_t plane_bytes_ = 0;   // codes
   std::uint64_t layer_bytes_ = 0;
   std::uint64_t bytes_ = UINT64_MAX;
+  std::uint64_t tag_ = 0;
 };
 
 }  // namespace agentmem

@@ -93,10 +93,24 @@ TEST(Fp8BlockTest, AnotherShapeTypeOrVersionIsRefusedAndBothAreNamed) {
     std::memcpy(other.data() + field.at, &nine, sizeof(nine));
     const Outcome outcome = format.Check(other.data());
     EXPECT_EQ(outcome.code, Code::kDataLoss);
+    EXPECT_NE(Fp8TagOf(other.data(), other.size()), format.tag());
     EXPECT_THAT(outcome.message, HasSubstr(field.message));
   }
   block[0] = 'B';
   EXPECT_THAT(format.Check(block.data()).message, HasSubstr("magic number"));
+}
+
+TEST(Fp8BlockTest, ATagIsOfTheShapeAloneAndPlainBlocksHaveNone) {
+  const Fp8Block format(Layout(), 8);
+  std::string block(format.bytes(), 'x');
+  format.Begin(block.data());
+  EXPECT_NE(format.tag(), 0u);
+  EXPECT_EQ(Fp8TagOf(block.data(), block.size()), format.tag());
+  block[60] = 'x';  // of the header's zeros, which Check leaves alone
+  EXPECT_EQ(Fp8TagOf(block.data(), block.size()), format.tag());
+  EXPECT_EQ(Fp8TagOf(block.data(), sizeof(Fp8BlockHeader) - 1), 0u);
+  block[0] = 'B';
+  EXPECT_EQ(Fp8TagOf(block.data(), block.size()), 0u);
 }
 
 TEST(Fp8BlockTest, WhatNoMemoryHoldsHasNoSize) {
