@@ -90,6 +90,24 @@ void Fp8Block::Begin(char* block) const {
   }
 }
 
+void Fp8Block::AppendBegun(DeviceAddress device, char* block,
+                           std::vector<Fragment>* out) const {
+  const auto append = [&](std::uint64_t begin, std::uint64_t end) {
+    if (begin == end) return;
+    out->push_back({device + begin, block + begin,
+                    static_cast<std::uint32_t>(end - begin)});
+  };
+  const bool ends_whole =
+      layer_bytes_ == codes_at_ + layout_.planes * plane_bytes_;
+  const std::uint64_t tail = ends_whole ? 0 : kFp8BlockUnit;
+  const std::uint64_t scales = scales_bytes_ == codes_at_ ? 0 : codes_at_;
+  append(0, LayerAt(0) + scales);
+  for (std::uint32_t layer = 1; layer < layout_.layers; ++layer) {
+    append(LayerAt(layer) - tail, LayerAt(layer) + scales);
+  }
+  append(bytes_ - tail, bytes_);
+}
+
 Outcome Fp8Block::Check(const char* block) const {
   Fp8BlockHeader header;
   std::memcpy(&header, block, sizeof(header));

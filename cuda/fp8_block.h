@@ -77,6 +77,10 @@ class Fp8Block {
   }
   // All that is neither codes nor scales: they are the device's to write.
   void Begin(char* block) const;
+  // Copies of it between `block` and `device`: whole units, with the scales and
+  // codes that share some. Appended to `out`.
+  void AppendBegun(DeviceAddress device, char* block,
+                   std::vector<Fragment>* out) const;
   // Of a block of bytes() bytes.
   Outcome Check(const char* block) const;
   // Fp8TagOf the blocks that Check lets pass.

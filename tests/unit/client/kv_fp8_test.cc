@@ -146,6 +146,17 @@ TEST_F(KvFp8Test, APoolHasTheBlocksThatMemdHas) {
   Store(1, 4, "ada");
 }
 
+TEST_F(KvFp8Test, AStoreIntoThePoolCrossesTheBusOnce) {
+  Store(9, 1, "ada");  // memory is allocated
+  const HostDevice::Counts before = device_.counts();
+  Store(1, 2, "ada");
+  const HostDevice::Counts after = device_.counts();
+  EXPECT_EQ(after.bytes_to_host - before.bytes_to_host, 2 * kBlockBytes);
+  // The header and, a layer, the unit of scales, of which the end is zeros.
+  EXPECT_EQ(after.bytes_to_device - before.bytes_to_device,
+            2 * (128 + kLayers * 128));
+}
+
 TEST_F(KvFp8Test, WhatALoadBringsIntoThePoolIsThereWhole) {
   StoreTwo();  // past it
   const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
