@@ -1,6 +1,7 @@
 #include "client/hbm_moves.h"
 
 #include "client/kv_wait.h"
+#include "cuda/fp8_block.h"
 
 namespace agentmem::client {
 namespace {
@@ -84,6 +85,7 @@ HbmMoves::Read HbmMoves::BringUp(const HbmPool::Remembered& what,
   HbmNew wanted;
   wanted.key = what.key;
   wanted.bytes = up.span.length;
+  wanted.tag = Fp8TagOf(static_cast<const char*>(up.span.data), up.span.length);
   wanted.block_class = what.block_class;
   wanted.agent = agent;
   const HbmFill fill =

@@ -38,13 +38,14 @@ HbmPool::~HbmPool() {
 }
 
 bool HbmPool::Find(const Key& key, std::uint64_t bytes, HbmAgent agent,
-                   HbmBlock* block) {
+                   HbmBlock* block, std::uint64_t tag) {
   MutexLock lock(&mutex_);
   ComesBack(agent.value());
   const auto found = by_key_.find(key);
   if (found == by_key_.end() ||
       entries_[found->second].state != State::kThere ||
-      entries_[found->second].bytes != bytes) {
+      entries_[found->second].bytes != bytes ||
+      entries_[found->second].tag != tag) {
     ++counts_.misses;
     return false;
   }
@@ -75,7 +76,8 @@ HbmFill HbmPool::BeginFillLocked(const HbmNew& what, HbmCause cause,
   if (size_class == kSizeClasses) return HbmFill::kNoRoom;
   if (const auto found = by_key_.find(what.key); found != by_key_.end()) {
     Entry& entry = entries_[found->second];
-    if (entry.state != State::kThere || entry.bytes != what.bytes) {
+    if (entry.state != State::kThere || entry.bytes != what.bytes ||
+        entry.tag != what.tag) {
       return HbmFill::kNoRoom;
     }
     if (what.block_class == BlockClass::kState) {
@@ -96,6 +98,7 @@ HbmFill HbmPool::BeginFillLocked(const HbmNew& what, HbmCause cause,
     Entry& entry = entries_[index];
     entry.state = State::kFilling;
     entry.key = what.key;
+    entry.tag = what.tag;
     entry.block_class = what.block_class;
     entry.cause = cause;
   }

@@ -86,6 +86,7 @@ struct HbmBlock {
 struct HbmNew {
   Key key;
   std::uint64_t bytes = 0;
+  std::uint64_t tag = 0;  // of its shape: Fp8TagOf; 0: plain
   BlockClass block_class = BlockClass::kCache;
   HbmAgent agent;  // whose it is, also if it is there already
 };
@@ -97,9 +98,11 @@ enum class HbmCause : std::uint8_t {
 };
 
 enum class HbmFill : std::uint8_t {
-  kBegun,   // the block is the caller's to fill, until EndFill
-  kThere,   // it is there; the caller has a use of it
-  kNoRoom,  // or somebody fills it just now, or its agent is away
+  kBegun,  // the block is the caller's to fill, until EndFill
+  kThere,  // it is there; the caller has a use of it
+  // Or somebody fills it just now, its agent is away, or one of another length
+  // or tag is there.
+  kNoRoom,
 };
 
 // How a block that TakeToWrite gave was written.
@@ -166,9 +169,10 @@ class HbmPool {
   HbmPool(const HbmPool&) = delete;
   HbmPool& operator=(const HbmPool&) = delete;
 
-  // A load wants it: true, with a use of it. Counts.
+  // A load wants it: true, with a use of it. Counts. One of another length or
+  // tag is not what is wanted: below somebody looks into it, and says so.
   bool Find(const Key& key, std::uint64_t bytes, HbmAgent agent,
-            HbmBlock* block) AGENTMEM_EXCLUDES(mutex_);
+            HbmBlock* block, std::uint64_t tag = 0) AGENTMEM_EXCLUDES(mutex_);
   HbmFill BeginFill(const HbmNew& what, HbmCause cause, HbmBlock* block)
       AGENTMEM_EXCLUDES(mutex_);
   // The event behind the fill has passed. `whole`: its bytes are all there.
@@ -232,6 +236,7 @@ class HbmPool {
   struct Entry {
     Key key;
     HbmSlabs::Slot slot;
+    std::uint64_t tag = 0;
     std::uint32_t bytes = 0;
     std::uint32_t uses = 0;
     State state = State::kFree;

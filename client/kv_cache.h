@@ -25,6 +25,8 @@ struct KvCache {
   std::uint64_t block_bytes = 0;
   std::optional<Fp8Block> fp8;  // blocks are such; else they are plain
 
+  // 0: plain.
+  std::uint64_t tag() const { return fp8.has_value() ? fp8->tag() : 0; }
   KvView view() const { return {layout, layers, pages, values}; }
   // Where in a block a layer's bytes are, with what a reader of it needs.
   struct Range {

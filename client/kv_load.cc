@@ -81,7 +81,7 @@ void KvLoad::FindInPool(const KvBlocks& blocks) {
     piece.block = i;
     if (parts_.pool != nullptr &&
         parts_.pool->Find(blocks.keys[i], cache_->block_bytes, agent,
-                          &piece.slot)) {
+                          &piece.slot, cache_->tag())) {
       hits_.push_back(piece);
       continue;
     }
@@ -185,6 +185,7 @@ void KvLoad::TakeSlot(const Key& key, Piece* piece) {
   HbmNew what;
   what.key = key;
   what.bytes = cache_->block_bytes;
+  what.tag = cache_->tag();
   // (Unknown only when it has just left memd's index.)
   what.block_class =
       parts_.reader->ClassBelow(key).value_or(BlockClass::kState);

@@ -103,6 +103,7 @@ void KvStore::TakeSlot(Moving* moving) {
   HbmNew what;
   what.key = moving->key;
   what.bytes = cache_->block_bytes;
+  what.tag = cache_->tag();
   what.block_class = block_class_;
   what.agent = parts_.keep->agent();
   moving->is_filling = parts_.pool->BeginFill(what, HbmCause::kStore,
@@ -121,41 +122,52 @@ void KvStore::EndSlot(const Moving& moving, bool whole) {
 Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages,
                             const Moving& moving, const Deadline& deadline) {
   char* const room = static_cast<char*>(moving.room.data);
-  const bool is_new = !moving.slot.is_there() || moving.is_filling;
-  if (is_new && cache_->fp8.has_value()) {
-    Outcome outcome = PostCodes(pages, room, deadline);
-    if (!outcome.ok() || !moving.is_filling) return outcome;
-    return CopyWhole(moving, Direction::kToDevice);
-  }
+  const bool is_fp8 = cache_->fp8.has_value();
   if (!moving.slot.is_there()) {
-    return Gather(pages, room, parts_.crossovers->to_host.bytes);
+    return is_fp8 ? PostCodes(pages, moving, deadline)
+                  : Gather(pages, room, parts_.crossovers->to_host.bytes);
   }
   // (A block that is in the pool already is the one: a key keeps its bytes.)
   if (moving.is_filling) {
     Outcome outcome =
-        Gather(pages, reinterpret_cast<char*>(moving.slot.at.value()),
-               kCrossoverWithin);
+        is_fp8 ? PostCodes(pages, moving, deadline)
+               : Gather(pages, reinterpret_cast<char*>(moving.slot.at.value()),
+                        kCrossoverWithin);
     if (!outcome.ok()) return outcome;
   }
-  return CopyWhole(moving, Direction::kToHost);
+  return CopyWhole(moving);
 }
 
-// Between its room and its slot.
-Outcome KvStore::CopyWhole(const Moving& moving, Direction direction) {
+// Out of its slot into its room.
+Outcome KvStore::CopyWhole(const Moving& moving) {
   Fragment whole;
   whole.device = moving.slot.at;
   whole.host = static_cast<char*>(moving.room.data);
   whole.bytes = static_cast<std::uint32_t>(cache_->block_bytes);
   CopyBatch batch;
-  batch.direction = direction;
+  batch.direction = Direction::kToHost;
   batch.fragments = {&whole, 1};
   return parts_.device->Copy(batch, stream_);
 }
 
-Outcome KvStore::PostCodes(std::span<const std::uint32_t> pages, char* room,
-                           const Deadline& deadline) {
-  cache_->fp8->Begin(room);
-  Outcome outcome = fp8_.Add(0, cache_->layout.layers, pages, room, deadline);
+// Into its slot, if it has one; else into its room.
+Outcome KvStore::PostCodes(std::span<const std::uint32_t> pages,
+                           const Moving& moving, const Deadline& deadline) {
+  char* block = static_cast<char*>(moving.room.data);
+  cache_->fp8->Begin(block);
+  Outcome outcome;
+  if (moving.slot.is_there()) {
+    // What the host wrote goes before: codes and scales that it takes along
+    // from the room are written over by the kernel behind it.
+    fragments_.clear();
+    cache_->fp8->AppendBegun(moving.slot.at, block, &fragments_);
+    outcome = PostFragments(parts_.device, Direction::kToDevice, stream_,
+                            kCrossoverWithin, fragments_);
+    block = reinterpret_cast<char*>(moving.slot.at.value());
+  }
+  if (outcome.ok()) {
+    outcome = fp8_.Add(0, cache_->layout.layers, pages, block, deadline);
+  }
   if (outcome.ok()) outcome = fp8_.Flush(deadline);
   return outcome;
 }

@@ -18,9 +18,9 @@
 // has passed. Without a slot all of it goes as if there were no pool.
 //
 // A compressed cache's blocks are FP8 (client/kv_fp8.h): kernels take the place
-// of fragments. A store makes the codes in DRAM, where it has written the
-// header, and copies that into the slot of the pool; a load makes elements of
-// them from wherever they are.
+// of fragments. A store makes the codes where it would gather: in the slot of
+// the pool, if there is one, which the header and the zeros between codes are
+// sent into before; a load makes elements of them from wherever they are.
 //
 // Nothing here has a thread: what has ended is looked at in Post, Advance and
 // Wait. A transfer that nobody wants any more is advanced until it is done
@@ -160,9 +160,9 @@ class KvStore final : public KvTransfer {
   void EndSlot(const Moving& moving, bool whole);
   Outcome PostCopies(std::span<const std::uint32_t> pages, const Moving& moving,
                      const Deadline& deadline);
-  Outcome PostCodes(std::span<const std::uint32_t> pages, char* room,
+  Outcome PostCodes(std::span<const std::uint32_t> pages, const Moving& moving,
                     const Deadline& deadline);
-  Outcome CopyWhole(const Moving& moving, Direction direction);
+  Outcome CopyWhole(const Moving& moving);
   Outcome Gather(std::span<const std::uint32_t> pages, char* block,
                  std::uint32_t crossover_bytes);
   bool AdvanceCopies() override;

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <string>
 
+#include "proto/types.h"
+
 namespace agentmem {
 namespace {
 
@@ -13,7 +15,26 @@ std::uint64_t WholeUnits(std::uint64_t bytes) {
 // Codes of all layers: beyond it nothing is a block, and no sum here overflows.
 constexpr std::uint64_t kCodesMax = 1ULL << 48;
 
+std::uint64_t TagOf(const Fp8BlockHeader& header) {
+  std::uint64_t tag = header.magic;
+  for (const std::uint64_t field :
+       {std::uint64_t{header.version}, std::uint64_t{header.type},
+        std::uint64_t{header.layers}, std::uint64_t{header.planes},
+        std::uint64_t{header.tokens}, std::uint64_t{header.heads},
+        std::uint64_t{header.head_size}, header.bytes}) {
+    tag = HashKey(Key::FromWords(tag, field));
+  }
+  return tag | 1;  // never 0
+}
+
 }  // namespace
+
+std::uint64_t Fp8TagOf(const char* block, std::uint64_t bytes) {
+  Fp8BlockHeader header;
+  if (bytes < sizeof(header)) return 0;
+  std::memcpy(&header, block, sizeof(header));
+  return header.magic == kFp8BlockMagic ? TagOf(header) : 0;
+}
 
 Fp8Block::Fp8Block(const KvLayout& layout, std::uint64_t tokens)
     : layout_(layout), tokens_(tokens) {
@@ -26,6 +47,19 @@ Fp8Block::Fp8Block(const KvLayout& layout, std::uint64_t tokens)
   plane_bytes_ = all / layout.layers / layout.planes;
   layer_bytes_ = codes_at_ + WholeUnits(layout.planes * plane_bytes_);
   bytes_ = LayerAt(layout.layers);
+  tag_ = TagOf(Header());
+}
+
+Fp8BlockHeader Fp8Block::Header() const {
+  Fp8BlockHeader header;
+  header.type = static_cast<std::uint32_t>(layout_.type);
+  header.layers = layout_.layers;
+  header.planes = layout_.planes;
+  header.tokens = static_cast<std::uint32_t>(tokens_);
+  header.heads = layout_.heads;
+  header.head_size = layout_.head_size;
+  header.bytes = bytes_;
+  return header;
 }
 
 void Fp8Block::AppendPieces(const KvView& view, std::uint32_t layer,
@@ -46,14 +80,7 @@ void Fp8Block::AppendPieces(const KvView& view, std::uint32_t layer,
 }
 
 void Fp8Block::Begin(char* block) const {
-  Fp8BlockHeader header;
-  header.type = static_cast<std::uint32_t>(layout_.type);
-  header.layers = layout_.layers;
-  header.planes = layout_.planes;
-  header.tokens = static_cast<std::uint32_t>(tokens_);
-  header.heads = layout_.heads;
-  header.head_size = layout_.head_size;
-  header.bytes = bytes_;
+  const Fp8BlockHeader header = Header();
   std::memcpy(block, &header, sizeof(header));
   for (std::uint32_t layer = 0; layer < layout_.layers; ++layer) {
     char* const begin = block + LayerAt(layer);
@@ -61,6 +88,24 @@ void Fp8Block::Begin(char* block) const {
     const std::uint64_t end = codes_at_ + layout_.planes * plane_bytes_;
     std::memset(begin + end, 0, layer_bytes_ - end);
   }
+}
+
+void Fp8Block::AppendBegun(DeviceAddress device, char* block,
+                           std::vector<Fragment>* out) const {
+  const auto append = [&](std::uint64_t begin, std::uint64_t end) {
+    if (begin == end) return;
+    out->push_back({device + begin, block + begin,
+                    static_cast<std::uint32_t>(end - begin)});
+  };
+  const bool ends_whole =
+      layer_bytes_ == codes_at_ + layout_.planes * plane_bytes_;
+  const std::uint64_t tail = ends_whole ? 0 : kFp8BlockUnit;
+  const std::uint64_t scales = scales_bytes_ == codes_at_ ? 0 : codes_at_;
+  append(0, LayerAt(0) + scales);
+  for (std::uint32_t layer = 1; layer < layout_.layers; ++layer) {
+    append(LayerAt(layer) - tail, LayerAt(layer) + scales);
+  }
+  append(bytes_ - tail, bytes_);
 }
 
 Outcome Fp8Block::Check(const char* block) const {

@@ -47,6 +47,10 @@ struct Fp8BlockHeader {
 static_assert(sizeof(Fp8BlockHeader) == kFp8BlockUnit);
 static_assert(offsetof(Fp8BlockHeader, bytes) == 40);
 
+// Of all that Check compares, in one word: blocks of one tag are of one shape.
+// 0: what is no FP8 block, plain or shorter than a header.
+std::uint64_t Fp8TagOf(const char* block, std::uint64_t bytes);
+
 // What is where in the blocks of a layout.
 class Fp8Block {
  public:
@@ -73,10 +77,17 @@ class Fp8Block {
   }
   // All that is neither codes nor scales: they are the device's to write.
   void Begin(char* block) const;
+  // Copies of it between `block` and `device`: whole units, with the scales and
+  // codes that share some. Appended to `out`.
+  void AppendBegun(DeviceAddress device, char* block,
+                   std::vector<Fragment>* out) const;
   // Of a block of bytes() bytes.
   Outcome Check(const char* block) const;
+  // Fp8TagOf the blocks that Check lets pass.
+  std::uint64_t tag() const { return tag_; }
 
  private:
+  Fp8BlockHeader Header() const;
   std::uint64_t LayerAt(std::uint32_t layer) const {
     return kFp8BlockUnit + layer * layer_bytes_;
   }
@@ -88,6 +99,7 @@ class Fp8Block {
   std::uint64_t plane_bytes_ = 0;   // codes
   std::uint64_t layer_bytes_ = 0;
   std::uint64_t bytes_ = UINT64_MAX;
+  std::uint64_t tag_ = 0;
 };
 
 }  // namespace agentmem

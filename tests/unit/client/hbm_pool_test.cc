@@ -172,6 +172,24 @@ TEST_F(HbmPoolTest, ABlockOfAnotherLengthIsNotFound) {
   EXPECT_EQ(pool_->BeginFill(what, HbmCause::kStore, &block), HbmFill::kNoRoom);
 }
 
+TEST_F(HbmPoolTest, ABlockOfAnotherTagIsNotFound) {
+  HbmNew what;
+  what.key = KeyOf(1);
+  what.bytes = kBlock;
+  what.tag = 7;
+  HbmBlock block;
+  ASSERT_EQ(pool_->BeginFill(what, HbmCause::kStore, &block), HbmFill::kBegun);
+  pool_->EndFill(block, true);
+  EXPECT_FALSE(Has(1)) << "as a plain one";
+  EXPECT_FALSE(pool_->Find(what.key, kBlock, HbmAgent(), &block, 8));
+  ASSERT_TRUE(pool_->Find(what.key, kBlock, HbmAgent(), &block, 7));
+  pool_->EndUse(block);
+  ASSERT_EQ(pool_->BeginFill(what, HbmCause::kStore, &block), HbmFill::kThere);
+  pool_->EndUse(block);
+  what.tag = 8;
+  EXPECT_EQ(pool_->BeginFill(what, HbmCause::kStore, &block), HbmFill::kNoRoom);
+}
+
 TEST_F(HbmPoolTest, TheLeastRecentlyUsedGivesWayAndTheBudgetIsKept) {
   pool_->SetBudget(kSlab);
   AddAll(1, 4);

@@ -128,7 +128,8 @@ TEST_F(KvFp8Test, APoolHasTheBlocksThatMemdHas) {
   const std::vector<std::uint32_t> pages = Pages(4);
   for (const Key& key : Keys(1, 4)) {
     client::HbmBlock block;
-    ASSERT_TRUE(pool_->Find(key, kBlockBytes, client::HbmAgent(), &block));
+    ASSERT_TRUE(pool_->Find(key, kBlockBytes, client::HbmAgent(), &block,
+                            from_->cache()->tag()));
     EXPECT_EQ(std::string(HostDevice::Bytes(block.at), kBlockBytes),
               memd_->BytesOf(key));
     pool_->EndUse(block);
@@ -145,6 +146,17 @@ TEST_F(KvFp8Test, APoolHasTheBlocksThatMemdHas) {
   Store(1, 4, "ada");
 }
 
+TEST_F(KvFp8Test, AStoreIntoThePoolCrossesTheBusOnce) {
+  Store(9, 1, "ada");  // memory is allocated
+  const HostDevice::Counts before = device_.counts();
+  Store(1, 2, "ada");
+  const HostDevice::Counts after = device_.counts();
+  EXPECT_EQ(after.bytes_to_host - before.bytes_to_host, 2 * kBlockBytes);
+  // The header and, a layer, the unit of scales, of which the end is zeros.
+  EXPECT_EQ(after.bytes_to_device - before.bytes_to_device,
+            2 * (128 + kLayers * 128));
+}
+
 TEST_F(KvFp8Test, WhatALoadBringsIntoThePoolIsThereWhole) {
   StoreTwo();  // past it
   const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
@@ -158,7 +170,8 @@ TEST_F(KvFp8Test, WhatALoadBringsIntoThePoolIsThereWhole) {
     ExpectAllCame({7, 0, 3, 11}, pages);
   }
   client::HbmBlock block;
-  ASSERT_TRUE(pool_->Find(keys_[0], kBlockBytes, client::HbmAgent(), &block));
+  ASSERT_TRUE(pool_->Find(keys_[0], kBlockBytes, client::HbmAgent(), &block,
+                          from_->cache()->tag()));
   EXPECT_EQ(std::string(HostDevice::Bytes(block.at), kBlockBytes),
             memd_->BytesOf(keys_[0]));
   pool_->EndUse(block);
@@ -193,6 +206,39 @@ TEST_F(KvFp8Test, ABlockOfAnotherShapeOrVersionIsDataLossAndNamed) {
   EXPECT_THAT(outcome.message, HasSubstr("magic number"));
   EXPECT_TRUE(to_->IsPoison(0, 1));
   EXPECT_EQ(Holds(), 0u);
+}
+
+// As long, and under the same key: what the pool has is not what is wanted.
+TEST_F(KvFp8Test, ABlockOfAnotherShapeInThePoolIsDataLossToo) {
+  EngineCache swapped(&device_,
+                      KvLayout::VllmFlash(kLayers, kPages, kPageTokens,
+                                          kHeadSize, kHeads, KvType::kBfloat16),
+                      kPages, kBlockPages * kPageTokens);
+  swapped.Compress();
+  ASSERT_EQ(swapped.cache()->block_bytes, kBlockBytes);
+  swapped.Poison();
+  const auto expect_both = [&] {
+    client::KvLoad other(parts("ada"), swapped.cache());
+    const Outcome outcome = LoadOne(&other, Keys(1, 1)[0]);
+    EXPECT_EQ(outcome.code, Code::kDataLoss);
+    EXPECT_THAT(outcome.message, HasSubstr("heads is 2, and 16"));
+    EXPECT_TRUE(swapped.IsPoison(0, 1));
+    const auto load = LoadOf("ada");
+    EXPECT_TRUE(LoadOne(load.get(), Keys(1, 1)[0]).ok());
+    EXPECT_THAT(load->tiers(), Each(AGENTMEM_TIER_HBM));
+  };
+  Store(1, 1, "ada");
+  expect_both();
+  // So it is when the keeper brings it back.
+  const std::uint64_t left =
+      link_.Wish(HbmWishKind::kEmpty, "ada", clock_.Now() + kSecondNs);
+  ASSERT_TRUE(StepUntil([&] { return link_.answers.contains(left); }));
+  ASSERT_EQ(pool_->counts().blocks, 0u);
+  const std::uint64_t back =
+      link_.Wish(HbmWishKind::kBringBack, "ada", kNoDeadline);
+  ASSERT_TRUE(StepUntil([&] { return link_.answers.contains(back); }));
+  ASSERT_EQ(pool_->counts().brought_back, 1u);
+  expect_both();
 }
 
 TEST_F(KvFp8Test, ABlockWhoseCopyFailsIsNotPublished) {

@@ -53,6 +53,48 @@ TEST(Fp8BlockTest, CodesThatEndWithinAUnitAreFilledUpWithZeros) {
   EXPECT_EQ(block.substr(388), std::string(124, '\0'));
 }
 
+// What is sent so, and codes and scales behind it, are the whole block.
+TEST(Fp8BlockTest, WhatIsBegunIsSentInWholeUnitsAndLacksOnlyCodesAndScales) {
+  const KvLayout layouts[] = {
+      Layout(), KvLayout::Mla(3, 4, 33, KvType::kFloat32),
+      // Nothing is filled up: 32 scales, 256 codes.
+      KvLayout::VllmFlash(2, 10, 1, 16, 4, KvType::kFloat16)};
+  const std::size_t fragments[] = {3, 4, 1};
+  for (std::size_t i = 0; i < 3; ++i) {
+    SCOPED_TRACE(i);
+    const KvLayout& layout = layouts[i];
+    const std::uint32_t tokens = 2 * layout.page_tokens;
+    const Fp8Block format(layout, tokens);
+    std::string block(format.bytes(), 'a');
+    std::string sent(format.bytes(), 'b');
+    format.Begin(block.data());
+    std::vector<Fragment> begun;
+    format.AppendBegun(DeviceAddress(1 << 20), block.data(), &begun);
+    EXPECT_EQ(begun.size(), fragments[i]);
+    for (const Fragment& one : begun) {
+      const std::uint64_t at = one.device.value() - (1 << 20);
+      ASSERT_EQ(one.host, block.data() + at);
+      ASSERT_LE(at + one.bytes, format.bytes());
+      EXPECT_TRUE(KernelTakes({one.device, nullptr, one.bytes}));
+      sent.replace(at, one.bytes, one.host, one.bytes);
+    }
+    const std::vector<DeviceAddress> at(layout.layers, DeviceAddress(1 << 20));
+    const KvView view = {layout, at, 10};
+    for (std::string* const whole : {&block, &sent}) {
+      std::vector<Fp8Piece> pieces;
+      for (std::uint32_t layer = 0; layer < layout.layers; ++layer) {
+        format.AppendPieces(view, layer, 0, 2, whole->data(), &pieces);
+      }
+      for (const Fp8Piece& piece : pieces) {
+        std::memset(piece.codes, 'c',
+                    std::size_t{tokens} * layout.heads * layout.head_size);
+        std::memset(piece.scales, 's', layout.heads * sizeof(float));
+      }
+    }
+    EXPECT_EQ(sent, block);
+  }
+}
+
 TEST(Fp8BlockTest, APieceOfEachPlaneNamesItsCodesScalesAndPages) {
   const KvLayout layout = Layout();
   const std::vector<DeviceAddress> layers = {
@@ -93,10 +135,24 @@ TEST(Fp8BlockTest, AnotherShapeTypeOrVersionIsRefusedAndBothAreNamed) {
     std::memcpy(other.data() + field.at, &nine, sizeof(nine));
     const Outcome outcome = format.Check(other.data());
     EXPECT_EQ(outcome.code, Code::kDataLoss);
+    EXPECT_NE(Fp8TagOf(other.data(), other.size()), format.tag());
     EXPECT_THAT(outcome.message, HasSubstr(field.message));
   }
   block[0] = 'B';
   EXPECT_THAT(format.Check(block.data()).message, HasSubstr("magic number"));
+}
+
+TEST(Fp8BlockTest, ATagIsOfTheShapeAloneAndPlainBlocksHaveNone) {
+  const Fp8Block format(Layout(), 8);
+  std::string block(format.bytes(), 'x');
+  format.Begin(block.data());
+  EXPECT_NE(format.tag(), 0u);
+  EXPECT_EQ(Fp8TagOf(block.data(), block.size()), format.tag());
+  block[60] = 'x';  // of the header's zeros, which Check leaves alone
+  EXPECT_EQ(Fp8TagOf(block.data(), block.size()), format.tag());
+  EXPECT_EQ(Fp8TagOf(block.data(), sizeof(Fp8BlockHeader) - 1), 0u);
+  block[0] = 'B';
+  EXPECT_EQ(Fp8TagOf(block.data(), block.size()), 0u);
 }
 
 TEST(Fp8BlockTest, WhatNoMemoryHoldsHasNoSize) {
