@@ -6,7 +6,6 @@
 #include "absl/container/flat_hash_set.h"
 #include "base/check.h"
 #include "base/status.h"
-#include "memd/handshake.h"
 #include "tiering/device_shares.h"
 
 namespace agentmem {
@@ -257,15 +256,7 @@ absl::StatusOr<HbmLedger::Answer> HbmLedger::Take(TenantId id,
   }
   Answer answer;
   answer.budget_bytes = process.budget_bytes;
-  for (const auto& [number, use] : process.open) {
-    if (answer.wishes.size() == kHbmWishesMax) break;
-    HbmWish& wish = answer.wishes.emplace_back();
-    SetField(use->first, wish.agent, sizeof(wish.agent));
-    wish.number = number;
-    wish.deadline_ns = use->second.wish.deadline;
-    wish.kind = use->second.wish.kind;
-    wish.phase = use->second.wish.phase;
-  }
+  answer.wishes = Tell(&process);
   return answer;
 }
 

@@ -96,7 +96,9 @@ class HbmLedger {
   };
   struct Answer {
     std::uint64_t budget_bytes = 0;
-    std::vector<HbmWish> wishes;  // the oldest, at most kHbmWishesMax
+    // All that are open, if at most kHbmWishesMax are; else those that were not
+    // told yet, and of the others some by turns.
+    std::vector<HbmWish> wishes;
   };
   // All of the report, or nothing of it.
   absl::StatusOr<Answer> Take(TenantId tenant, std::uint64_t token,
@@ -152,6 +154,8 @@ class HbmLedger {
     std::uint64_t blocks = 0;
     Uses uses;
     std::map<std::uint64_t, Uses::iterator> open;  // wishes, by number
+    std::uint64_t told = 0;        // the newest that was in an answer
+    std::uint64_t told_again = 0;  // the last that was in one again
     // Agents without a block here that left when they were asked to, by that
     // wish: the first to be forgotten.
     std::map<std::uint64_t, Uses::iterator> left;
@@ -186,6 +190,7 @@ class HbmLedger {
       AGENTMEM_REQUIRES(mutex_);
   void Ask(Process* process, Uses::iterator use, Wish wish)
       AGENTMEM_REQUIRES(mutex_);
+  std::vector<HbmWish> Tell(Process* process) AGENTMEM_REQUIRES(mutex_);
   static HbmEntry EntryOf(const Process& process);
   static HbmEntry EntryOfAgent(const Process& process, const std::string& agent,
                                const Use& use, TimeNs now);

@@ -39,6 +39,40 @@ bool HbmLedger::AskToBringBack(Process* process, Uses::iterator use,
   return true;
 }
 
+std::vector<HbmWish> HbmLedger::Tell(Process* process) {
+  std::vector<HbmWish> wishes;
+  const auto tell = [&](Uses::iterator use) {
+    HbmWish& wish = wishes.emplace_back();
+    SetField(use->first, wish.agent, sizeof(wish.agent));
+    wish.number = use->second.wish.number;
+    wish.deadline_ns = use->second.wish.deadline;
+    wish.kind = use->second.wish.kind;
+    wish.phase = use->second.wish.phase;
+  };
+  const auto& open = process->open;
+  const std::uint64_t told = process->told;
+  auto fresh = open.upper_bound(told);
+  for (; fresh != open.end() && wishes.size() < kHbmWishesMax; ++fresh) {
+    tell(fresh->second);
+    process->told = fresh->first;
+  }
+  // It has no other reason to report before it has done one of these.
+  if (fresh != open.end()) process->holder.word.Move();
+  // What was told may be lost with an answer; of many, each has its turn.
+  std::uint64_t first = 0;
+  while (wishes.size() < kHbmWishesMax) {
+    auto again = open.upper_bound(process->told_again);
+    if (again == open.end() || again->first > told) again = open.begin();
+    if (again == open.end() || again->first > told || again->first == first) {
+      break;
+    }
+    if (first == 0) first = again->first;
+    process->told_again = again->first;
+    tell(again->second);
+  }
+  return wishes;
+}
+
 std::vector<std::pair<HbmLedger::Process*, HbmLedger::Uses::iterator>>
 HbmLedger::UsesOf(Tenant* tenant, const std::string& agent) {
   std::vector<std::pair<Process*, Uses::iterator>> uses;

@@ -5,7 +5,10 @@
 
 #include <cstring>
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "memd/handshake.h"
 
@@ -327,6 +330,36 @@ TEST_F(HbmLedgerTest, MoreWishesThanFitComeOneAfterTheOther) {
   wishes = Report(1, answers).wishes;
   ASSERT_EQ(wishes.size(), 5u);
   EXPECT_STREQ(wishes[0].agent, uses[kHbmWishesMax].agent);
+}
+
+TEST_F(HbmLedgerTest, OldWishesDoNotKeepNewOnesFromBeingTold) {
+  Open(kOne, 1, 100);
+  std::vector<HbmUse> uses;
+  for (std::size_t i = 0; i < kHbmWishesMax + 50; ++i) {
+    uses.push_back(UseOf("a" + std::to_string(i), 1));
+  }
+  Report(1, uses);
+  for (const HbmUse& use : uses) ledger_->Empty(kOne, use.agent, {});
+  Moves(1);
+  ASSERT_EQ(Report(1).wishes.size(), kHbmWishesMax);
+  EXPECT_EQ(Moves(1), 1);  // there are more
+  auto wishes = Report(1).wishes;
+  ASSERT_EQ(wishes.size(), kHbmWishesMax);
+  EXPECT_STREQ(wishes[0].agent, uses[kHbmWishesMax].agent);
+  EXPECT_EQ(Moves(1), 0);
+  Report(1, {UseOf("new", 1)});
+  ledger_->Empty(kOne, "new", {});
+  EXPECT_STREQ(Report(1).wishes.at(0).agent, "new");
+  // None is told twice in an answer; and each comes again, at its turn.
+  std::set<std::string> told;
+  for (int answers = 0; answers < 2; ++answers) {
+    wishes = Report(1).wishes;
+    std::set<std::string> of_answer;
+    for (const HbmWish& wish : wishes) of_answer.insert(wish.agent);
+    EXPECT_EQ(of_answer.size(), kHbmWishesMax);
+    told.merge(of_answer);
+  }
+  EXPECT_EQ(told.size(), uses.size() + 1);
 }
 
 TEST_F(HbmLedgerTest, ItEndsWithTheSession) {
