@@ -168,33 +168,53 @@ absl::Status HbmLedger::Check(const Process& process,
   return absl::OkStatus();
 }
 
-absl::Status HbmLedger::MakeRoom(Tenant* tenant, Process* process,
-                                 std::span<const HbmUse> uses) {
-  std::size_t fresh = 0;
-  for (const HbmUse& use : uses) {
-    if (IsIn(use) && !process->uses.contains(NameOf(use))) ++fresh;
-  }
-  const auto fits = [&] {
-    return process->uses.size() + fresh <= rules_.process_agents_max &&
-           tenant->agents + fresh <= rules_.tenant_agents_max;
+// Counts what there is when the report is taken and all that may be forgotten
+// is: who left, earlier or in this report.
+absl::Status HbmLedger::CheckRoom(const Tenant& tenant, const Process& process,
+                                  std::span<const HbmUse> uses) const {
+  const auto fits = [&](std::size_t fresh, std::size_t gone) {
+    return process.uses.size() + fresh <= rules_.process_agents_max + gone &&
+           tenant.agents + fresh <= rules_.tenant_agents_max + gone;
   };
-  if (fits()) return absl::OkStatus();
+  if (fits(uses.size(), 0)) return absl::OkStatus();
   absl::flat_hash_set<std::string> here;
   for (const HbmUse& use : uses) {
     if (IsIn(use)) here.insert(NameOf(use));
   }
-  while (!fits() && !process->left.empty()) {
-    const Uses::iterator oldest = process->left.begin()->second;
-    if (here.contains(oldest->first)) ++fresh;
-    Erase(tenant, process, oldest);
+  std::size_t fresh = 0;
+  std::size_t gone = process.left.size();
+  for (const std::string& agent : here) {
+    const auto known = process.uses.find(agent);
+    if (known == process.uses.end()) {
+      ++fresh;
+    } else if (process.left.contains(known->second.wish.number)) {
+      --gone;
+    }
   }
-  if (fits()) return absl::OkStatus();
+  absl::flat_hash_set<std::string> ending;
+  for (const HbmUse& use : uses) {
+    const auto known = process.uses.find(NameOf(use));
+    if (known == process.uses.end() || here.contains(known->first)) continue;
+    const Wish& wish = known->second.wish;
+    const bool ends = !wish.open || wish.number == use.answers;
+    if (!ends || process.left.contains(wish.number)) continue;
+    if (ending.insert(known->first).second) ++gone;
+  }
+  if (fits(fresh, gone)) return absl::OkStatus();
   return ResourceExhausted(
-      "blocks in device memory of " + std::to_string(process->uses.size()) +
-      " agents in this process, and " + std::to_string(tenant->agents) +
+      "blocks in device memory of " + std::to_string(process.uses.size()) +
+      " agents in this process, and " + std::to_string(tenant.agents) +
       " in all of the tenant: " + std::to_string(rules_.process_agents_max) +
       " and " + std::to_string(rules_.tenant_agents_max) +
       " are allowed; let some leave");
+}
+
+void HbmLedger::ForgetLeft(Tenant* tenant, Process* process) {
+  while (!process->left.empty() &&
+         (process->uses.size() > rules_.process_agents_max ||
+          tenant->agents > rules_.tenant_agents_max)) {
+    Erase(tenant, process, process->left.begin()->second);
+  }
 }
 
 // It has no blocks.
@@ -244,9 +264,10 @@ absl::StatusOr<HbmLedger::Answer> HbmLedger::Take(TenantId id,
   }
   Process& process = found->second;
   AGENTMEM_RETURN_IF_ERROR(Check(process, report));
-  AGENTMEM_RETURN_IF_ERROR(MakeRoom(&tenant, &process, report.uses));
+  AGENTMEM_RETURN_IF_ERROR(CheckRoom(tenant, process, report.uses));
   process.allocated_bytes = report.allocated_bytes;
   for (const HbmUse& use : report.uses) TakeUse(&tenant, &process, use);
+  ForgetLeft(&tenant, &process);
   // Too often: a later report says it again.
   const std::uint64_t wanted =
       std::min(report.wanted_bytes, process.memory_bytes);

@@ -173,8 +173,10 @@ class HbmLedger {
   bool MayChange(Tenant* tenant) AGENTMEM_REQUIRES(mutex_);
   absl::Status Check(const Process& process, const Report& report) const
       AGENTMEM_REQUIRES(mutex_);
-  absl::Status MakeRoom(Tenant* tenant, Process* process,
-                        std::span<const HbmUse> uses) AGENTMEM_REQUIRES(mutex_);
+  absl::Status CheckRoom(const Tenant& tenant, const Process& process,
+                         std::span<const HbmUse> uses) const
+      AGENTMEM_REQUIRES(mutex_);
+  void ForgetLeft(Tenant* tenant, Process* process) AGENTMEM_REQUIRES(mutex_);
   void TakeUse(Tenant* tenant, Process* process, const HbmUse& use)
       AGENTMEM_REQUIRES(mutex_);
   void End(Tenant* tenant, std::uint64_t token) AGENTMEM_REQUIRES(mutex_);

@@ -461,6 +461,31 @@ TEST_F(HbmLedgerTest, AgentsThatLeftAreForgottenFirst) {
   EXPECT_FALSE(TryReport(1, {UseOf("c", 1)}).ok());
 }
 
+TEST_F(HbmLedgerTest, AReportMakesRoomForItself) {
+  UseRules({.process_agents_max = 3});
+  Open(kOne, 1, 100);
+  Report(1, {UseOf("a", 1), UseOf("b", 1), UseOf("c", 1)});
+  // Whatever comes first in it, and however often one is named.
+  Report(1, {UseOf("d", 1), UseOf("e", 1), UseOf("a", 0), UseOf("b", 0)});
+  EXPECT_EQ(List().size(), 4u);
+  const auto refused = [&](const std::vector<HbmUse>& uses) {
+    return TryReport(1, uses).status().code() ==
+           absl::StatusCode::kResourceExhausted;
+  };
+  EXPECT_TRUE(
+      refused({UseOf("f", 1), UseOf("g", 1), UseOf("c", 0), UseOf("c", 0)}));
+  EXPECT_TRUE(refused({UseOf("f", 1), UseOf("c", 0), UseOf("c", 1)}));
+  EXPECT_TRUE(refused({UseOf("f", 1), UseOf("unknown", 0)}));
+  // One that memd waits for is not gone before it answers.
+  ledger_->Empty(kOne, "c", AgentPhase::kIdle);
+  const HbmWish wish = Report(1).wishes.at(0);
+  EXPECT_TRUE(refused({UseOf("f", 1), UseOf("c", 0)}));
+  Report(1, {UseOf("f", 1), UseOf("c", 0, wish.number)});
+  EXPECT_EQ(List().size(), 4u);
+  EXPECT_EQ(EntryOf("f").bytes, kMiB);
+  EXPECT_TRUE(Report(1).wishes.empty());
+}
+
 TEST_F(HbmLedgerTest, ATenantHasSoManyAgentsInAllItsProcesses) {
   UseRules({.tenant_agents_max = 3});
   Open(kOne, 1, 10);
