@@ -47,11 +47,14 @@ HbmLedger::Tenant& HbmLedger::TenantOf(TenantId id) {
   return found->second;
 }
 
-bool HbmLedger::MayChange(Tenant* tenant) {
+bool HbmLedger::MayChange(Tenant* tenant, bool is_turn) {
   const TimeNs now = clock_->Now();
-  const TimeNs from = std::max(tenant->changes_paid, now);
-  if (from - now > (kChangesAtOnce - 1) * kChangeNs) return false;
-  tenant->changes_paid = from + kChangeNs;
+  const TimeNs change = std::max(tenant->changes_paid, now);
+  const TimeNs turn = std::max(tenant->turns_paid, now);
+  if (change - now > (kChangesAtOnce - 1) * kChangeNs) return false;
+  if (is_turn && turn - now > (kTurnsAtOnce - 1) * kTurnNs) return false;
+  tenant->changes_paid = change + kChangeNs;
+  if (is_turn) tenant->turns_paid = turn + kTurnNs;
   return true;
 }
 
@@ -73,14 +76,18 @@ absl::StatusOr<std::uint64_t> HbmLedger::Open(Holder holder,
   }
   MutexLock lock(&mutex_);
   Tenant& tenant = TenantOf(holder.tenant);
-  if (!MayChange(&tenant)) {
+  const std::uint64_t token = holder.token;
+  const bool is_turn = tenant.has_fallen || tenant.processes.contains(token);
+  if (!MayChange(&tenant, is_turn)) {
     return ResourceExhausted(
         "device \"" + name + "\": the processes of this tenant open devices, " +
         "or change what they want of them, more than " +
-        std::to_string(kSecondNs / kChangeNs) + " times a second; try again");
+        std::to_string(kSecondNs / kChangeNs) +
+        " times a second, or close and open them again all the time; try " +
+        "again in " + std::to_string(kTurnNs / kSecondNs) + " s");
   }
-  const std::uint64_t token = holder.token;
   End(&tenant, token);
+  tenant.has_fallen = false;
   Process& process = tenant.processes[token];
   process.holder = std::move(holder);
   process.device = id;
@@ -103,6 +110,7 @@ void HbmLedger::End(Tenant* tenant, std::uint64_t token) {
   auto found = tenant->processes.find(token);
   if (found == tenant->processes.end()) return;
   const std::string device = found->second.device;
+  tenant->has_fallen = true;
   tenant->agents -= found->second.uses.size();
   tenant->processes.erase(found);
   if (tenant->processes.empty()) tenant->away.clear();
@@ -271,7 +279,10 @@ absl::StatusOr<HbmLedger::Answer> HbmLedger::Take(TenantId id,
   // Too often: a later report says it again.
   const std::uint64_t wanted =
       std::min(report.wanted_bytes, process.memory_bytes);
-  if (wanted != process.wanted_bytes && MayChange(&tenant)) {
+  const bool is_less = wanted < process.wanted_bytes;
+  if (wanted != process.wanted_bytes &&
+      MayChange(&tenant, !is_less && tenant.has_fallen)) {
+    tenant.has_fallen = is_less;
     process.wanted_bytes = wanted;
     Divide(process.device, token);
   }

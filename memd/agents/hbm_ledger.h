@@ -22,7 +22,8 @@
 // that counts against it (tiering/device_shares.h): to want more, to claim
 // another tenant's device or to invent sizes takes nobody's equal part. Sizes
 // are bounded, agents by process and tenant, changes of what is wanted by rate,
-// since each moves the budgets of others, who then move blocks.
+// and to want more again after less by a lower one, since each moves the
+// budgets of others, who then move blocks.
 //
 // Ownership: of its books; a process's word of the board is kept alive.
 // Threads: thread-safe; the mutex is the last that is taken. Errors:
@@ -66,9 +67,13 @@ class HbmLedger {
   // No device has more; and so many for each agent of a process fit 64 bits.
   static constexpr std::uint64_t kDeviceBytesMax = 1ULL << 46;
   // What a tenant's processes may change of others' budgets: as many times as
-  // they all might who start together, then 20 a second.
+  // they all might who start together, then 20 a second. And turn from less to
+  // more, each of which takes from others what they were just given: as many
+  // times as they might who come and go, then one in 2 s.
   static constexpr int kChangesAtOnce = 1024;
   static constexpr DurationNs kChangeNs = 50 * kMillisecondNs;
+  static constexpr int kTurnsAtOnce = 64;
+  static constexpr DurationNs kTurnNs = 2 * kSecondNs;
 
   HbmLedger(const HbmRules& rules, const Clock* clock)
       : rules_(rules), clock_(clock) {}
@@ -167,10 +172,12 @@ class HbmLedger {
     // Agents whose phase is one that empties. At most process_agents_max.
     absl::flat_hash_map<std::string, AgentPhase> away;
     TimeNs changes_paid = 0;
+    TimeNs turns_paid = 0;
+    bool has_fallen = false;  // the last change was to want less, or to close
   };
 
   Tenant& TenantOf(TenantId id) AGENTMEM_REQUIRES(mutex_);
-  bool MayChange(Tenant* tenant) AGENTMEM_REQUIRES(mutex_);
+  bool MayChange(Tenant* tenant, bool is_turn) AGENTMEM_REQUIRES(mutex_);
   absl::Status Check(const Process& process, const Report& report) const
       AGENTMEM_REQUIRES(mutex_);
   absl::Status CheckRoom(const Tenant& tenant, const Process& process,

@@ -416,15 +416,14 @@ TEST_F(HbmLedgerTest, TheListGoesOnWhereAPageEnded) {
 
 TEST_F(HbmLedgerTest, WhatIsWantedMayChangeOnlySoOften) {
   Open(kOne, 1, 100);
-  absl::Status refused;
-  int opened = 0;
-  while (refused.ok() && opened < 2000) {
-    refused =
-        ledger_->Open(HolderOf(kTwo, 2), DeviceOf(100 * kMiB), kMiB).status();
-    ledger_->Close(kTwo, 2);
-    opened += refused.ok();
+  const auto open = [&](std::uint64_t token) {
+    return ledger_->Open(HolderOf(kTwo, token), DeviceOf(100 * kMiB), 0)
+        .status();
+  };
+  for (std::uint64_t i = 0; i < HbmLedger::kChangesAtOnce; ++i) {
+    ASSERT_TRUE(open(100 + i).ok()) << i;
   }
-  EXPECT_EQ(opened, HbmLedger::kChangesAtOnce);
+  const absl::Status refused = open(2);
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(refused.message()), HasSubstr("20 times a second"));
   // It is its own affair.
@@ -434,6 +433,55 @@ TEST_F(HbmLedgerTest, WhatIsWantedMayChangeOnlySoOften) {
   EXPECT_EQ(Report(2, {}, 90, kTwo).budget_bytes, 20 * kMiB);
   clock_.Advance(HbmLedger::kChangeNs);
   EXPECT_EQ(Report(2, {}, 90, kTwo).budget_bytes, 50 * kMiB);
+}
+
+// Or the others' blocks would go and come with it.
+TEST_F(HbmLedgerTest, ATenantGivesBackAndTakesAgainOnlySoOften) {
+  Open(kOne, 1, 100);
+  Open(kTwo, 2, 100);
+  Moves(1);
+  int falls = 0;
+  const auto flap = [&] {
+    (void)TryReport(2, {}, 0, kTwo);
+    (void)TryReport(2, {}, 100, kTwo);
+    // One that ends, and is there again; or is opened over what it was.
+    ledger_->Close(kTwo, 2);
+    (void)ledger_->Open(HolderOf(kTwo, 2), DeviceOf(100 * kMiB), 100 * kMiB);
+    (void)ledger_->Open(HolderOf(kTwo, 2), DeviceOf(100 * kMiB), 100 * kMiB);
+    falls += Moves(1);
+  };
+  for (int i = 0; i < 200; ++i) flap();
+  EXPECT_GE(falls, HbmLedger::kTurnsAtOnce);
+  EXPECT_LE(falls, 4 * HbmLedger::kTurnsAtOnce);
+  falls = 0;
+  for (int i = 0; i < 200; ++i) flap();
+  EXPECT_EQ(falls, 0);
+  EXPECT_EQ(BudgetOf(1), 100u);
+  const absl::Status refused =
+      ledger_->Open(HolderOf(kTwo, 2), DeviceOf(kMiB), kMiB).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("try again in 2 s"));
+  // Nobody else waits for that; and it may again, once.
+  Open(kOne, 3, 10);
+  EXPECT_TRUE(ledger_->Close(kOne, 3));
+  clock_.Advance(HbmLedger::kTurnNs);
+  EXPECT_EQ(Open(kTwo, 2, 20), 20u);
+  Report(2, {}, 10, kTwo);
+  EXPECT_EQ(Report(2, {}, 100, kTwo).budget_bytes, 10 * kMiB);
+  clock_.Advance(HbmLedger::kTurnNs);
+  EXPECT_EQ(Report(2, {}, 100, kTwo).budget_bytes, 50 * kMiB);
+}
+
+TEST_F(HbmLedgerTest, ToWantMoreAndMoreIsNoTurn) {
+  for (std::uint64_t i = 0; i < 2 * HbmLedger::kTurnsAtOnce; ++i) {
+    Open(kOne, 10 + i, 1, 1000);
+  }
+  for (std::uint64_t i = 0; i < 2 * HbmLedger::kTurnsAtOnce; ++i) {
+    ledger_->Close(kOne, 10 + i);
+  }
+  for (std::uint64_t i = 0; i < 2 * HbmLedger::kTurnsAtOnce; ++i) {
+    Open(kOne, 10 + i, 1, 1000);
+  }
 }
 
 TEST_F(HbmLedgerTest, AgentsThatLeftAreForgottenFirst) {
