@@ -113,7 +113,6 @@ void HbmLedger::End(Tenant* tenant, std::uint64_t token) {
   tenant->has_fallen = true;
   tenant->agents -= found->second.uses.size();
   tenant->processes.erase(found);
-  if (tenant->processes.empty()) tenant->away.clear();
   Divide(device, token);
 }
 

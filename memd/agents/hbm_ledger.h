@@ -57,7 +57,8 @@ struct HbmRules {
   std::uint64_t device_bytes = 0;    // of each device; 0: all of its memory
   DurationNs leave_ns = kSecondNs;   // an agent's, to leave
   DurationNs reload_ns = kSecondNs;  // what it takes to bring it back
-  // Agents in a process; in all of a tenant, about 100 MiB of memd's memory.
+  // Agents in a process, and phases that are known in a tenant; agents in all
+  // processes of a tenant, about 100 MiB of memd's memory.
   std::size_t process_agents_max = kHbmAgentsMax;
   std::size_t tenant_agents_max = 4 * kHbmAgentsMax;
 };
@@ -169,7 +170,9 @@ class HbmLedger {
     std::uint64_t quota_bytes = 0;
     std::map<std::uint64_t, Process> processes;  // by token
     std::size_t agents = 0;                      // uses of all processes
-    // Agents whose phase is one that empties. At most process_agents_max.
+    // Agents whose phase is one that empties, also of those whose blocks no
+    // process has yet, or has again after its connection or memd was lost. At
+    // most process_agents_max.
     absl::flat_hash_map<std::string, AgentPhase> away;
     TimeNs changes_paid = 0;
     TimeNs turns_paid = 0;

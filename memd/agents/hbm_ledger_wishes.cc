@@ -87,7 +87,6 @@ bool HbmLedger::SetPhase(TenantId id, const std::string& agent,
                          AgentPhase phase, DurationNs eta) {
   MutexLock lock(&mutex_);
   Tenant& tenant = TenantOf(id);
-  if (tenant.processes.empty()) return false;
   const auto ask = [&](bool left) {
     return tiering::AskOf(static_cast<tiering::Phase>(phase), eta,
                           rules_.reload_ns, left);

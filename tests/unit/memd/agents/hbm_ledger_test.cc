@@ -371,7 +371,22 @@ TEST_F(HbmLedgerTest, ItEndsWithTheSession) {
   EXPECT_EQ(TryReport(1, {}).status().code(),
             absl::StatusCode::kFailedPrecondition);
   Open(kOne, 1, 100);
-  EXPECT_TRUE(Report(1, {UseOf("a", 1)}).wishes.empty());
+  EXPECT_TRUE(Report(1).wishes.empty());
+}
+
+TEST_F(HbmLedgerTest, APhaseIsKnownOfAnAgentWhoseProcessComesLater) {
+  EXPECT_FALSE(ledger_->SetPhase(kOne, "a", AgentPhase::kHumanWait, 0));
+  EXPECT_FALSE(ledger_->SetPhase(kOne, "b", AgentPhase::kHumanWait, 0));
+  EXPECT_FALSE(ledger_->SetPhase(kOne, "b", AgentPhase::kReasoning, 0));
+  // Also of one that lost its connection.
+  for (int times = 0; times < 2; ++times) {
+    Open(kOne, 1, 100);
+    const auto wishes = Report(1, {UseOf("a", 1), UseOf("b", 1)}).wishes;
+    ASSERT_EQ(wishes.size(), 1u);
+    EXPECT_STREQ(wishes[0].agent, "a");
+    EXPECT_EQ(wishes[0].kind, HbmWishKind::kEmpty);
+    EXPECT_TRUE(ledger_->Close(kOne, 1));
+  }
 }
 
 TEST_F(HbmLedgerTest, AnAgentWithoutBlocksThatNobodyAskedOfIsForgotten) {
@@ -550,13 +565,8 @@ TEST_F(HbmLedgerTest, ATenantHasSoManyAgentsInAllItsProcesses) {
   Report(2, {UseOf("d", 1)});
 }
 
-// Nobody has to know of agents where no process has a device.
-TEST_F(HbmLedgerTest, PhasesAreRememberedForProcessesThatAreThere) {
+TEST_F(HbmLedgerTest, OfMorePhasesThanSoManySomeAreForgotten) {
   UseRules({.process_agents_max = 2});
-  EXPECT_FALSE(ledger_->SetPhase(kOne, "a", AgentPhase::kIdle, 0));
-  Open(kOne, 1, 10);
-  EXPECT_TRUE(Report(1, {UseOf("a", 1)}).wishes.empty());
-  // Of more than so many some are forgotten.
   for (const char* agent : {"b", "c", "d"}) {
     ledger_->SetPhase(kOne, agent, AgentPhase::kIdle, 0);
   }
