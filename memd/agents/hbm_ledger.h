@@ -126,11 +126,19 @@ class HbmLedger {
   void BringBack(TenantId tenant, const std::string& agent, AgentPhase phase)
       AGENTMEM_EXCLUDES(mutex_);
 
+  // Where a page of a list ended.
+  struct Place {
+    std::uint64_t listed = 0;  // entries before it
+    std::uint64_t token = 0;   // of the process of the last one
+    std::string agent;         // "": that process itself
+  };
   // The tenant's processes, each followed by its agents; `skip` of them left
-  // out, at most `count`.
+  // out, at most `count`. Goes on at `place` if that is where `skip` is, and
+  // counts from the start if not, the lock held for kListSteps at a time.
   std::vector<HbmEntry> List(TenantId tenant, std::uint64_t skip,
-                             std::size_t count, bool* more) const
+                             std::size_t count, Place* place, bool* more) const
       AGENTMEM_EXCLUDES(mutex_);
+  static constexpr std::size_t kListSteps = 1024;
 
  private:
   struct Wish {
@@ -206,6 +214,10 @@ class HbmLedger {
   static HbmEntry EntryOf(const Process& process);
   static HbmEntry EntryOfAgent(const Process& process, const std::string& agent,
                                const Use& use, TimeNs now);
+  // At most `count` that follow `place`, which moves on, to `entries` if that
+  // is not null. False: there are no more.
+  bool ListOn(TenantId id, std::size_t count, Place* place,
+              std::vector<HbmEntry>* entries) const AGENTMEM_EXCLUDES(mutex_);
   // Of the agent, in the tenant's processes.
   static std::vector<std::pair<Process*, Uses::iterator>> UsesOf(
       Tenant* tenant, const std::string& agent);

@@ -97,7 +97,8 @@ class HbmLedgerTest : public ::testing::Test {
   }
   std::vector<HbmEntry> List(TenantId tenant = kOne) {
     bool more = false;
-    return ledger_->List(tenant, 0, 1000, &more);
+    HbmLedger::Place place;
+    return ledger_->List(tenant, 0, 10000, &place, &more);
   }
   HbmEntry EntryOf(const std::string& agent) {
     for (const HbmEntry& entry : List()) {
@@ -416,8 +417,10 @@ TEST_F(HbmLedgerTest, TheListGoesOnWhereAPageEnded) {
   for (std::size_t page = 1; page <= 7; ++page) {
     std::vector<HbmEntry> joined;
     bool more = true;
+    HbmLedger::Place place;
     while (more) {
-      const auto entries = ledger_->List(kOne, joined.size(), page, &more);
+      const auto entries =
+          ledger_->List(kOne, joined.size(), page, &place, &more);
       ASSERT_EQ(more, joined.size() + entries.size() < all.size());
       joined.insert(joined.end(), entries.begin(), entries.end());
     }
@@ -427,6 +430,49 @@ TEST_F(HbmLedgerTest, TheListGoesOnWhereAPageEnded) {
         0);
   }
   EXPECT_TRUE(List(kTwo).empty());
+}
+
+TEST_F(HbmLedgerTest, TheListGoesOnAtItsPlaceWhateverCameAndWent) {
+  Open(kOne, 1, 20);
+  Report(1, {UseOf("b", 1), UseOf("d", 1)});
+  Open(kOne, 3, 20);
+  Report(3, {UseOf("a", 1)});
+  HbmLedger::Place place;
+  bool more = false;
+  const auto next = [&](std::uint64_t skip) {
+    const auto entries = ledger_->List(kOne, skip, 1, &place, &more);
+    return entries.empty() ? std::string("none")
+                           : std::to_string(entries[0].pid) + entries[0].agent;
+  };
+  EXPECT_EQ(next(0), "101");
+  EXPECT_EQ(next(1), "101b");
+  // Before it: nothing is left out, or said twice.
+  Report(1, {UseOf("a", 1), UseOf("b", 0)});
+  EXPECT_EQ(next(2), "101d");
+  ledger_->Close(kOne, 1);
+  EXPECT_EQ(next(3), "103");
+  EXPECT_EQ(next(4), "103a");
+  EXPECT_FALSE(more);
+  // Elsewhere it is counted.
+  EXPECT_EQ(next(1), "103a");
+  EXPECT_EQ(next(0), "103");
+  EXPECT_TRUE(more);
+  EXPECT_EQ(next(2), "none");
+  EXPECT_FALSE(more);
+  EXPECT_EQ(next(99), "none");
+  // Also beyond what is counted at once.
+  std::vector<HbmUse> uses;
+  for (std::size_t i = 0; i < 3 * HbmLedger::kListSteps; ++i) {
+    uses.push_back(UseOf("c" + std::to_string(i), 1));
+  }
+  Report(3, uses);
+  const auto all = List();
+  ASSERT_EQ(all.size(), uses.size() + 2);
+  for (const std::size_t skip :
+       {HbmLedger::kListSteps - 1, HbmLedger::kListSteps,
+        2 * HbmLedger::kListSteps + 1}) {
+    EXPECT_EQ(next(skip), "103" + std::string(all[skip].agent));
+  }
 }
 
 TEST_F(HbmLedgerTest, WhatIsWantedMayChangeOnlySoOften) {
