@@ -16,9 +16,10 @@
 //     kHbmClose                             ->
 //
 // A report says what changed since the one before: HbmUse replaces what memd
-// has of that agent, 0 bytes and 0 blocks end it. memd repeats a wish in every
-// answer until a HbmUse names its number; a later wish for the same agent takes
-// the place of an earlier one. The budget is what the process may allocate of
+// has of that agent, 0 bytes and 0 blocks end it. memd repeats a wish in its
+// answers (of more than fit into one, new ones first and the others by turns)
+// until a HbmUse names its number; a later wish for the same agent takes the
+// place of an earlier one. The budget is what the process may allocate of
 // the device: when it is less than it has, it lets go as soon as it can, and
 // reports. All of it ends with the connection.
 //

@@ -233,7 +233,7 @@ class AgentSession {
   absl::Status HbmOpen(const Request& request, Reply* reply);
   absl::Status HbmReport(const Request& request, Reply* reply);
   absl::Status HbmClose();
-  absl::Status HbmList(const Request& request, Reply* reply) const;
+  absl::Status HbmList(const Request& request, Reply* reply);
 
   // session_room.cc
   struct WarmRegion {
@@ -337,6 +337,7 @@ class AgentSession {
   std::shared_ptr<SharedMemory> board_;
   std::array<std::shared_ptr<AgentState>, kBoardWords> watched_;
   std::optional<std::uint32_t> hbm_word_;  // of the board; from its first open
+  HbmLedger::Place hbm_listed_;            // its last page
   UniqueFd faults_;
   TrackingMode mode_ = TrackingMode::kNone;
   absl::flat_hash_map<std::uint32_t, Agent> agents_;

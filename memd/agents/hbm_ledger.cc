@@ -6,7 +6,6 @@
 #include "absl/container/flat_hash_set.h"
 #include "base/check.h"
 #include "base/status.h"
-#include "memd/handshake.h"
 #include "tiering/device_shares.h"
 
 namespace agentmem {
@@ -48,11 +47,14 @@ HbmLedger::Tenant& HbmLedger::TenantOf(TenantId id) {
   return found->second;
 }
 
-bool HbmLedger::MayChange(Tenant* tenant) {
+bool HbmLedger::MayChange(Tenant* tenant, bool is_turn) {
   const TimeNs now = clock_->Now();
-  const TimeNs from = std::max(tenant->changes_paid, now);
-  if (from - now > (kChangesAtOnce - 1) * kChangeNs) return false;
-  tenant->changes_paid = from + kChangeNs;
+  const TimeNs change = std::max(tenant->changes_paid, now);
+  const TimeNs turn = std::max(tenant->turns_paid, now);
+  if (change - now > (kChangesAtOnce - 1) * kChangeNs) return false;
+  if (is_turn && turn - now > (kTurnsAtOnce - 1) * kTurnNs) return false;
+  tenant->changes_paid = change + kChangeNs;
+  if (is_turn) tenant->turns_paid = turn + kTurnNs;
   return true;
 }
 
@@ -74,14 +76,18 @@ absl::StatusOr<std::uint64_t> HbmLedger::Open(Holder holder,
   }
   MutexLock lock(&mutex_);
   Tenant& tenant = TenantOf(holder.tenant);
-  if (!MayChange(&tenant)) {
+  const std::uint64_t token = holder.token;
+  const bool is_turn = tenant.has_fallen || tenant.processes.contains(token);
+  if (!MayChange(&tenant, is_turn)) {
     return ResourceExhausted(
         "device \"" + name + "\": the processes of this tenant open devices, " +
         "or change what they want of them, more than " +
-        std::to_string(kSecondNs / kChangeNs) + " times a second; try again");
+        std::to_string(kSecondNs / kChangeNs) +
+        " times a second, or close and open them again all the time; try " +
+        "again in " + std::to_string(kTurnNs / kSecondNs) + " s");
   }
-  const std::uint64_t token = holder.token;
   End(&tenant, token);
+  tenant.has_fallen = false;
   Process& process = tenant.processes[token];
   process.holder = std::move(holder);
   process.device = id;
@@ -104,9 +110,9 @@ void HbmLedger::End(Tenant* tenant, std::uint64_t token) {
   auto found = tenant->processes.find(token);
   if (found == tenant->processes.end()) return;
   const std::string device = found->second.device;
+  tenant->has_fallen = true;
   tenant->agents -= found->second.uses.size();
   tenant->processes.erase(found);
-  if (tenant->processes.empty()) tenant->away.clear();
   Divide(device, token);
 }
 
@@ -169,33 +175,53 @@ absl::Status HbmLedger::Check(const Process& process,
   return absl::OkStatus();
 }
 
-absl::Status HbmLedger::MakeRoom(Tenant* tenant, Process* process,
-                                 std::span<const HbmUse> uses) {
-  std::size_t fresh = 0;
-  for (const HbmUse& use : uses) {
-    if (IsIn(use) && !process->uses.contains(NameOf(use))) ++fresh;
-  }
-  const auto fits = [&] {
-    return process->uses.size() + fresh <= rules_.process_agents_max &&
-           tenant->agents + fresh <= rules_.tenant_agents_max;
+// Counts what there is when the report is taken and all that may be forgotten
+// is: who left, earlier or in this report.
+absl::Status HbmLedger::CheckRoom(const Tenant& tenant, const Process& process,
+                                  std::span<const HbmUse> uses) const {
+  const auto fits = [&](std::size_t fresh, std::size_t gone) {
+    return process.uses.size() + fresh <= rules_.process_agents_max + gone &&
+           tenant.agents + fresh <= rules_.tenant_agents_max + gone;
   };
-  if (fits()) return absl::OkStatus();
+  if (fits(uses.size(), 0)) return absl::OkStatus();
   absl::flat_hash_set<std::string> here;
   for (const HbmUse& use : uses) {
     if (IsIn(use)) here.insert(NameOf(use));
   }
-  while (!fits() && !process->left.empty()) {
-    const Uses::iterator oldest = process->left.begin()->second;
-    if (here.contains(oldest->first)) ++fresh;
-    Erase(tenant, process, oldest);
+  std::size_t fresh = 0;
+  std::size_t gone = process.left.size();
+  for (const std::string& agent : here) {
+    const auto known = process.uses.find(agent);
+    if (known == process.uses.end()) {
+      ++fresh;
+    } else if (process.left.contains(known->second.wish.number)) {
+      --gone;
+    }
   }
-  if (fits()) return absl::OkStatus();
+  absl::flat_hash_set<std::string> ending;
+  for (const HbmUse& use : uses) {
+    const auto known = process.uses.find(NameOf(use));
+    if (known == process.uses.end() || here.contains(known->first)) continue;
+    const Wish& wish = known->second.wish;
+    const bool ends = !wish.open || wish.number == use.answers;
+    if (!ends || process.left.contains(wish.number)) continue;
+    if (ending.insert(known->first).second) ++gone;
+  }
+  if (fits(fresh, gone)) return absl::OkStatus();
   return ResourceExhausted(
-      "blocks in device memory of " + std::to_string(process->uses.size()) +
-      " agents in this process, and " + std::to_string(tenant->agents) +
+      "blocks in device memory of " + std::to_string(process.uses.size()) +
+      " agents in this process, and " + std::to_string(tenant.agents) +
       " in all of the tenant: " + std::to_string(rules_.process_agents_max) +
       " and " + std::to_string(rules_.tenant_agents_max) +
       " are allowed; let some leave");
+}
+
+void HbmLedger::ForgetLeft(Tenant* tenant, Process* process) {
+  while (!process->left.empty() &&
+         (process->uses.size() > rules_.process_agents_max ||
+          tenant->agents > rules_.tenant_agents_max)) {
+    Erase(tenant, process, process->left.begin()->second);
+  }
 }
 
 // It has no blocks.
@@ -245,27 +271,23 @@ absl::StatusOr<HbmLedger::Answer> HbmLedger::Take(TenantId id,
   }
   Process& process = found->second;
   AGENTMEM_RETURN_IF_ERROR(Check(process, report));
-  AGENTMEM_RETURN_IF_ERROR(MakeRoom(&tenant, &process, report.uses));
+  AGENTMEM_RETURN_IF_ERROR(CheckRoom(tenant, process, report.uses));
   process.allocated_bytes = report.allocated_bytes;
   for (const HbmUse& use : report.uses) TakeUse(&tenant, &process, use);
+  ForgetLeft(&tenant, &process);
   // Too often: a later report says it again.
   const std::uint64_t wanted =
       std::min(report.wanted_bytes, process.memory_bytes);
-  if (wanted != process.wanted_bytes && MayChange(&tenant)) {
+  const bool is_less = wanted < process.wanted_bytes;
+  if (wanted != process.wanted_bytes &&
+      MayChange(&tenant, !is_less && tenant.has_fallen)) {
+    tenant.has_fallen = is_less;
     process.wanted_bytes = wanted;
     Divide(process.device, token);
   }
   Answer answer;
   answer.budget_bytes = process.budget_bytes;
-  for (const auto& [number, use] : process.open) {
-    if (answer.wishes.size() == kHbmWishesMax) break;
-    HbmWish& wish = answer.wishes.emplace_back();
-    SetField(use->first, wish.agent, sizeof(wish.agent));
-    wish.number = number;
-    wish.deadline_ns = use->second.wish.deadline;
-    wish.kind = use->second.wish.kind;
-    wish.phase = use->second.wish.phase;
-  }
+  answer.wishes = Tell(&process);
   return answer;
 }
 

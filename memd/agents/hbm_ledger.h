@@ -22,7 +22,8 @@
 // that counts against it (tiering/device_shares.h): to want more, to claim
 // another tenant's device or to invent sizes takes nobody's equal part. Sizes
 // are bounded, agents by process and tenant, changes of what is wanted by rate,
-// since each moves the budgets of others, who then move blocks.
+// and to want more again after less by a lower one, since each moves the
+// budgets of others, who then move blocks.
 //
 // Ownership: of its books; a process's word of the board is kept alive.
 // Threads: thread-safe; the mutex is the last that is taken. Errors:
@@ -56,7 +57,8 @@ struct HbmRules {
   std::uint64_t device_bytes = 0;    // of each device; 0: all of its memory
   DurationNs leave_ns = kSecondNs;   // an agent's, to leave
   DurationNs reload_ns = kSecondNs;  // what it takes to bring it back
-  // Agents in a process; in all of a tenant, about 100 MiB of memd's memory.
+  // Agents in a process, and phases that are known in a tenant; agents in all
+  // processes of a tenant, about 100 MiB of memd's memory.
   std::size_t process_agents_max = kHbmAgentsMax;
   std::size_t tenant_agents_max = 4 * kHbmAgentsMax;
 };
@@ -66,9 +68,13 @@ class HbmLedger {
   // No device has more; and so many for each agent of a process fit 64 bits.
   static constexpr std::uint64_t kDeviceBytesMax = 1ULL << 46;
   // What a tenant's processes may change of others' budgets: as many times as
-  // they all might who start together, then 20 a second.
+  // they all might who start together, then 20 a second. And turn from less to
+  // more, each of which takes from others what they were just given: as many
+  // times as they might who come and go, then one in 2 s.
   static constexpr int kChangesAtOnce = 1024;
   static constexpr DurationNs kChangeNs = 50 * kMillisecondNs;
+  static constexpr int kTurnsAtOnce = 64;
+  static constexpr DurationNs kTurnNs = 2 * kSecondNs;
 
   HbmLedger(const HbmRules& rules, const Clock* clock)
       : rules_(rules), clock_(clock) {}
@@ -96,7 +102,9 @@ class HbmLedger {
   };
   struct Answer {
     std::uint64_t budget_bytes = 0;
-    std::vector<HbmWish> wishes;  // the oldest, at most kHbmWishesMax
+    // All that are open, if at most kHbmWishesMax are; else those that were not
+    // told yet, and of the others some by turns.
+    std::vector<HbmWish> wishes;
   };
   // All of the report, or nothing of it.
   absl::StatusOr<Answer> Take(TenantId tenant, std::uint64_t token,
@@ -118,11 +126,19 @@ class HbmLedger {
   void BringBack(TenantId tenant, const std::string& agent, AgentPhase phase)
       AGENTMEM_EXCLUDES(mutex_);
 
+  // Where a page of a list ended.
+  struct Place {
+    std::uint64_t listed = 0;  // entries before it
+    std::uint64_t token = 0;   // of the process of the last one
+    std::string agent;         // "": that process itself
+  };
   // The tenant's processes, each followed by its agents; `skip` of them left
-  // out, at most `count`.
+  // out, at most `count`. Goes on at `place` if that is where `skip` is, and
+  // counts from the start if not, the lock held for kListSteps at a time.
   std::vector<HbmEntry> List(TenantId tenant, std::uint64_t skip,
-                             std::size_t count, bool* more) const
+                             std::size_t count, Place* place, bool* more) const
       AGENTMEM_EXCLUDES(mutex_);
+  static constexpr std::size_t kListSteps = 1024;
 
  private:
   struct Wish {
@@ -152,6 +168,8 @@ class HbmLedger {
     std::uint64_t blocks = 0;
     Uses uses;
     std::map<std::uint64_t, Uses::iterator> open;  // wishes, by number
+    std::uint64_t told = 0;        // the newest that was in an answer
+    std::uint64_t told_again = 0;  // the last that was in one again
     // Agents without a block here that left when they were asked to, by that
     // wish: the first to be forgotten.
     std::map<std::uint64_t, Uses::iterator> left;
@@ -160,17 +178,23 @@ class HbmLedger {
     std::uint64_t quota_bytes = 0;
     std::map<std::uint64_t, Process> processes;  // by token
     std::size_t agents = 0;                      // uses of all processes
-    // Agents whose phase is one that empties. At most process_agents_max.
+    // Agents whose phase is one that empties, also of those whose blocks no
+    // process has yet, or has again after its connection or memd was lost. At
+    // most process_agents_max.
     absl::flat_hash_map<std::string, AgentPhase> away;
     TimeNs changes_paid = 0;
+    TimeNs turns_paid = 0;
+    bool has_fallen = false;  // the last change was to want less, or to close
   };
 
   Tenant& TenantOf(TenantId id) AGENTMEM_REQUIRES(mutex_);
-  bool MayChange(Tenant* tenant) AGENTMEM_REQUIRES(mutex_);
+  bool MayChange(Tenant* tenant, bool is_turn) AGENTMEM_REQUIRES(mutex_);
   absl::Status Check(const Process& process, const Report& report) const
       AGENTMEM_REQUIRES(mutex_);
-  absl::Status MakeRoom(Tenant* tenant, Process* process,
-                        std::span<const HbmUse> uses) AGENTMEM_REQUIRES(mutex_);
+  absl::Status CheckRoom(const Tenant& tenant, const Process& process,
+                         std::span<const HbmUse> uses) const
+      AGENTMEM_REQUIRES(mutex_);
+  void ForgetLeft(Tenant* tenant, Process* process) AGENTMEM_REQUIRES(mutex_);
   void TakeUse(Tenant* tenant, Process* process, const HbmUse& use)
       AGENTMEM_REQUIRES(mutex_);
   void End(Tenant* tenant, std::uint64_t token) AGENTMEM_REQUIRES(mutex_);
@@ -186,9 +210,14 @@ class HbmLedger {
       AGENTMEM_REQUIRES(mutex_);
   void Ask(Process* process, Uses::iterator use, Wish wish)
       AGENTMEM_REQUIRES(mutex_);
+  std::vector<HbmWish> Tell(Process* process) AGENTMEM_REQUIRES(mutex_);
   static HbmEntry EntryOf(const Process& process);
   static HbmEntry EntryOfAgent(const Process& process, const std::string& agent,
                                const Use& use, TimeNs now);
+  // At most `count` that follow `place`, which moves on, to `entries` if that
+  // is not null. False: there are no more.
+  bool ListOn(TenantId id, std::size_t count, Place* place,
+              std::vector<HbmEntry>* entries) const AGENTMEM_EXCLUDES(mutex_);
   // Of the agent, in the tenant's processes.
   static std::vector<std::pair<Process*, Uses::iterator>> UsesOf(
       Tenant* tenant, const std::string& agent);

@@ -1,7 +1,6 @@
 // HbmLedger: what is wished for, and what an operator sees.
 #include <algorithm>
 #include <cstddef>
-#include <iterator>
 
 #include "base/check.h"
 #include "memd/agents/hbm_ledger.h"
@@ -39,6 +38,40 @@ bool HbmLedger::AskToBringBack(Process* process, Uses::iterator use,
   return true;
 }
 
+std::vector<HbmWish> HbmLedger::Tell(Process* process) {
+  std::vector<HbmWish> wishes;
+  const auto tell = [&](Uses::iterator use) {
+    HbmWish& wish = wishes.emplace_back();
+    SetField(use->first, wish.agent, sizeof(wish.agent));
+    wish.number = use->second.wish.number;
+    wish.deadline_ns = use->second.wish.deadline;
+    wish.kind = use->second.wish.kind;
+    wish.phase = use->second.wish.phase;
+  };
+  const auto& open = process->open;
+  const std::uint64_t told = process->told;
+  auto fresh = open.upper_bound(told);
+  for (; fresh != open.end() && wishes.size() < kHbmWishesMax; ++fresh) {
+    tell(fresh->second);
+    process->told = fresh->first;
+  }
+  // It has no other reason to report before it has done one of these.
+  if (fresh != open.end()) process->holder.word.Move();
+  // What was told may be lost with an answer; of many, each has its turn.
+  std::uint64_t first = 0;
+  while (wishes.size() < kHbmWishesMax) {
+    auto again = open.upper_bound(process->told_again);
+    if (again == open.end() || again->first > told) again = open.begin();
+    if (again == open.end() || again->first > told || again->first == first) {
+      break;
+    }
+    if (first == 0) first = again->first;
+    process->told_again = again->first;
+    tell(again->second);
+  }
+  return wishes;
+}
+
 std::vector<std::pair<HbmLedger::Process*, HbmLedger::Uses::iterator>>
 HbmLedger::UsesOf(Tenant* tenant, const std::string& agent) {
   std::vector<std::pair<Process*, Uses::iterator>> uses;
@@ -53,7 +86,6 @@ bool HbmLedger::SetPhase(TenantId id, const std::string& agent,
                          AgentPhase phase, DurationNs eta) {
   MutexLock lock(&mutex_);
   Tenant& tenant = TenantOf(id);
-  if (tenant.processes.empty()) return false;
   const auto ask = [&](bool left) {
     return tiering::AskOf(static_cast<tiering::Phase>(phase), eta,
                           rules_.reload_ns, left);
@@ -131,45 +163,59 @@ HbmEntry HbmLedger::EntryOfAgent(const Process& process,
   return entry;
 }
 
-std::vector<HbmEntry> HbmLedger::List(TenantId id, std::uint64_t skip,
-                                      std::size_t count, bool* more) const {
+bool HbmLedger::ListOn(TenantId id, std::size_t count, Place* place,
+                       std::vector<HbmEntry>* entries) const {
   MutexLock lock(&mutex_);
   const auto tenant = tenants_.find(id.value());
   AGENTMEM_CHECK(tenant != tenants_.end());
   const TimeNs now = clock_->Now();
-  std::vector<HbmEntry> entries;
-  *more = false;
-  for (const auto& [token, process] : tenant->second.processes) {
-    if (skip > process.uses.size()) {
-      skip -= process.uses.size() + 1;
-      continue;
-    }
-    // From here on in this process, at `skip`: itself is 0.
-    if (skip == 0) {
-      if (entries.size() == count) {
-        *more = true;
-        return entries;
+  const auto& processes = tenant->second.processes;
+  auto process = processes.lower_bound(place->token);
+  // (Where it ended with that process, the next one comes.)
+  bool is_begun = place->listed != 0 && process != processes.end() &&
+                  process->first == place->token;
+  for (; process != processes.end(); ++process, is_begun = false) {
+    const Process& its = process->second;
+    if (!is_begun) {
+      if (count-- == 0) return true;
+      ++place->listed;
+      place->token = process->first;
+      place->agent.clear();
+      if (entries != nullptr) {
+        HbmEntry& entry = entries->emplace_back(EntryOf(its));
+        entry.bytes = its.bytes;
+        entry.blocks = its.blocks;
+        entry.budget_bytes = its.budget_bytes;
+        entry.allocated_bytes = its.allocated_bytes;
+        entry.wanted_bytes = its.wanted_bytes;
       }
-      HbmEntry& entry = entries.emplace_back(EntryOf(process));
-      entry.bytes = process.bytes;
-      entry.blocks = process.blocks;
-      entry.budget_bytes = process.budget_bytes;
-      entry.allocated_bytes = process.allocated_bytes;
-      entry.wanted_bytes = process.wanted_bytes;
-    } else {
-      --skip;
     }
-    auto use =
-        std::next(process.uses.begin(), static_cast<std::ptrdiff_t>(skip));
-    skip = 0;
-    for (; use != process.uses.end(); ++use) {
-      if (entries.size() == count) {
-        *more = true;
-        return entries;
+    // (No agent's name is empty.)
+    for (auto use = its.uses.upper_bound(place->agent); use != its.uses.end();
+         ++use) {
+      if (count-- == 0) return true;
+      ++place->listed;
+      place->agent = use->first;
+      if (entries != nullptr) {
+        entries->push_back(EntryOfAgent(its, use->first, use->second, now));
       }
-      entries.push_back(EntryOfAgent(process, use->first, use->second, now));
     }
   }
+  return false;
+}
+
+std::vector<HbmEntry> HbmLedger::List(TenantId id, std::uint64_t skip,
+                                      std::size_t count, Place* place,
+                                      bool* more) const {
+  if (place->listed != skip) *place = Place();
+  *more = true;
+  while (*more && place->listed < skip) {
+    *more =
+        ListOn(id, std::min<std::uint64_t>(kListSteps, skip - place->listed),
+               place, nullptr);
+  }
+  std::vector<HbmEntry> entries;
+  if (*more) *more = ListOn(id, count, place, &entries);
   return entries;
 }
 

@@ -93,13 +93,13 @@ absl::Status AgentSession::HbmClose() {
   return FailedPrecondition("no device is open on this connection");
 }
 
-absl::Status AgentSession::HbmList(const Request& request, Reply* reply) const {
+absl::Status AgentSession::HbmList(const Request& request, Reply* reply) {
   const auto count = static_cast<std::size_t>(
       std::min<std::uint64_t>(request.fixed.arg[1], kHbmEntriesMax));
   bool more = false;
   FieldWriter entries;
-  for (const HbmEntry& entry :
-       tenant_->hbm->List(tenant_->id, request.fixed.arg[0], count, &more)) {
+  for (const HbmEntry& entry : tenant_->hbm->List(
+           tenant_->id, request.fixed.arg[0], count, &hbm_listed_, &more)) {
     entries.AddStruct(entry);
   }
   reply->value[0] = more;
