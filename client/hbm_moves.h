@@ -82,6 +82,7 @@ class HbmMoves {
   std::uint64_t down_bytes_ = 0;
   std::uint64_t up_bytes_ = 0;
   std::uint64_t failures_ = 0;
+  int lates_ = 0;  // writes for which memd was late, in a row
 };
 
 }  // namespace agentmem::client

@@ -33,6 +33,19 @@ class HbmKeeperTest : public HbmTest {
     device_.Disarm();
     device_.Mend();
   }
+  // What was granted ahead is used up, and memd does not answer.
+  std::vector<agentmem_reservation> PauseWithoutGrants() {
+    FillDram();
+    std::vector<agentmem_reservation> taken;
+    agentmem_reservation room;
+    while (taken.size() < kGrantEntries &&
+           agentmem_reserve(client_, 3072, 0, &room, nullptr) == AGENTMEM_OK) {
+      taken.push_back(room);
+    }
+    memd_->Pause();
+    memd_->ClearAnswer(Op::kWantGrants);
+    return taken;
+  }
   // Says that DRAM is full, to whoever asks for room.
   void FillDram() {
     CompletionEntry full = {};
@@ -185,6 +198,34 @@ TEST_F(HbmKeeperTest, WhatDramHasNoRoomForStaysIfItIsStateAndIsToldLate) {
   EXPECT_EQ(keeper_->emptied_late(), 1u);
   EXPECT_GE(link_.answers[ada].took_ns, 2u * kSecondNs);
   EXPECT_TRUE(IsPublished(1));
+}
+
+TEST_F(HbmKeeperTest, AMemdThatIsLateLosesNoBlocksButOneThatStaysSoDoes) {
+  Store(1, 3, "ada");
+  for (const Key& key : Keys(1, 3)) memd_->Evict(key);
+  std::vector<agentmem_reservation> room = PauseWithoutGrants();
+  const std::uint64_t slow = link_.Wish(kEmpty, "ada", In(kSecondNs));
+  keeper_->Step();
+  keeper_->Step();
+  EXPECT_EQ(pool_->counts().forgotten, 0u);
+  EXPECT_EQ(pool_->UseOf("ada").blocks, 3u);
+  memd_->Resume();
+  for (auto& one : room) agentmem_abandon(client_, &one);
+  ASSERT_TRUE(StepUntilAnswered(slow));
+  EXPECT_EQ(pool_->counts().demoted, 3u);
+  EXPECT_TRUE(IsPublished(1));
+  Store(4, 2, "bob");
+  for (const Key& key : Keys(4, 2)) memd_->Evict(key);
+  room = PauseWithoutGrants();
+  const std::uint64_t stuck = link_.Wish(kEmpty, "bob", In(kSecondNs));
+  for (int i = 0; i < 20 && !link_.answers.contains(stuck); ++i) {
+    keeper_->Step();
+    clock_.Advance(100 * kMillisecondNs);
+  }
+  EXPECT_TRUE(link_.answers.contains(stuck));
+  EXPECT_EQ(pool_->counts().forgotten, 2u);
+  memd_->Resume();
+  for (auto& one : room) agentmem_abandon(client_, &one);
 }
 
 TEST_F(HbmKeeperTest, ACopyThatUsesABlockIsWaitedFor) {
