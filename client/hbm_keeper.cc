@@ -57,6 +57,7 @@ Outcome HbmKeeper::Open(const Deadline& deadline) {
   parts_.pool->SetBudget(budget);
   parts_.pool->AllChanged();
   heard_ = parts_.link->Bell() - 1;  // what it has to say is asked for at once
+  again_at_ = 0;
   look_at_ = parts_.clock->Now() + kLookNs;
   return {};
 }
@@ -142,20 +143,21 @@ DurationNs HbmKeeper::Step() {
   }
   if (!is_connected_ && now >= connect_at_) Connect();
   const bool is_rung = is_connected_ && parts_.link->Bell() != heard_;
-  if (is_rung || (has_news && now >= report_at_)) {
+  if (has_news || is_rung) owes_report_ = true;
+  if (now >= again_at_ && (is_rung || (owes_report_ && now >= report_at_))) {
     Report();
-  } else if (has_news && is_connected_) {
-    has_news_.store(true);  // they wait for their turn
   }
   for (auto& [agent, job] : jobs_) Begin(&job);
   if (!Fit()) is_idle = false;
   AdvanceJobs();
-  if (!done_.empty()) Report();
+  if (!done_.empty() && parts_.clock->Now() >= again_at_) Report();
   // What left in this round is told in the next.
   const HbmCounts counts = parts_.pool->counts();
-  if (is_connected_ && (counts.changed_agents != 0 ||
-                        counts.allocated_bytes != reported_allocated_)) {
-    has_news_.store(true);
+  if (is_connected_ && !owes_report_ &&
+      (counts.changed_agents != 0 ||
+       counts.allocated_bytes != reported_allocated_)) {
+    owes_report_ = true;
+    moved_at_ = now;
   }
   return Pause(!is_idle || !jobs_.empty());
 }
@@ -165,7 +167,7 @@ DurationNs HbmKeeper::Pause(bool is_busy) {
   DurationNs pause = kLookNs;
   if (!is_connected_) {
     pause = std::clamp<DurationNs>(connect_at_ - now, 0, pause);
-  } else if (has_news_.load()) {
+  } else if (owes_report_) {
     pause = std::clamp<DurationNs>(report_at_ - now, 0, pause);
   }
   if (!is_busy) {
@@ -211,6 +213,7 @@ std::vector<HbmUse> HbmKeeper::TakeUses() {
 }
 
 void HbmKeeper::Report() {
+  owes_report_ = false;
   if (!is_connected_) return;  // the next one is told all of it
   for (;;) {
     const std::uint32_t bell = parts_.link->Bell();
@@ -228,13 +231,10 @@ void HbmKeeper::Report() {
         parts_.link->Report(report, Deadline::After(kAnswerNs), &reply);
     report_at_ = parts_.clock->Now() + kReportEveryNs;
     if (!outcome.ok()) {
-      if (outcome.code == Code::kUnavailable) {
-        Lose();
-      } else {
-        report_at_ += kAgainNs;
-      }
       parts_.pool->AllChanged();
-      has_news_.store(true);
+      owes_report_ = true;
+      again_at_ = report_at_ += kAgainNs;
+      if (outcome.code == Code::kUnavailable) Lose();
       return;
     }
     heard_ = bell;

@@ -126,7 +126,7 @@ class HbmKeeper {
   bool is_started_ = false;
   bool is_finished_ = true;  // as Finish says
   std::atomic<bool> stop_ = false;
-  std::atomic<bool> has_news_ = false;  // something changed in the pool
+  std::atomic<bool> has_news_ = false;  // for the next round
   std::atomic<bool> is_asleep_ = false;
   std::atomic<std::uint64_t> emptied_ = 0;
   std::atomic<std::uint64_t> emptied_late_ = 0;
@@ -134,7 +134,9 @@ class HbmKeeper {
   bool is_connected_ = false;
   TimeNs connect_at_ = 0;
   TimeNs look_at_ = 0;  // whether memd lives
+  bool owes_report_ = false;
   TimeNs report_at_ = 0;
+  TimeNs again_at_ = 0;  // no report before: one has failed
   TimeNs write_at_ = 0;
   std::uint32_t heard_ = 0;  // of the bell
   std::uint64_t reported_allocated_ = 0;

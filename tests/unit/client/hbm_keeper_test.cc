@@ -2,6 +2,7 @@
 // moved by hand.
 #include "client/hbm_keeper.h"
 
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -365,6 +366,32 @@ TEST_F(HbmKeeperTest, ANewMemdIsToldAllOfIt) {
   EXPECT_TRUE(link_.answers.empty());
   pool_->EndUse(pinned);
   ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
+}
+
+TEST_F(HbmKeeperTest, AReportThatIsRefusedIsNotRepeatedAtOnce) {
+  keeper_->Step();
+  Store(1, 2, "ada");
+  clock_.Advance(5 * kMillisecondNs);
+  link_.report_refusal = Fail(Code::kResourceExhausted, "too many agents");
+  const int reports = link_.reports;
+  EXPECT_GE(keeper_->Step(), 100 * kMillisecondNs);
+  link_.Wish(kEmpty, "bob", In(kSecondNs));  // rings
+  for (int i = 0; i < 10; ++i) keeper_->Step();
+  EXPECT_EQ(link_.reports, reports + 1);
+  link_.report_refusal = {};
+  clock_.Advance(110 * kMillisecondNs);
+  keeper_->Step();
+  EXPECT_EQ(link_.uses["ada"].blocks, 2u);
+}
+
+TEST_F(HbmKeeperTest, AThreadSleepsWhileReportsAreRefused) {
+  link_.report_refusal = Fail(Code::kResourceExhausted, "too many agents");
+  Store(1, 1, "ada");
+  ASSERT_TRUE(keeper_->Start().ok());
+  const client::Deadline deadline = client::Deadline::After(2 * kSecondNs);
+  while (link_.sleeps == 0 && !deadline.Passed()) std::this_thread::yield();
+  EXPECT_GT(link_.sleeps, 0);
+  EXPECT_TRUE(keeper_->Stop());
 }
 
 TEST_F(HbmKeeperTest, IdleItSleepsASecondAndSweepsWhenItWakes) {
