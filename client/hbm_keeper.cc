@@ -197,7 +197,9 @@ void HbmKeeper::Lose() {
 
 std::vector<HbmUse> HbmKeeper::TakeUses() {
   const std::size_t told = std::min(done_.size(), kHbmUsesMax);
-  std::vector<HbmUse> uses = parts_.pool->TakeChanged(kHbmUsesMax - told);
+  std::vector<HbmUse> uses = parts_.pool->TakeChanged(
+      kHbmUsesMax - told,
+      is_refused_ ? HbmPool::Telling::kGoneAlone : HbmPool::Telling::kAll);
   for (std::size_t i = 0; i < told; ++i) {
     const Done& done = done_[i];
     auto use = std::find_if(uses.begin(), uses.end(), [&](const HbmUse& one) {
@@ -230,8 +232,9 @@ void HbmKeeper::Report() {
     const Outcome outcome =
         parts_.link->Report(report, Deadline::After(kAnswerNs), &reply);
     report_at_ = parts_.clock->Now() + kReportEveryNs;
-    if (!outcome.ok()) {
-      parts_.pool->AllChanged();
+    parts_.pool->EndTelling(uses, outcome.ok());
+    is_refused_ = !outcome.ok();
+    if (is_refused_) {
       owes_report_ = true;
       again_at_ = report_at_ += kAgainNs;
       if (outcome.code == Code::kUnavailable) Lose();

@@ -135,6 +135,7 @@ class HbmKeeper {
   TimeNs connect_at_ = 0;
   TimeNs look_at_ = 0;  // whether memd lives
   bool owes_report_ = false;
+  bool is_refused_ = false;  // the last report
   TimeNs report_at_ = 0;
   TimeNs again_at_ = 0;  // no report before: one has failed
   TimeNs write_at_ = 0;

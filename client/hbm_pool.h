@@ -48,6 +48,7 @@
 #define AGENTMEM_CLIENT_HBM_POOL_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -211,8 +212,15 @@ class HbmPool {
   void SendStateDown() AGENTMEM_EXCLUDES(mutex_);
 
   // Of agents that changed since they were taken last; `answers` and `took_ns`
-  // are not its business.
-  std::vector<HbmUse> TakeChanged(std::size_t count_max)
+  // are not its business. kGoneAlone: those that have nothing left by
+  // themselves, if the next one is such. EndTelling comes before the next call.
+  enum class Telling : std::uint8_t { kAll, kGoneAlone };
+  std::vector<HbmUse> TakeChanged(std::size_t count_max,
+                                  Telling what = Telling::kAll)
+      AGENTMEM_EXCLUDES(mutex_);
+  // memd has heard of them. If not, they are taken again: those that have
+  // nothing left first, for they make room there; others after all that wait.
+  void EndTelling(std::span<const HbmUse> uses, bool has_heard)
       AGENTMEM_EXCLUDES(mutex_);
   HbmUse UseOf(std::string_view agent) AGENTMEM_EXCLUDES(mutex_);
   // A new memd knows nothing.
@@ -250,6 +258,7 @@ class HbmPool {
     std::uint32_t leaving = 0;  // its blocks that are leaving
     bool is_away = false;
     bool is_changed = false;
+    bool is_told = false;  // of TakeChanged, until EndTelling
     std::map<std::uint64_t, std::uint32_t> entries;  // order -> entry
     std::vector<Remembered> remembered;
     std::uint64_t left_at = 0;  // in the order in which agents left
@@ -318,7 +327,7 @@ class HbmPool {
   std::vector<std::uint32_t> free_agents_ AGENTMEM_GUARDED_BY(mutex_);
   std::unordered_map<std::string, std::uint32_t> by_name_
       AGENTMEM_GUARDED_BY(mutex_);
-  std::vector<std::uint32_t> changed_ AGENTMEM_GUARDED_BY(mutex_);
+  std::deque<std::uint32_t> changed_ AGENTMEM_GUARDED_BY(mutex_);
   std::uint64_t remembered_ AGENTMEM_GUARDED_BY(mutex_) = 0;  // keys
   std::uint64_t next_order_ AGENTMEM_GUARDED_BY(mutex_) = 1;
   std::uint64_t budget_ AGENTMEM_GUARDED_BY(mutex_) = 0;

@@ -384,6 +384,26 @@ TEST_F(HbmKeeperTest, AReportThatIsRefusedIsNotRepeatedAtOnce) {
   EXPECT_EQ(link_.uses["ada"].blocks, 2u);
 }
 
+TEST_F(HbmKeeperTest, ThatAnAgentHasNothingLeftIsToldThoughAReportIsRefused) {
+  Store(1, 2, "ada");
+  keeper_->Step();
+  ASSERT_EQ(link_.uses["ada"].blocks, 2u);
+  keeps_.clear();
+  link_.SetBudget(0);
+  keeper_->Step();
+  ASSERT_EQ(pool_->UseOf("ada").blocks, 0u);
+  link_.report_refusal = Fail(Code::kDeadlineExceeded, "late");
+  const int reports = link_.reports;
+  clock_.Advance(5 * kMillisecondNs);
+  keeper_->Step();
+  ASSERT_GT(link_.reports, reports);
+  ASSERT_EQ(link_.uses["ada"].blocks, 2u);
+  link_.report_refusal = {};
+  clock_.Advance(110 * kMillisecondNs);
+  keeper_->Step();
+  EXPECT_EQ(link_.uses["ada"].blocks, 0u);
+}
+
 TEST_F(HbmKeeperTest, AThreadSleepsWhileReportsAreRefused) {
   link_.report_refusal = Fail(Code::kResourceExhausted, "too many agents");
   Store(1, 1, "ada");
