@@ -223,7 +223,7 @@ class HbmPool {
   void EndTelling(std::span<const HbmUse> uses, bool has_heard)
       AGENTMEM_EXCLUDES(mutex_);
   HbmUse UseOf(std::string_view agent) AGENTMEM_EXCLUDES(mutex_);
-  // A new memd knows nothing.
+  // A new memd knows nothing: neither what is here, nor who is to be away.
   void AllChanged() AGENTMEM_EXCLUDES(mutex_);
   HbmCounts counts() AGENTMEM_EXCLUDES(mutex_);
   std::uint64_t wanted_bytes() const { return options_.wanted_bytes; }

@@ -267,6 +267,7 @@ HbmUse HbmPool::UseOf(std::string_view name) {
 void HbmPool::AllChanged() {
   MutexLock lock(&mutex_);
   for (std::uint32_t i = 1; i < agents_.size(); ++i) {
+    ComesBack(i);
     if (!agents_[i].entries.empty()) Changed(i);
   }
 }

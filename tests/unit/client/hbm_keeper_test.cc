@@ -414,6 +414,16 @@ TEST_F(HbmKeeperTest, AThreadSleepsWhileReportsAreRefused) {
   EXPECT_TRUE(keeper_->Stop());
 }
 
+TEST_F(HbmKeeperTest, WhoWasAwayStoresAgainAfterMemdDied) {
+  Store(1, 2, "ada");
+  ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
+  link_.lost = true;
+  clock_.Advance(2 * kSecondNs);
+  ASSERT_TRUE(StepUntil([&] { return link_.opens == 2; }));
+  Store(3, 2, "ada");
+  EXPECT_EQ(pool_->UseOf("ada").blocks, 2u);
+}
+
 TEST_F(HbmKeeperTest, IdleItSleepsASecondAndSweepsWhenItWakes) {
   keeper_->Step();
   const int sweeps = sweeps_;
