@@ -32,7 +32,6 @@ constexpr DurationNs kBringBackNs = 10 * kSecondNs;
 // Of keys that did not come yet, in one round.
 constexpr int kBringLooks = 256;
 constexpr std::size_t kWritesAtOnce = 4;
-constexpr std::uint64_t kFinishNs = 5 * kSecondNs;
 
 constexpr std::size_t kStackBytes = 256 << 10;
 
@@ -355,7 +354,7 @@ bool HbmKeeper::Fit() {
 bool HbmKeeper::Finish() {
   // (A memd that is dead takes nothing.)
   const Deadline deadline =
-      Deadline::After(parts_.link->IsLost() ? 0 : kFinishNs);
+      Deadline::After(parts_.link->IsLost() ? 0 : parts_.finish_ns);
   for (auto& [agent, job] : jobs_) EndJob(&job);
   jobs_.clear();
   parts_.pool->SendStateDown();
@@ -365,7 +364,8 @@ bool HbmKeeper::Finish() {
         return Fit() && is_idle;
       },
       deadline);
-  const bool ended = WaitForDevice([this] { return moves_.Advance(); },
+  // What memd has not answered by then is not asked for any more.
+  const bool ended = WaitForDevice([this] { return moves_.AdvanceCopies(); },
                                    Deadline::After(kDeviceBrokenNs));
   if (is_connected_) parts_.link->Close();
   is_connected_ = false;

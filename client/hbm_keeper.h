@@ -59,6 +59,8 @@ class HbmKeeper {
     std::function<bool()> sweep;
     // A new memd is there: what is below is asked of that one from now on.
     std::function<void()> meet;
+    // So long Finish waits for memd at most, when it is there.
+    std::uint64_t finish_ns = 5 * kSecondNs;
   };
 
   explicit HbmKeeper(const Parts& parts);

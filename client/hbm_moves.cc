@@ -132,6 +132,14 @@ bool HbmMoves::Advance() {
   return downs_.empty() && ups_.empty();
 }
 
+bool HbmMoves::AdvanceCopies() {
+  waits_for_memd_ = false;
+  Advance();
+  return ups_.empty() &&
+         std::all_of(downs_.begin(), downs_.end(),
+                     [](const Down& down) { return down.put != 0; });
+}
+
 // True: it has ended.
 bool HbmMoves::AdvanceDown(Down* down) {
   if (down->put == 0) {
@@ -166,8 +174,9 @@ Outcome HbmMoves::Publish(Down* down, EventState state) {
   request.ack = Ack::kVisible;
   request.length = down->block.bytes;
   // One is waited for, not each behind it.
+  const bool waits = waits_for_memd_ && lates_ == 0;
   return parts_.writer->Publish(&down->room, request,
-                                Deadline::After(lates_ == 0 ? kPublishNs : 0),
+                                Deadline::After(waits ? kPublishNs : 0),
                                 &down->put);
 }
 

@@ -51,6 +51,8 @@ class HbmMoves {
 
   // Takes what has ended. True: nothing is under way.
   bool Advance();
+  // As Advance, without waiting for memd. True: the device copies nothing.
+  bool AdvanceCopies();
   std::size_t reads() const { return ups_.size(); }
   // Writes that came to nothing, ever.
   std::uint64_t failures() const { return failures_; }
@@ -82,6 +84,7 @@ class HbmMoves {
   std::uint64_t down_bytes_ = 0;
   std::uint64_t up_bytes_ = 0;
   std::uint64_t failures_ = 0;
+  bool waits_for_memd_ = true;
   int lates_ = 0;  // writes for which memd was late, in a row
 };
 

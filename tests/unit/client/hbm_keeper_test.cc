@@ -442,6 +442,25 @@ TEST_F(HbmKeeperTest, AtItsEndStateIsWrittenBelowAndCacheIsNot) {
   EXPECT_EQ(link_.closes, 1);
 }
 
+TEST_F(HbmKeeperTest, AMemdThatHangsDoesNotKeepTheDevice) {
+  ASSERT_TRUE(keeper_->Finish());
+  keeper_parts_.finish_ns = 20 * kMillisecondNs;
+  keeper_ = std::make_unique<client::HbmKeeper>(keeper_parts_);
+  ASSERT_TRUE(keeper_->Open(Long()).ok());
+  Store(1, 2, "ada", BlockClass::kState);
+  for (const Key& key : Keys(1, 2)) memd_->Evict(key);
+  device_.Hold();
+  link_.Wish(kEmpty, "ada", In(kSecondNs));
+  keeper_->Step();  // has room, and copies
+  memd_->Pause();
+  device_.Run();
+  const client::Deadline soon = client::Deadline::After(5 * kSecondNs);
+  EXPECT_TRUE(keeper_->Finish());
+  EXPECT_FALSE(soon.Passed());
+  keeper_.reset();
+  memd_->Resume();
+}
+
 TEST_F(HbmKeeperTest, AThreadDoesItAndEndsWhenItIsTold) {
   ASSERT_TRUE(keeper_->Start().ok());
   EXPECT_TRUE(keeper_->Stop());

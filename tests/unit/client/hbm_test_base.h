@@ -116,7 +116,7 @@ class HbmTest : public KvTest {
     };
     engine_bytes_ = device_.counts().allocated_bytes;
     pool_ = std::make_unique<client::HbmPool>(std::move(options));
-    client::HbmKeeper::Parts keeper;
+    client::HbmKeeper::Parts& keeper = keeper_parts_;
     keeper.kv = KvTest::parts();
     keeper.pool = pool_.get();
     keeper.link = &link_;
@@ -247,6 +247,7 @@ class HbmTest : public KvTest {
   int met_ = 0;
   std::uint64_t engine_bytes_ = 0;
   std::unique_ptr<client::HbmPool> pool_;
+  client::HbmKeeper::Parts keeper_parts_;
   std::unique_ptr<client::HbmKeeper> keeper_;
   std::map<std::string, std::shared_ptr<const client::HbmKeep>> keeps_;
 };
