@@ -19,6 +19,7 @@ constexpr DurationNs kAgainNs = 100 * kMillisecondNs;
 constexpr std::uint64_t kAnswerNs = kSecondNs;
 // Attempts to reach a memd that is gone: how long, and how often.
 constexpr std::uint64_t kConnectNs = 200 * kMillisecondNs;
+constexpr std::uint64_t kFinishConnectNs = kSecondNs;
 constexpr DurationNs kConnectEveryNs = 500 * kMillisecondNs;
 // A memd that died while nothing happened is noticed so late.
 constexpr DurationNs kLookNs = kSecondNs;
@@ -140,7 +141,7 @@ DurationNs HbmKeeper::Step() {
     look_at_ = now + kLookNs;
     if (parts_.link->IsLost()) Lose();
   }
-  if (!is_connected_ && now >= connect_at_) Connect();
+  if (!is_connected_ && now >= connect_at_) Connect(kConnectNs);
   const bool is_rung = is_connected_ && parts_.link->Bell() != heard_;
   if (has_news || is_rung) owes_report_ = true;
   if (now >= again_at_ && (is_rung || (owes_report_ && now >= report_at_))) {
@@ -180,9 +181,9 @@ DurationNs HbmKeeper::Pause(bool is_busy) {
   return std::min(pause, pause_);
 }
 
-void HbmKeeper::Connect() {
+void HbmKeeper::Connect(std::uint64_t timeout_ns) {
   connect_at_ = parts_.clock->Now() + kConnectEveryNs;
-  if (Open(Deadline::After(kConnectNs)).ok()) parts_.meet();
+  if (Open(Deadline::After(timeout_ns)).ok()) parts_.meet();
 }
 
 // What memd wished is of no interest to the next one; it will say so anew.
@@ -352,11 +353,13 @@ bool HbmKeeper::Fit() {
 }
 
 bool HbmKeeper::Finish() {
-  // (A memd that is dead takes nothing.)
-  const Deadline deadline =
-      Deadline::After(parts_.link->IsLost() ? 0 : parts_.finish_ns);
   for (auto& [agent, job] : jobs_) EndJob(&job);
   jobs_.clear();
+  if (parts_.link->IsLost()) is_connected_ = false;
+  // A memd that is dead takes nothing; the next one may be there already.
+  if (!is_connected_ && parts_.pool->HasState()) Connect(kFinishConnectNs);
+  const Deadline deadline =
+      Deadline::After(is_connected_ ? parts_.finish_ns : 0);
   parts_.pool->SendStateDown();
   WaitForDevice(
       [this] {

@@ -73,7 +73,8 @@ class HbmKeeper {
   // Once.
   Outcome Start();
   // What is of class state and not below is written there, for some seconds at
-  // most. False: the device does not end what it has begun; the keeper and what
+  // most; if memd is gone, to the next one, if that is there within a second.
+  // False: the device does not end what it has begun; the keeper and what
   // it borrows must stay then.
   bool Stop();
 
@@ -108,7 +109,7 @@ class HbmKeeper {
 
   static void* Run(void* self);
   void Loop();
-  void Connect();
+  void Connect(std::uint64_t timeout_ns);
   void Lose();
   void Report();
   std::vector<HbmUse> TakeUses();

@@ -208,6 +208,8 @@ class HbmPool {
       AGENTMEM_EXCLUDES(mutex_);
   void EndWrite(const HbmBlock& block, HbmWritten written)
       AGENTMEM_EXCLUDES(mutex_);
+  // Is there a block of class state?
+  bool HasState() AGENTMEM_EXCLUDES(mutex_);
   // All blocks of class state that are not below are to leave: the pool ends.
   void SendStateDown() AGENTMEM_EXCLUDES(mutex_);
 

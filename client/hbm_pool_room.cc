@@ -268,6 +268,14 @@ void HbmPool::EndWrite(const HbmBlock& block, HbmWritten written) {
   }
 }
 
+bool HbmPool::HasState() {
+  MutexLock lock(&mutex_);
+  return std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) {
+    return entry.state == State::kThere &&
+           entry.block_class == BlockClass::kState;
+  });
+}
+
 void HbmPool::SendStateDown() {
   MutexLock lock(&mutex_);
   for (std::uint32_t i = 0; i < entries_.size(); ++i) {

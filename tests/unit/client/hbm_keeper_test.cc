@@ -461,6 +461,24 @@ TEST_F(HbmKeeperTest, AMemdThatHangsDoesNotKeepTheDevice) {
   memd_->Resume();
 }
 
+TEST_F(HbmKeeperTest, AtItsEndStateIsWrittenToTheMemdThatIsThereNow) {
+  Store(1, 2, "", BlockClass::kState);
+  for (const Key& key : Keys(1, 2)) memd_->Evict(key);
+  link_.lost = true;
+  const int opens = link_.opens;
+  EXPECT_TRUE(keeper_->Finish());
+  EXPECT_EQ(link_.opens, opens + 1);
+  EXPECT_EQ(met_, 1);
+  AwaitResident(Keys(1, 1)[0]);
+  EXPECT_TRUE(IsPublished(2));
+  // With nothing to write it does not look for one.
+  link_.lost = true;
+  pool_->SetBudget(0);
+  pool_->GiveBack(HbmPool::Empty::kFreed);
+  EXPECT_TRUE(keeper_->Finish());
+  EXPECT_EQ(link_.opens, opens + 1);
+}
+
 TEST_F(HbmKeeperTest, AThreadDoesItAndEndsWhenItIsTold) {
   ASSERT_TRUE(keeper_->Start().ok());
   EXPECT_TRUE(keeper_->Stop());
