@@ -469,6 +469,20 @@ TEST_F(HbmPoolTest, ABlockOfVeryManyIsEverybodys) {
   for (const HbmAgent agent : agents) pool_->CloseAgent(agent);
 }
 
+TEST_F(HbmPoolTest, AnAllocationThatFailsLiftsNoCeiling) {
+  AddAll(1, 4);
+  const std::uint64_t had = pool_->counts().allocated_bytes;
+  device_.FailNth({HostDevice::Point::kAllocate, 1, Code::kResourceExhausted});
+  busy_.meanwhile = [this] { pool_->SetCeiling(0, kSecondNs); };
+  HbmBlock block;
+  EXPECT_EQ(Begin(5, &block, HbmAgent(), HbmCause::kBringBack),
+            HbmFill::kNoRoom);
+  busy_.meanwhile = nullptr;
+  ASSERT_EQ(pool_->counts().allocated_bytes, had);
+  EXPECT_TRUE(pool_->GiveBack(HbmPool::Empty::kKept));
+  EXPECT_EQ(pool_->counts().allocated_bytes, 0u);
+}
+
 TEST_F(HbmPoolTest, WhatMemdDidNotHearIsToldAgainThoseThatAreGoneFirst) {
   const HbmAgent ada = pool_->OpenAgent("ada");
   const HbmAgent bob = pool_->OpenAgent("bob");
