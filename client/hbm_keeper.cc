@@ -330,7 +330,7 @@ bool HbmKeeper::BringBack(Job* job) {
   if (left.size() < job->keys.size()) moved_at_ = parts_.clock->Now();
   job->keys = is_full ? std::vector<HbmPool::Remembered>() : std::move(left);
   if (parts_.clock->Now() > job->learned_at + kBringBackNs) job->keys.clear();
-  if (!job->keys.empty() || moves_.reads() != 0) return false;
+  if (!job->keys.empty() || moves_.reads(job->agent) != 0) return false;
   parts_.pool->CloseAgent(std::exchange(job->agent, HbmAgent()));
   return true;
 }

@@ -109,9 +109,16 @@ HbmMoves::Read HbmMoves::BringUp(const HbmPool::Remembered& what,
   }
   up.is_whole = Copy(up.block, up.span.data, Direction::kToDevice).ok();
   (void)parts_.device->Record(parts_.device->properties().to_device, &up.event);
+  up.agent = agent;
+  ++reads_[agent];
   up_bytes_ += up.block.bytes;
   ups_.push_back(up);
   return Read::kDone;
+}
+
+std::size_t HbmMoves::reads(HbmAgent agent) const {
+  const auto found = reads_.find(agent);
+  return found == reads_.end() ? 0 : found->second;
 }
 
 bool HbmMoves::Advance() {
@@ -126,6 +133,7 @@ bool HbmMoves::Advance() {
     parts_.memory->End(up.span.data, up.span.length);
     parts_.reader->Release(&up.span, 1);
     up_bytes_ -= up.block.bytes;
+    if (--reads_[up.agent] == 0) reads_.erase(up.agent);
     pool_->EndFill(up.block, state == EventState::kPassed && up.is_whole);
     ups_.pop_front();
   }

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 
 #include "agentmem/agentmem.h"
 #include "client/hbm_pool.h"
@@ -53,7 +54,8 @@ class HbmMoves {
   bool Advance();
   // As Advance, without waiting for memd. True: the device copies nothing.
   bool AdvanceCopies();
-  std::size_t reads() const { return ups_.size(); }
+  // Under way for that agent.
+  std::size_t reads(HbmAgent agent) const;
   // Writes that came to nothing, ever.
   std::uint64_t failures() const { return failures_; }
 
@@ -67,6 +69,7 @@ class HbmMoves {
   };
   struct Up {
     HbmBlock block;
+    HbmAgent agent;
     agentmem_span span = {};
     Event event{};
     bool is_whole = false;
@@ -81,6 +84,7 @@ class HbmMoves {
   HbmPool* const pool_;
   std::deque<Down> downs_;  // oldest first
   std::deque<Up> ups_;
+  std::map<HbmAgent, std::size_t> reads_;
   std::uint64_t down_bytes_ = 0;
   std::uint64_t up_bytes_ = 0;
   std::uint64_t failures_ = 0;

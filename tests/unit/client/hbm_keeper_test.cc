@@ -132,6 +132,20 @@ TEST_F(HbmKeeperTest, WhatIsBelowDramIsFetchedForWhoComesBack) {
   EXPECT_EQ(link_.answers[back].blocks, 2u);
 }
 
+TEST_F(HbmKeeperTest, WhoComesBackDoesNotWaitForOthersCopies) {
+  Store(1, 2, "ada");
+  ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
+  device_.Hold();
+  const std::uint64_t ada = link_.Wish(kBringBack, "ada", kNoDeadline);
+  keeper_->Step();
+  const std::uint64_t bob = link_.Wish(kBringBack, "bob", kNoDeadline);
+  keeper_->Step();
+  EXPECT_TRUE(link_.answers.contains(bob));
+  EXPECT_FALSE(link_.answers.contains(ada));
+  device_.Run();
+  ASSERT_TRUE(StepUntilAnswered(ada));
+}
+
 TEST_F(HbmKeeperTest, WhatIsNowhereDoesNotHoldUpWhoComesBack) {
   Store(1, 3, "ada");
   ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
