@@ -19,6 +19,7 @@ constexpr DurationNs kAgainNs = 100 * kMillisecondNs;
 constexpr std::uint64_t kAnswerNs = kSecondNs;
 // Attempts to reach a memd that is gone: how long, and how often.
 constexpr std::uint64_t kConnectNs = 200 * kMillisecondNs;
+constexpr std::uint64_t kFinishConnectNs = kSecondNs;
 constexpr DurationNs kConnectEveryNs = 500 * kMillisecondNs;
 // A memd that died while nothing happened is noticed so late.
 constexpr DurationNs kLookNs = kSecondNs;
@@ -32,7 +33,6 @@ constexpr DurationNs kBringBackNs = 10 * kSecondNs;
 // Of keys that did not come yet, in one round.
 constexpr int kBringLooks = 256;
 constexpr std::size_t kWritesAtOnce = 4;
-constexpr std::uint64_t kFinishNs = 5 * kSecondNs;
 
 constexpr std::size_t kStackBytes = 256 << 10;
 
@@ -57,6 +57,7 @@ Outcome HbmKeeper::Open(const Deadline& deadline) {
   parts_.pool->SetBudget(budget);
   parts_.pool->AllChanged();
   heard_ = parts_.link->Bell() - 1;  // what it has to say is asked for at once
+  again_at_ = 0;
   look_at_ = parts_.clock->Now() + kLookNs;
   return {};
 }
@@ -140,22 +141,23 @@ DurationNs HbmKeeper::Step() {
     look_at_ = now + kLookNs;
     if (parts_.link->IsLost()) Lose();
   }
-  if (!is_connected_ && now >= connect_at_) Connect();
+  if (!is_connected_ && now >= connect_at_) Connect(kConnectNs);
   const bool is_rung = is_connected_ && parts_.link->Bell() != heard_;
-  if (is_rung || (has_news && now >= report_at_)) {
+  if (has_news || is_rung) owes_report_ = true;
+  if (now >= again_at_ && (is_rung || (owes_report_ && now >= report_at_))) {
     Report();
-  } else if (has_news && is_connected_) {
-    has_news_.store(true);  // they wait for their turn
   }
   for (auto& [agent, job] : jobs_) Begin(&job);
   if (!Fit()) is_idle = false;
   AdvanceJobs();
-  if (!done_.empty()) Report();
+  if (!done_.empty() && parts_.clock->Now() >= again_at_) Report();
   // What left in this round is told in the next.
   const HbmCounts counts = parts_.pool->counts();
-  if (is_connected_ && (counts.changed_agents != 0 ||
-                        counts.allocated_bytes != reported_allocated_)) {
-    has_news_.store(true);
+  if (is_connected_ && !owes_report_ &&
+      (counts.changed_agents != 0 ||
+       counts.allocated_bytes != reported_allocated_)) {
+    owes_report_ = true;
+    moved_at_ = now;
   }
   return Pause(!is_idle || !jobs_.empty());
 }
@@ -165,7 +167,7 @@ DurationNs HbmKeeper::Pause(bool is_busy) {
   DurationNs pause = kLookNs;
   if (!is_connected_) {
     pause = std::clamp<DurationNs>(connect_at_ - now, 0, pause);
-  } else if (has_news_.load()) {
+  } else if (owes_report_) {
     pause = std::clamp<DurationNs>(report_at_ - now, 0, pause);
   }
   if (!is_busy) {
@@ -179,9 +181,9 @@ DurationNs HbmKeeper::Pause(bool is_busy) {
   return std::min(pause, pause_);
 }
 
-void HbmKeeper::Connect() {
+void HbmKeeper::Connect(std::uint64_t timeout_ns) {
   connect_at_ = parts_.clock->Now() + kConnectEveryNs;
-  if (Open(Deadline::After(kConnectNs)).ok()) parts_.meet();
+  if (Open(Deadline::After(timeout_ns)).ok()) parts_.meet();
 }
 
 // What memd wished is of no interest to the next one; it will say so anew.
@@ -195,7 +197,9 @@ void HbmKeeper::Lose() {
 
 std::vector<HbmUse> HbmKeeper::TakeUses() {
   const std::size_t told = std::min(done_.size(), kHbmUsesMax);
-  std::vector<HbmUse> uses = parts_.pool->TakeChanged(kHbmUsesMax - told);
+  std::vector<HbmUse> uses = parts_.pool->TakeChanged(
+      kHbmUsesMax - told,
+      is_refused_ ? HbmPool::Telling::kGoneAlone : HbmPool::Telling::kAll);
   for (std::size_t i = 0; i < told; ++i) {
     const Done& done = done_[i];
     auto use = std::find_if(uses.begin(), uses.end(), [&](const HbmUse& one) {
@@ -211,6 +215,7 @@ std::vector<HbmUse> HbmKeeper::TakeUses() {
 }
 
 void HbmKeeper::Report() {
+  owes_report_ = false;
   if (!is_connected_) return;  // the next one is told all of it
   for (;;) {
     const std::uint32_t bell = parts_.link->Bell();
@@ -227,14 +232,12 @@ void HbmKeeper::Report() {
     const Outcome outcome =
         parts_.link->Report(report, Deadline::After(kAnswerNs), &reply);
     report_at_ = parts_.clock->Now() + kReportEveryNs;
-    if (!outcome.ok()) {
-      if (outcome.code == Code::kUnavailable) {
-        Lose();
-      } else {
-        report_at_ += kAgainNs;
-      }
-      parts_.pool->AllChanged();
-      has_news_.store(true);
+    parts_.pool->EndTelling(uses, outcome.ok());
+    is_refused_ = !outcome.ok();
+    if (is_refused_) {
+      owes_report_ = true;
+      again_at_ = report_at_ += kAgainNs;
+      if (outcome.code == Code::kUnavailable) Lose();
       return;
     }
     heard_ = bell;
@@ -327,7 +330,7 @@ bool HbmKeeper::BringBack(Job* job) {
   if (left.size() < job->keys.size()) moved_at_ = parts_.clock->Now();
   job->keys = is_full ? std::vector<HbmPool::Remembered>() : std::move(left);
   if (parts_.clock->Now() > job->learned_at + kBringBackNs) job->keys.clear();
-  if (!job->keys.empty() || moves_.reads() != 0) return false;
+  if (!job->keys.empty() || moves_.reads(job->agent) != 0) return false;
   parts_.pool->CloseAgent(std::exchange(job->agent, HbmAgent()));
   return true;
 }
@@ -350,11 +353,13 @@ bool HbmKeeper::Fit() {
 }
 
 bool HbmKeeper::Finish() {
-  // (A memd that is dead takes nothing.)
-  const Deadline deadline =
-      Deadline::After(parts_.link->IsLost() ? 0 : kFinishNs);
   for (auto& [agent, job] : jobs_) EndJob(&job);
   jobs_.clear();
+  if (parts_.link->IsLost()) is_connected_ = false;
+  // A memd that is dead takes nothing; the next one may be there already.
+  if (!is_connected_ && parts_.pool->HasState()) Connect(kFinishConnectNs);
+  const Deadline deadline =
+      Deadline::After(is_connected_ ? parts_.finish_ns : 0);
   parts_.pool->SendStateDown();
   WaitForDevice(
       [this] {
@@ -362,7 +367,8 @@ bool HbmKeeper::Finish() {
         return Fit() && is_idle;
       },
       deadline);
-  const bool ended = WaitForDevice([this] { return moves_.Advance(); },
+  // What memd has not answered by then is not asked for any more.
+  const bool ended = WaitForDevice([this] { return moves_.AdvanceCopies(); },
                                    Deadline::After(kDeviceBrokenNs));
   if (is_connected_) parts_.link->Close();
   is_connected_ = false;

@@ -59,6 +59,8 @@ class HbmKeeper {
     std::function<bool()> sweep;
     // A new memd is there: what is below is asked of that one from now on.
     std::function<void()> meet;
+    // So long Finish waits for memd at most, when it is there.
+    std::uint64_t finish_ns = 5 * kSecondNs;
   };
 
   explicit HbmKeeper(const Parts& parts);
@@ -71,7 +73,8 @@ class HbmKeeper {
   // Once.
   Outcome Start();
   // What is of class state and not below is written there, for some seconds at
-  // most. False: the device does not end what it has begun; the keeper and what
+  // most; if memd is gone, to the next one, if that is there within a second.
+  // False: the device does not end what it has begun; the keeper and what
   // it borrows must stay then.
   bool Stop();
 
@@ -106,7 +109,7 @@ class HbmKeeper {
 
   static void* Run(void* self);
   void Loop();
-  void Connect();
+  void Connect(std::uint64_t timeout_ns);
   void Lose();
   void Report();
   std::vector<HbmUse> TakeUses();
@@ -126,7 +129,7 @@ class HbmKeeper {
   bool is_started_ = false;
   bool is_finished_ = true;  // as Finish says
   std::atomic<bool> stop_ = false;
-  std::atomic<bool> has_news_ = false;  // something changed in the pool
+  std::atomic<bool> has_news_ = false;  // for the next round
   std::atomic<bool> is_asleep_ = false;
   std::atomic<std::uint64_t> emptied_ = 0;
   std::atomic<std::uint64_t> emptied_late_ = 0;
@@ -134,7 +137,10 @@ class HbmKeeper {
   bool is_connected_ = false;
   TimeNs connect_at_ = 0;
   TimeNs look_at_ = 0;  // whether memd lives
+  bool owes_report_ = false;
+  bool is_refused_ = false;  // the last report
   TimeNs report_at_ = 0;
+  TimeNs again_at_ = 0;  // no report before: one has failed
   TimeNs write_at_ = 0;
   std::uint32_t heard_ = 0;  // of the bell
   std::uint64_t reported_allocated_ = 0;

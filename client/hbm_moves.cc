@@ -1,5 +1,7 @@
 #include "client/hbm_moves.h"
 
+#include <algorithm>
+
 #include "client/kv_wait.h"
 #include "cuda/fp8_block.h"
 
@@ -11,6 +13,10 @@ constexpr std::uint64_t kRoomNs = 1'000'000;
 // For the registration of an extent, and for room in the ring.
 constexpr std::uint64_t kRegisterNs = 20'000'000;
 constexpr std::uint64_t kPublishNs = 1'000'000'000;
+// A memd that is late so often, and never in time between, has no room: one
+// that has none lets who asks wait for it. Four in a round of the keeper, and a
+// round each 100 ms.
+constexpr int kLatesMax = 16;
 
 Session* SessionOf(const agentmem_reservation& room) {
   return reinterpret_cast<Session*>(room.opaque[0]);
@@ -105,9 +111,16 @@ HbmMoves::Read HbmMoves::BringUp(const HbmPool::Remembered& what,
   }
   up.is_whole = Copy(up.block, up.span.data, Direction::kToDevice).ok();
   (void)parts_.device->Record(parts_.device->properties().to_device, &up.event);
+  up.agent = agent;
+  ++reads_[agent];
   up_bytes_ += up.block.bytes;
   ups_.push_back(up);
   return Read::kDone;
+}
+
+std::size_t HbmMoves::reads(HbmAgent agent) const {
+  const auto found = reads_.find(agent);
+  return found == reads_.end() ? 0 : found->second;
 }
 
 bool HbmMoves::Advance() {
@@ -122,10 +135,19 @@ bool HbmMoves::Advance() {
     parts_.memory->End(up.span.data, up.span.length);
     parts_.reader->Release(&up.span, 1);
     up_bytes_ -= up.block.bytes;
+    if (--reads_[up.agent] == 0) reads_.erase(up.agent);
     pool_->EndFill(up.block, state == EventState::kPassed && up.is_whole);
     ups_.pop_front();
   }
   return downs_.empty() && ups_.empty();
+}
+
+bool HbmMoves::AdvanceCopies() {
+  waits_for_memd_ = false;
+  Advance();
+  return ups_.empty() &&
+         std::all_of(downs_.begin(), downs_.end(),
+                     [](const Down& down) { return down.put != 0; });
 }
 
 // True: it has ended.
@@ -161,16 +183,20 @@ Outcome HbmMoves::Publish(Down* down, EventState state) {
   request.block_class = down->block.block_class;
   request.ack = Ack::kVisible;
   request.length = down->block.bytes;
+  // One is waited for, not each behind it.
+  const bool waits = waits_for_memd_ && lates_ == 0;
   return parts_.writer->Publish(&down->room, request,
-                                Deadline::After(kPublishNs), &down->put);
+                                Deadline::After(waits ? kPublishNs : 0),
+                                &down->put);
 }
 
 HbmWritten HbmMoves::EndDown(const Down& down, const Outcome& outcome) {
   HbmWritten written = HbmWritten::kNot;
+  const bool is_late = outcome.code == Code::kDeadlineExceeded;
+  lates_ = is_late ? std::min(lates_ + 1, kLatesMax) : 0;
   if (outcome.ok()) {
     written = HbmWritten::kBelow;
-  } else if (outcome.code == Code::kResourceExhausted ||
-             outcome.code == Code::kDeadlineExceeded) {
+  } else if (outcome.code == Code::kResourceExhausted || lates_ == kLatesMax) {
     written = HbmWritten::kNoRoom;
   }
   if (written == HbmWritten::kNot) ++failures_;

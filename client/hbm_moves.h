@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 
 #include "agentmem/agentmem.h"
 #include "client/hbm_pool.h"
@@ -51,7 +52,10 @@ class HbmMoves {
 
   // Takes what has ended. True: nothing is under way.
   bool Advance();
-  std::size_t reads() const { return ups_.size(); }
+  // As Advance, without waiting for memd. True: the device copies nothing.
+  bool AdvanceCopies();
+  // Under way for that agent.
+  std::size_t reads(HbmAgent agent) const;
   // Writes that came to nothing, ever.
   std::uint64_t failures() const { return failures_; }
 
@@ -65,6 +69,7 @@ class HbmMoves {
   };
   struct Up {
     HbmBlock block;
+    HbmAgent agent;
     agentmem_span span = {};
     Event event{};
     bool is_whole = false;
@@ -79,9 +84,12 @@ class HbmMoves {
   HbmPool* const pool_;
   std::deque<Down> downs_;  // oldest first
   std::deque<Up> ups_;
+  std::map<HbmAgent, std::size_t> reads_;
   std::uint64_t down_bytes_ = 0;
   std::uint64_t up_bytes_ = 0;
   std::uint64_t failures_ = 0;
+  bool waits_for_memd_ = true;
+  int lates_ = 0;  // writes for which memd was late, in a row
 };
 
 }  // namespace agentmem::client

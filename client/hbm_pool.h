@@ -48,6 +48,7 @@
 #define AGENTMEM_CLIENT_HBM_POOL_H_
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -211,15 +212,24 @@ class HbmPool {
       AGENTMEM_EXCLUDES(mutex_);
   void EndWrite(const HbmBlock& block, HbmWritten written)
       AGENTMEM_EXCLUDES(mutex_);
+  // Is there a block of class state?
+  bool HasState() AGENTMEM_EXCLUDES(mutex_);
   // All blocks of class state that are not below are to leave: the pool ends.
   void SendStateDown() AGENTMEM_EXCLUDES(mutex_);
 
   // Of agents that changed since they were taken last; `answers` and `took_ns`
-  // are not its business.
-  std::vector<HbmUse> TakeChanged(std::size_t count_max)
+  // are not its business. kGoneAlone: those that have nothing left by
+  // themselves, if the next one is such. EndTelling comes before the next call.
+  enum class Telling : std::uint8_t { kAll, kGoneAlone };
+  std::vector<HbmUse> TakeChanged(std::size_t count_max,
+                                  Telling what = Telling::kAll)
+      AGENTMEM_EXCLUDES(mutex_);
+  // memd has heard of them. If not, they are taken again: those that have
+  // nothing left first, for they make room there; others after all that wait.
+  void EndTelling(std::span<const HbmUse> uses, bool has_heard)
       AGENTMEM_EXCLUDES(mutex_);
   HbmUse UseOf(std::string_view agent) AGENTMEM_EXCLUDES(mutex_);
-  // A new memd knows nothing.
+  // A new memd knows nothing: neither what is here, nor who is to be away.
   void AllChanged() AGENTMEM_EXCLUDES(mutex_);
   HbmCounts counts() AGENTMEM_EXCLUDES(mutex_);
   std::uint64_t wanted_bytes() const { return options_.wanted_bytes; }
@@ -255,6 +265,7 @@ class HbmPool {
     std::uint32_t leaving = 0;  // its blocks that are leaving
     bool is_away = false;
     bool is_changed = false;
+    bool is_told = false;  // of TakeChanged, until EndTelling
     std::map<std::uint64_t, std::uint32_t> entries;  // order -> entry
     std::vector<Remembered> remembered;
     std::uint64_t left_at = 0;  // in the order in which agents left
@@ -323,7 +334,7 @@ class HbmPool {
   std::vector<std::uint32_t> free_agents_ AGENTMEM_GUARDED_BY(mutex_);
   std::unordered_map<std::string, std::uint32_t> by_name_
       AGENTMEM_GUARDED_BY(mutex_);
-  std::vector<std::uint32_t> changed_ AGENTMEM_GUARDED_BY(mutex_);
+  std::deque<std::uint32_t> changed_ AGENTMEM_GUARDED_BY(mutex_);
   std::uint64_t remembered_ AGENTMEM_GUARDED_BY(mutex_) = 0;  // keys
   std::uint64_t next_order_ AGENTMEM_GUARDED_BY(mutex_) = 1;
   std::uint64_t budget_ AGENTMEM_GUARDED_BY(mutex_) = 0;

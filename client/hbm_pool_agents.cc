@@ -52,8 +52,8 @@ std::uint32_t HbmPool::FindAgent(std::string_view name) const {
 
 void HbmPool::FreeAgent(std::uint32_t index) {
   Agent& agent = agents_[index];
-  if (agent.references != 0 || agent.is_changed || !agent.entries.empty() ||
-      !agent.remembered.empty()) {
+  if (agent.references != 0 || agent.is_changed || agent.is_told ||
+      !agent.entries.empty() || !agent.remembered.empty()) {
     return;
   }
   by_name_.erase(agent.name);
@@ -220,17 +220,39 @@ HbmUse HbmPool::UseOfAgent(const Agent& agent) const {
   return use;
 }
 
-std::vector<HbmUse> HbmPool::TakeChanged(std::size_t count_max) {
+std::vector<HbmUse> HbmPool::TakeChanged(std::size_t count_max, Telling what) {
   MutexLock lock(&mutex_);
   std::vector<HbmUse> uses;
   while (!changed_.empty() && uses.size() < count_max) {
     const std::uint32_t index = changed_.back();
+    Agent& agent = agents_[index];
+    if (what == Telling::kGoneAlone && !uses.empty() &&
+        uses.front().blocks == 0 && !agent.entries.empty()) {
+      break;
+    }
     changed_.pop_back();
-    agents_[index].is_changed = false;
-    uses.push_back(UseOfAgent(agents_[index]));
-    FreeAgent(index);
+    agent.is_changed = false;
+    agent.is_told = true;
+    uses.push_back(UseOfAgent(agent));
   }
   return uses;
+}
+
+void HbmPool::EndTelling(std::span<const HbmUse> uses, bool has_heard) {
+  MutexLock lock(&mutex_);
+  for (const HbmUse& use : uses) {
+    const std::uint32_t index = FindAgent(use.agent);
+    Agent& agent = agents_[index];
+    if (index == 0 || !std::exchange(agent.is_told, false)) continue;
+    if (!has_heard && !std::exchange(agent.is_changed, true)) {
+      if (agent.entries.empty()) {
+        changed_.push_back(index);
+      } else {
+        changed_.push_front(index);
+      }
+    }
+    FreeAgent(index);
+  }
 }
 
 HbmUse HbmPool::UseOf(std::string_view name) {
@@ -245,6 +267,7 @@ HbmUse HbmPool::UseOf(std::string_view name) {
 void HbmPool::AllChanged() {
   MutexLock lock(&mutex_);
   for (std::uint32_t i = 1; i < agents_.size(); ++i) {
+    ComesBack(i);
     if (!agents_[i].entries.empty()) Changed(i);
   }
 }

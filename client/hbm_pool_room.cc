@@ -82,8 +82,12 @@ bool HbmPool::Grow(std::size_t size_class) {
     slabs_.Add(memory);
     return true;
   }
-  ceiling_ = Allocated();
-  ceiling_until_ = options_.clock->Now() + kAllocateAgainNs;
+  // (Who needs the pool's memory may have said so meanwhile.)
+  const TimeNs now = options_.clock->Now();
+  const TimeNs until = now + kAllocateAgainNs;
+  const bool is_bound = now < ceiling_until_;
+  ceiling_ = is_bound ? std::min(ceiling_, Allocated()) : Allocated();
+  ceiling_until_ = is_bound ? std::max(ceiling_until_, until) : until;
   return false;
 }
 
@@ -266,6 +270,14 @@ void HbmPool::EndWrite(const HbmBlock& block, HbmWritten written) {
     ++counts_.forgotten;
     FreeEntry(block.entry);
   }
+}
+
+bool HbmPool::HasState() {
+  MutexLock lock(&mutex_);
+  return std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) {
+    return entry.state == State::kThere &&
+           entry.block_class == BlockClass::kState;
+  });
 }
 
 void HbmPool::SendStateDown() {

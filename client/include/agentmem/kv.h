@@ -74,8 +74,12 @@ typedef struct agentmem_device_options {
 AGENTMEM_API agentmem_code agentmem_device_open(
     agentmem_client* client, const agentmem_device_options* options,
     agentmem_device** device, agentmem_error* error);
-/* Waits for copies that still run. NULL is allowed. All of its kv and transfers
- * must be closed. */
+/* Waits for copies that still run, 30 s at most. NULL is allowed. All of its kv
+ * and transfers must be closed. Of a pool of blocks in device memory, those of
+ * class state that are not below are written to DRAM first: if memd is gone,
+ * the next one is looked for for about 1 s, and it has 5 s to take them. What
+ * it has not taken by then is lost, as are blocks of class cache that are not
+ * below. */
 AGENTMEM_API void agentmem_device_close(agentmem_device* device);
 
 typedef struct agentmem_device_state {

@@ -2,6 +2,7 @@
 // moved by hand.
 #include "client/hbm_keeper.h"
 
+#include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -32,6 +33,19 @@ class HbmKeeperTest : public HbmTest {
   void Mend() {
     device_.Disarm();
     device_.Mend();
+  }
+  // What was granted ahead is used up, and memd does not answer.
+  std::vector<agentmem_reservation> PauseWithoutGrants() {
+    FillDram();
+    std::vector<agentmem_reservation> taken;
+    agentmem_reservation room;
+    while (taken.size() < kGrantEntries &&
+           agentmem_reserve(client_, 3072, 0, &room, nullptr) == AGENTMEM_OK) {
+      taken.push_back(room);
+    }
+    memd_->Pause();
+    memd_->ClearAnswer(Op::kWantGrants);
+    return taken;
   }
   // Says that DRAM is full, to whoever asks for room.
   void FillDram() {
@@ -118,6 +132,20 @@ TEST_F(HbmKeeperTest, WhatIsBelowDramIsFetchedForWhoComesBack) {
   EXPECT_EQ(link_.answers[back].blocks, 2u);
 }
 
+TEST_F(HbmKeeperTest, WhoComesBackDoesNotWaitForOthersCopies) {
+  Store(1, 2, "ada");
+  ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
+  device_.Hold();
+  const std::uint64_t ada = link_.Wish(kBringBack, "ada", kNoDeadline);
+  keeper_->Step();
+  const std::uint64_t bob = link_.Wish(kBringBack, "bob", kNoDeadline);
+  keeper_->Step();
+  EXPECT_TRUE(link_.answers.contains(bob));
+  EXPECT_FALSE(link_.answers.contains(ada));
+  device_.Run();
+  ASSERT_TRUE(StepUntilAnswered(ada));
+}
+
 TEST_F(HbmKeeperTest, WhatIsNowhereDoesNotHoldUpWhoComesBack) {
   Store(1, 3, "ada");
   ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
@@ -185,6 +213,34 @@ TEST_F(HbmKeeperTest, WhatDramHasNoRoomForStaysIfItIsStateAndIsToldLate) {
   EXPECT_EQ(keeper_->emptied_late(), 1u);
   EXPECT_GE(link_.answers[ada].took_ns, 2u * kSecondNs);
   EXPECT_TRUE(IsPublished(1));
+}
+
+TEST_F(HbmKeeperTest, AMemdThatIsLateLosesNoBlocksButOneThatStaysSoDoes) {
+  Store(1, 3, "ada");
+  for (const Key& key : Keys(1, 3)) memd_->Evict(key);
+  std::vector<agentmem_reservation> room = PauseWithoutGrants();
+  const std::uint64_t slow = link_.Wish(kEmpty, "ada", In(kSecondNs));
+  keeper_->Step();
+  keeper_->Step();
+  EXPECT_EQ(pool_->counts().forgotten, 0u);
+  EXPECT_EQ(pool_->UseOf("ada").blocks, 3u);
+  memd_->Resume();
+  for (auto& one : room) agentmem_abandon(client_, &one);
+  ASSERT_TRUE(StepUntilAnswered(slow));
+  EXPECT_EQ(pool_->counts().demoted, 3u);
+  EXPECT_TRUE(IsPublished(1));
+  Store(4, 2, "bob");
+  for (const Key& key : Keys(4, 2)) memd_->Evict(key);
+  room = PauseWithoutGrants();
+  const std::uint64_t stuck = link_.Wish(kEmpty, "bob", In(kSecondNs));
+  for (int i = 0; i < 20 && !link_.answers.contains(stuck); ++i) {
+    keeper_->Step();
+    clock_.Advance(100 * kMillisecondNs);
+  }
+  EXPECT_TRUE(link_.answers.contains(stuck));
+  EXPECT_EQ(pool_->counts().forgotten, 2u);
+  memd_->Resume();
+  for (auto& one : room) agentmem_abandon(client_, &one);
 }
 
 TEST_F(HbmKeeperTest, ACopyThatUsesABlockIsWaitedFor) {
@@ -326,6 +382,62 @@ TEST_F(HbmKeeperTest, ANewMemdIsToldAllOfIt) {
   ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
 }
 
+TEST_F(HbmKeeperTest, AReportThatIsRefusedIsNotRepeatedAtOnce) {
+  keeper_->Step();
+  Store(1, 2, "ada");
+  clock_.Advance(5 * kMillisecondNs);
+  link_.report_refusal = Fail(Code::kResourceExhausted, "too many agents");
+  const int reports = link_.reports;
+  EXPECT_GE(keeper_->Step(), 100 * kMillisecondNs);
+  link_.Wish(kEmpty, "bob", In(kSecondNs));  // rings
+  for (int i = 0; i < 10; ++i) keeper_->Step();
+  EXPECT_EQ(link_.reports, reports + 1);
+  link_.report_refusal = {};
+  clock_.Advance(110 * kMillisecondNs);
+  keeper_->Step();
+  EXPECT_EQ(link_.uses["ada"].blocks, 2u);
+}
+
+TEST_F(HbmKeeperTest, ThatAnAgentHasNothingLeftIsToldThoughAReportIsRefused) {
+  Store(1, 2, "ada");
+  keeper_->Step();
+  ASSERT_EQ(link_.uses["ada"].blocks, 2u);
+  keeps_.clear();
+  link_.SetBudget(0);
+  keeper_->Step();
+  ASSERT_EQ(pool_->UseOf("ada").blocks, 0u);
+  link_.report_refusal = Fail(Code::kDeadlineExceeded, "late");
+  const int reports = link_.reports;
+  clock_.Advance(5 * kMillisecondNs);
+  keeper_->Step();
+  ASSERT_GT(link_.reports, reports);
+  ASSERT_EQ(link_.uses["ada"].blocks, 2u);
+  link_.report_refusal = {};
+  clock_.Advance(110 * kMillisecondNs);
+  keeper_->Step();
+  EXPECT_EQ(link_.uses["ada"].blocks, 0u);
+}
+
+TEST_F(HbmKeeperTest, AThreadSleepsWhileReportsAreRefused) {
+  link_.report_refusal = Fail(Code::kResourceExhausted, "too many agents");
+  Store(1, 1, "ada");
+  ASSERT_TRUE(keeper_->Start().ok());
+  const client::Deadline deadline = client::Deadline::After(2 * kSecondNs);
+  while (link_.sleeps == 0 && !deadline.Passed()) std::this_thread::yield();
+  EXPECT_GT(link_.sleeps, 0);
+  EXPECT_TRUE(keeper_->Stop());
+}
+
+TEST_F(HbmKeeperTest, WhoWasAwayStoresAgainAfterMemdDied) {
+  Store(1, 2, "ada");
+  ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
+  link_.lost = true;
+  clock_.Advance(2 * kSecondNs);
+  ASSERT_TRUE(StepUntil([&] { return link_.opens == 2; }));
+  Store(3, 2, "ada");
+  EXPECT_EQ(pool_->UseOf("ada").blocks, 2u);
+}
+
 TEST_F(HbmKeeperTest, IdleItSleepsASecondAndSweepsWhenItWakes) {
   keeper_->Step();
   const int sweeps = sweeps_;
@@ -342,6 +454,43 @@ TEST_F(HbmKeeperTest, AtItsEndStateIsWrittenBelowAndCacheIsNot) {
   EXPECT_TRUE(IsPublished(2));
   EXPECT_FALSE(IsPublished(3));
   EXPECT_EQ(link_.closes, 1);
+}
+
+TEST_F(HbmKeeperTest, AMemdThatHangsDoesNotKeepTheDevice) {
+  ASSERT_TRUE(keeper_->Finish());
+  keeper_parts_.finish_ns = 20 * kMillisecondNs;
+  keeper_ = std::make_unique<client::HbmKeeper>(keeper_parts_);
+  ASSERT_TRUE(keeper_->Open(Long()).ok());
+  Store(1, 2, "ada", BlockClass::kState);
+  for (const Key& key : Keys(1, 2)) memd_->Evict(key);
+  device_.Hold();
+  link_.Wish(kEmpty, "ada", In(kSecondNs));
+  keeper_->Step();  // has room, and copies
+  memd_->Pause();
+  device_.Run();
+  const client::Deadline soon = client::Deadline::After(5 * kSecondNs);
+  EXPECT_TRUE(keeper_->Finish());
+  EXPECT_FALSE(soon.Passed());
+  keeper_.reset();
+  memd_->Resume();
+}
+
+TEST_F(HbmKeeperTest, AtItsEndStateIsWrittenToTheMemdThatIsThereNow) {
+  Store(1, 2, "", BlockClass::kState);
+  for (const Key& key : Keys(1, 2)) memd_->Evict(key);
+  link_.lost = true;
+  const int opens = link_.opens;
+  EXPECT_TRUE(keeper_->Finish());
+  EXPECT_EQ(link_.opens, opens + 1);
+  EXPECT_EQ(met_, 1);
+  AwaitResident(Keys(1, 1)[0]);
+  EXPECT_TRUE(IsPublished(2));
+  // With nothing to write it does not look for one.
+  link_.lost = true;
+  pool_->SetBudget(0);
+  pool_->GiveBack(HbmPool::Empty::kFreed);
+  EXPECT_TRUE(keeper_->Finish());
+  EXPECT_EQ(link_.opens, opens + 1);
 }
 
 TEST_F(HbmKeeperTest, AThreadDoesItAndEndsWhenItIsTold) {

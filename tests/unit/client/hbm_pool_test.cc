@@ -487,6 +487,47 @@ TEST_F(HbmPoolTest, ABlockOfVeryManyIsEverybodys) {
   for (const HbmAgent agent : agents) pool_->CloseAgent(agent);
 }
 
+TEST_F(HbmPoolTest, AnAllocationThatFailsLiftsNoCeiling) {
+  AddAll(1, 4);
+  const std::uint64_t had = pool_->counts().allocated_bytes;
+  device_.FailNth({HostDevice::Point::kAllocate, 1, Code::kResourceExhausted});
+  busy_.meanwhile = [this] { pool_->SetCeiling(0, kSecondNs); };
+  HbmBlock block;
+  EXPECT_EQ(Begin(5, &block, HbmAgent(), HbmCause::kBringBack),
+            HbmFill::kNoRoom);
+  busy_.meanwhile = nullptr;
+  ASSERT_EQ(pool_->counts().allocated_bytes, had);
+  EXPECT_TRUE(pool_->GiveBack(HbmPool::Empty::kKept));
+  EXPECT_EQ(pool_->counts().allocated_bytes, 0u);
+}
+
+TEST_F(HbmPoolTest, WhatMemdDidNotHearIsToldAgainThoseThatAreGoneFirst) {
+  const HbmAgent ada = pool_->OpenAgent("ada");
+  const HbmAgent bob = pool_->OpenAgent("bob");
+  AddAll(1, 1, ada);
+  AddAll(2, 1, bob);
+  pool_->EndTelling(pool_->TakeChanged(8), true);
+  pool_->CloseAgent(ada);
+  pool_->Leave("ada");
+  pool_->GiveBack(HbmPool::Empty::kKept);
+  pool_->Return("ada");  // nothing is remembered any more
+  AddAll(3, 1, bob);
+  std::vector<HbmUse> uses = pool_->TakeChanged(8);
+  ASSERT_EQ(uses.size(), 2u);
+  pool_->EndTelling(uses, false);
+  uses = pool_->TakeChanged(8, HbmPool::Telling::kGoneAlone);
+  ASSERT_EQ(uses.size(), 1u);
+  EXPECT_STREQ(uses[0].agent, "ada");
+  EXPECT_EQ(uses[0].blocks, 0u);
+  pool_->EndTelling(uses, true);
+  uses = pool_->TakeChanged(8, HbmPool::Telling::kGoneAlone);
+  ASSERT_EQ(uses.size(), 1u);
+  EXPECT_STREQ(uses[0].agent, "bob");
+  pool_->EndTelling(uses, true);
+  EXPECT_THAT(pool_->TakeChanged(8), IsEmpty());
+  pool_->CloseAgent(bob);
+}
+
 TEST_F(HbmPoolTest, ChangesAreToldOnceAndAllOfThemToANewMemd) {
   const HbmAgent ada = pool_->OpenAgent("ada");
   const HbmAgent bob = pool_->OpenAgent("bob");

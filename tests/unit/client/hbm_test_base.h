@@ -37,6 +37,7 @@ class BookedLink final : public client::HbmLink {
                  client::HbmReply* reply) override {
     if (lost) return Fail(Code::kUnavailable, "memd is dead");
     ++reports;
+    if (!report_refusal.ok()) return report_refusal;
     EXPECT_LE(report.uses.size(), kHbmUsesMax);
     for (const HbmUse& use : report.uses) {
       EXPECT_EQ(use.bytes == 0, use.blocks == 0);
@@ -80,6 +81,7 @@ class BookedLink final : public client::HbmLink {
   }
 
   Outcome refusal;
+  Outcome report_refusal;
   bool lost = false;
   std::uint64_t budget = 1 << 20;
   std::uint64_t wanted = 0;
@@ -87,7 +89,7 @@ class BookedLink final : public client::HbmLink {
   int opens = 0;
   int reports = 0;
   int closes = 0;
-  int sleeps = 0;
+  std::atomic<int> sleeps = 0;
   std::uint64_t numbers = 0;
   std::atomic<std::uint32_t> bell = 7;
   std::vector<HbmWish> wishes;
@@ -114,7 +116,7 @@ class HbmTest : public KvTest {
     };
     engine_bytes_ = device_.counts().allocated_bytes;
     pool_ = std::make_unique<client::HbmPool>(std::move(options));
-    client::HbmKeeper::Parts keeper;
+    client::HbmKeeper::Parts& keeper = keeper_parts_;
     keeper.kv = KvTest::parts();
     keeper.pool = pool_.get();
     keeper.link = &link_;
@@ -245,6 +247,7 @@ class HbmTest : public KvTest {
   int met_ = 0;
   std::uint64_t engine_bytes_ = 0;
   std::unique_ptr<client::HbmPool> pool_;
+  client::HbmKeeper::Parts keeper_parts_;
   std::unique_ptr<client::HbmKeeper> keeper_;
   std::map<std::string, std::shared_ptr<const client::HbmKeep>> keeps_;
 };

@@ -188,6 +188,7 @@ TEST_F(HbmTransferTest, ABlockWhoseMemdDiesIsRightOrNotInThePool) {
   device_.Run();
   EXPECT_EQ(store->Wait(Long()).code, Code::kUnavailable);
   link_.lost = true;  // so that its end does not wait for one
+  link_.refusal = Fail(Code::kUnavailable, "dead");
   client::HbmBlock block;
   if (pool_->Find(keys[0], 3072, client::HbmAgent(), &block)) {
     EXPECT_EQ(
