@@ -247,12 +247,13 @@ TEST_F(HbmKeeperTest, AMemdThatIsLateLosesNoBlocksButOneThatStaysSoDoes) {
   Store(6, 2, "cid");
   for (const Key& key : Keys(6, 2)) memd_->Evict(key);
   room = PauseWithoutGrants();
-  link_.Wish(kEmpty, "cid", In(kSecondNs));
+  const std::uint64_t late = link_.Wish(kEmpty, "cid", In(kSecondNs));
   keeper_->Step();
   EXPECT_EQ(pool_->counts().forgotten, 2u);
   EXPECT_EQ(pool_->UseOf("cid").blocks, 2u);
   memd_->Resume();
   for (auto& one : room) agentmem_abandon(client_, &one);
+  EXPECT_TRUE(StepUntilAnswered(late));
 }
 
 TEST_F(HbmKeeperTest, ACopyThatUsesABlockIsWaitedFor) {
