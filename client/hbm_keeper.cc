@@ -341,7 +341,10 @@ bool HbmKeeper::Fit() {
   while (moves_.TakesWrites() && parts_.clock->Now() >= write_at_) {
     const std::vector<HbmBlock> blocks =
         parts_.pool->TakeToWrite(kWritesAtOnce);
-    if (blocks.empty()) break;
+    if (blocks.empty()) {
+      if (!has_written) moves_.EndRow();
+      break;
+    }
     has_written = true;
     for (const HbmBlock& block : blocks) {
       if (!moves_.WriteDown(block)) {

@@ -42,6 +42,10 @@ class HbmMoves {
   // Of TakeToWrite. False: memd is gone, or has no room for what must not be
   // lost: not soon again.
   bool WriteDown(const HbmBlock& block);
+  // There is nothing more to write: that memd was late is forgotten.
+  void EndRow() {
+    if (downs_.empty()) lates_ = 0;
+  }
 
   enum class Read : std::uint8_t {
     kDone,         // begun, or it is there, or nowhere

@@ -241,6 +241,19 @@ TEST_F(HbmKeeperTest, AMemdThatIsLateLosesNoBlocksButOneThatStaysSoDoes) {
   EXPECT_EQ(pool_->counts().forgotten, 2u);
   memd_->Resume();
   for (auto& one : room) agentmem_abandon(client_, &one);
+  // Late again, later: that is no reason to lose them at once.
+  clock_.Advance(kSecondNs);
+  keeper_->Step();
+  Store(6, 2, "cid");
+  for (const Key& key : Keys(6, 2)) memd_->Evict(key);
+  room = PauseWithoutGrants();
+  const std::uint64_t late = link_.Wish(kEmpty, "cid", In(kSecondNs));
+  keeper_->Step();
+  EXPECT_EQ(pool_->counts().forgotten, 2u);
+  EXPECT_EQ(pool_->UseOf("cid").blocks, 2u);
+  memd_->Resume();
+  for (auto& one : room) agentmem_abandon(client_, &one);
+  EXPECT_TRUE(StepUntilAnswered(late));
 }
 
 TEST_F(HbmKeeperTest, ACopyThatUsesABlockIsWaitedFor) {
