@@ -10,7 +10,6 @@ namespace agentmem::client {
 namespace {
 
 constexpr std::uint64_t kPerPacket = 128;
-constexpr char kHbmBlocks[] = "blocks in device memory";
 
 Outcome Unreadable(const char* what) {
   return Fail(Code::kInternal, std::string("memd answers with ") + what +
@@ -99,16 +98,14 @@ Outcome ListHbm(AgentLink* link, const Deadline& deadline,
     FieldReader fields(exchange.reply_tail);
     HbmEntry entry;
     const std::uint64_t before = listed;
-    for (std::string_view field; fields.Next(&field);) {
-      if (field.size() != sizeof(entry)) return Unreadable(kHbmBlocks);
-      std::memcpy(&entry, field.data(), sizeof(entry));
+    while (fields.NextStruct(&entry)) {
       Terminate(entry.agent);
       Terminate(entry.client_name);
       Terminate(entry.device);
       ++listed;
       callback(entry);
     }
-    if (!fields.ok()) return Unreadable(kHbmBlocks);
+    if (!fields.ok()) return Unreadable("blocks in device memory");
     if (exchange.reply.value[0] == 0) return {};
     if (listed == before) return Unreadable("a list without an end");
   }

@@ -1,5 +1,4 @@
 // The C ABI: the pool of blocks in a device's memory.
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,12 +25,9 @@ Outcome NoPool() {
               "the device has no pool; open one with agentmem_hbm_open");
 }
 
-// As memd does: one such name would spoil a whole report.
+// One that memd refuses would spoil a whole report.
 Outcome CheckCharacters(std::string_view agent) {
-  const bool plain = std::all_of(agent.begin(), agent.end(), [](char c) {
-    return static_cast<unsigned char>(c) > ' ' && c != 0x7f;
-  });
-  if (plain) return {};
+  if (agentmem::IsAgentName(agent)) return {};
   return Fail(Code::kInvalidArgument,
               "agent's name: spaces and control characters are not allowed");
 }

@@ -60,6 +60,11 @@ Outcome HbmAgentLink::Report(const HbmReport& report, const Deadline& deadline,
     wish.agent[sizeof(wish.agent) - 1] = '\0';
     reply->wishes.push_back(wish);
   }
+  if (!answered.ok()) {
+    return Fail(Code::kInternal,
+                "memd answers a report of device memory with wishes that this "
+                "library cannot read");
+  }
   return {};
 }
 

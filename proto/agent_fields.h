@@ -44,11 +44,14 @@ class FieldReader {
     rest_.remove_prefix(sizeof(length) + length);
     return true;
   }
+  // A field of another size stays: ok() says then that not all was read.
   template <typename T>
   bool NextStruct(T* value) {
+    FieldReader ahead = *this;
     std::string_view field;
-    if (!Next(&field) || field.size() != sizeof(T)) return false;
+    if (!ahead.Next(&field) || field.size() != sizeof(T)) return false;
     std::memcpy(value, field.data(), sizeof(T));
+    *this = ahead;
     return true;
   }
   bool ok() const { return rest_.empty(); }

@@ -33,6 +33,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "proto/agent_layout.h"
 #include "proto/handshake.h"
@@ -142,6 +143,13 @@ enum class AgentPhase : std::uint8_t {
   kIdle = 4,
   kDone = 5,
 };
+// 1 to kAgentNameBytes - 1 bytes, without spaces and control characters.
+inline bool IsAgentName(std::string_view name) {
+  for (const char c : name) {
+    if (static_cast<unsigned char>(c) <= ' ' || c == 0x7f) return false;
+  }
+  return !name.empty() && name.size() < kAgentNameBytes;
+}
 inline bool IsValid(AgentPhase p) {
   return p >= AgentPhase::kReasoning && p <= AgentPhase::kDone;
 }

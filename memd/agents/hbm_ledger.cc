@@ -11,22 +11,25 @@
 namespace agentmem {
 namespace {
 
-// A field that is NUL-padded, of visible characters; as an operator reads it.
-absl::StatusOr<std::string> TextOf(const char* what, const char* field,
-                                   std::size_t bytes, bool spaces) {
-  const char* const end =
-      static_cast<const char*>(std::memchr(field, 0, bytes));
-  const std::string text(field, end == nullptr ? field : end);
+// Of a field that is NUL-padded; empty, if it has no NUL.
+template <std::size_t N>
+std::string TextIn(const char (&field)[N]) {
+  return std::string(
+      field, std::memchr(field, 0, N) == nullptr ? 0 : std::strlen(field));
+}
+
+// As an operator reads it.
+template <std::size_t N>
+absl::StatusOr<std::string> DeviceText(const char* what,
+                                       const char (&field)[N]) {
+  const std::string text = TextIn(field);
   const bool good =
-      !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
-        const auto byte = static_cast<unsigned char>(c);
-        return (byte > ' ' || (spaces && byte == ' ')) && byte != 0x7f;
+      !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+        return static_cast<unsigned char>(c) >= ' ' && c != 0x7f;
       });
   if (good) return text;
-  return InvalidArgument(std::string(what) + ": 1 to " +
-                         std::to_string(bytes - 1) + " bytes without " +
-                         (spaces ? "" : "spaces and ") +
-                         "control characters are allowed");
+  return InvalidArgument(std::string(what) + ": 1 to " + std::to_string(N - 1) +
+                         " bytes without control characters are allowed");
 }
 
 bool IsIn(const HbmUse& use) { return use.bytes != 0; }
@@ -61,12 +64,10 @@ bool HbmLedger::MayChange(Tenant* tenant, bool is_turn) {
 absl::StatusOr<std::uint64_t> HbmLedger::Open(Holder holder,
                                               const HbmDevice& device,
                                               std::uint64_t wanted_bytes) {
-  AGENTMEM_ASSIGN_OR_RETURN(
-      const std::string name,
-      TextOf("a device's name", device.name, sizeof(device.name), true));
-  AGENTMEM_ASSIGN_OR_RETURN(
-      const std::string id,
-      TextOf("a device's id", device.id, sizeof(device.id), true));
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string name,
+                            DeviceText("a device's name", device.name));
+  AGENTMEM_ASSIGN_OR_RETURN(const std::string id,
+                            DeviceText("a device's id", device.id));
   if (device.memory_bytes == 0 || device.memory_bytes > kDeviceBytesMax ||
       device.reserved != 0) {
     return InvalidArgument("device \"" + name + "\" of " +
@@ -157,9 +158,13 @@ absl::Status HbmLedger::Check(const Process& process,
                            " bytes are said to be allocated");
   }
   for (const HbmUse& use : report.uses) {
-    AGENTMEM_ASSIGN_OR_RETURN(
-        const std::string name,
-        TextOf("an agent's name", use.agent, sizeof(use.agent), false));
+    const std::string name = TextIn(use.agent);
+    if (!IsAgentName(name)) {
+      return InvalidArgument("an agent's name: 1 to " +
+                             std::to_string(kAgentNameBytes - 1) +
+                             " bytes without spaces and control characters "
+                             "are allowed");
+    }
     if (use.bytes > process.memory_bytes || use.blocks > use.bytes ||
         (use.blocks == 0) != (use.bytes == 0)) {
       return InvalidArgument(

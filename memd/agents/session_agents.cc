@@ -21,11 +21,7 @@ constexpr std::size_t kListBytes = kAgentPacketMax - sizeof(AgentReply) - 64;
 
 absl::StatusOr<std::string> AgentName(const char* field) {
   std::string name(field);
-  const bool good =
-      !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
-        return static_cast<unsigned char>(c) > ' ' && c != 0x7f;
-      });
-  if (good) return name;
+  if (IsAgentName(name)) return name;
   return InvalidArgument(
       "an agent's name: 1 to " + std::to_string(kAgentNameBytes - 1) +
       " bytes without spaces and control characters are allowed");

@@ -1,8 +1,6 @@
 // AgentSession: blocks in the process's device memory.
 #include <algorithm>
-#include <cstring>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -64,12 +62,10 @@ absl::Status AgentSession::HbmOpen(const Request& request, Reply* reply) {
 absl::Status AgentSession::HbmReport(const Request& request, Reply* reply) {
   std::vector<HbmUse> uses;
   FieldReader fields(request.tail);
-  bool whole = true;
-  for (std::string_view field; whole && fields.Next(&field);) {
-    whole = field.size() == sizeof(HbmUse) && uses.size() < kHbmUsesMax;
-    if (whole) std::memcpy(&uses.emplace_back(), field.data(), sizeof(HbmUse));
+  for (HbmUse use; uses.size() < kHbmUsesMax && fields.NextStruct(&use);) {
+    uses.push_back(use);
   }
-  if (!whole || !fields.ok()) {
+  if (!fields.ok()) {
     return InvalidArgument(
         "a report of agents in " + std::to_string(request.tail.size()) +
         " bytes: at most " + std::to_string(kHbmUsesMax) + " of " +
