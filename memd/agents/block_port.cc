@@ -342,7 +342,10 @@ absl::Status StatusOf(const CompletionEntry& answer, const std::string& what) {
     case Reason::kNoSuchBlock:
       return MakeStatus(code, what + ": no such block");
     case Reason::kNoReplica:
-      return MakeStatus(code, what + ": no other node took a copy of it");
+      return MakeStatus(code, what +
+                                  ": no other node took a copy of it: there is "
+                                  "none, it is full, or it does not "
+                                  "answer; memctl fabric shows the peers");
     case Reason::kPoolFailed:
       return MakeStatus(code, what + ": no node that may have it answers");
     case Reason::kShutdown:
