@@ -253,7 +253,6 @@ class HbmPool {
     BlockClass block_class = BlockClass::kCache;
     HbmCause cause = HbmCause::kStore;
     bool is_leaving = false;  // for good: its agent left, or its slab closes
-    bool is_sinking = false;  // is to be written below, so that it may leave
     bool was_written = false;
     bool is_common = false;  // has more owners than are kept
     std::vector<Owner> owners;
@@ -329,6 +328,7 @@ class HbmPool {
       AGENTMEM_GUARDED_BY(mutex_);
   std::set<std::uint32_t> leaving_ AGENTMEM_GUARDED_BY(mutex_);
   std::uint32_t drop_next_ AGENTMEM_GUARDED_BY(mutex_) = 0;  // of leaving_
+  // To be written below, so that they may leave.
   std::set<std::uint32_t> sinking_ AGENTMEM_GUARDED_BY(mutex_);
   std::vector<Agent> agents_ AGENTMEM_GUARDED_BY(mutex_);  // [0]: nobody
   std::vector<std::uint32_t> free_agents_ AGENTMEM_GUARDED_BY(mutex_);

@@ -126,10 +126,7 @@ bool HbmPool::EvictFor(std::size_t size_class) {
         return Verdict::kStop;
       });
   if (victims.empty()) {
-    for (const std::uint32_t index : sinks) {
-      entries_[index].is_sinking = true;
-      sinking_.insert(index);
-    }
+    sinking_.insert(sinks.begin(), sinks.end());
   }
   for (const std::uint32_t victim : victims) Drop(victim);
   return !victims.empty();
@@ -259,7 +256,6 @@ void HbmPool::EndWrite(const HbmBlock& block, HbmWritten written) {
   MutexLock lock(&mutex_);
   Entry& entry = entries_[block.entry];
   --entry.uses;
-  entry.is_sinking = false;
   sinking_.erase(block.entry);
   if (written == HbmWritten::kBelow) entry.was_written = true;
   if (!entry.is_leaving || entry.uses != 0) return;
