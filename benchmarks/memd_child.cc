@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -12,7 +11,6 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -29,10 +27,10 @@ constexpr std::size_t kLastWordsBytes = 2000;
 
 absl::StatusOr<std::unique_ptr<MemdChild>> MemdChild::Start(
     const MemdOptions& options) {
-  // Short: a socket's path has room for 107 bytes.
-  char directory[] = "/tmp/agentmem-bench-XXXXXX";
-  if (::mkdtemp(directory) == nullptr) return ErrnoStatus(directory);
-  std::unique_ptr<MemdChild> child(new MemdChild(options.program, directory));
+  AGENTMEM_ASSIGN_OR_RETURN(std::unique_ptr<TemporaryDirectory> directory,
+                            TemporaryDirectory::Make());
+  std::unique_ptr<MemdChild> child(
+      new MemdChild(options.program, std::move(directory)));
   AGENTMEM_RETURN_IF_ERROR(child->Configure(options));
   AGENTMEM_RETURN_IF_ERROR(child->Launch());
   return child;
@@ -40,16 +38,14 @@ absl::StatusOr<std::unique_ptr<MemdChild>> MemdChild::Start(
 
 MemdChild::~MemdChild() {
   (void)Stop();  // nothing of it is needed any more
-  std::error_code ignored;
-  std::filesystem::remove_all(directory_, ignored);
 }
 
 absl::Status MemdChild::Configure(const MemdOptions& options) const {
-  const std::string path = directory_ + "/memd.toml";
+  const std::string path = directory() + "/memd.toml";
   std::ofstream file(path);
   file << "state_directory = \"" << state_directory() << "\"\n"
        << "socket = \"" << socket_path() << "\"\n"
-       << "admin_socket = \"" << directory_ << "/admin.sock\"\n";
+       << "admin_socket = \"" << directory() << "/admin.sock\"\n";
   if (options.collect_ms != 0) {
     file << "collect_ms = " << options.collect_ms << "\n";
   }
@@ -67,7 +63,7 @@ absl::Status MemdChild::Configure(const MemdOptions& options) const {
 
 // memd says READY=1 on a datagram socket, as to systemd.
 absl::Status MemdChild::Launch() {
-  const std::string path = directory_ + "/notify";
+  const std::string path = directory() + "/notify";
   const UniqueFd notify(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
@@ -90,13 +86,13 @@ absl::Status MemdChild::Launch() {
 
 void MemdChild::Exec(const std::string& notify_path) const {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const int log = ::open((directory_ + "/memd.log").c_str(),
+  const int log = ::open((directory() + "/memd.log").c_str(),
                          O_WRONLY | O_CREAT | O_APPEND, 0600);
   ::dup2(log, STDOUT_FILENO);
   ::dup2(log, STDERR_FILENO);
   ::setenv("NOTIFY_SOCKET", notify_path.c_str(), 1);
   ::unsetenv("JOURNAL_STREAM");
-  const std::string config = directory_ + "/memd.toml";
+  const std::string config = directory() + "/memd.toml";
   ::execl(program_.c_str(), "memd", "--config", config.c_str(), nullptr);
   ::_exit(127);
 }
@@ -125,7 +121,7 @@ absl::Status MemdChild::Restart() {
 }
 
 std::string MemdChild::LastWords() const {
-  std::ifstream file(directory_ + "/memd.log");
+  std::ifstream file(directory() + "/memd.log");
   std::ostringstream text;
   text << file.rdbuf();
   const std::string log = text.str();

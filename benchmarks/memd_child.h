@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "benchmarks/temporary_directory.h"
 
 namespace agentmem::bench {
 
@@ -40,17 +41,17 @@ class MemdChild {
   // SIGKILL, as a node that is lost; Restart brings it back on its state.
   void Kill();
 
-  std::string socket_path() const { return directory_ + "/memd.sock"; }
-  std::string state_directory() const { return directory_ + "/state"; }
+  std::string socket_path() const { return directory() + "/memd.sock"; }
+  std::string state_directory() const { return directory() + "/state"; }
   // As /proc calls it.
   std::string process() const { return std::to_string(pid_); }
   pid_t pid() const { return pid_; }
   const std::string& program() const { return program_; }
   // For what lies beside memd's state, on the same disk.
-  const std::string& directory() const { return directory_; }
+  const std::string& directory() const { return directory_->path(); }
 
  private:
-  MemdChild(std::string program, std::string directory)
+  MemdChild(std::string program, std::unique_ptr<TemporaryDirectory> directory)
       : program_(std::move(program)), directory_(std::move(directory)) {}
   absl::Status Configure(const MemdOptions& options) const;
   absl::Status Launch();
@@ -59,7 +60,7 @@ class MemdChild {
   std::string LastWords() const;
 
   const std::string program_;
-  const std::string directory_;
+  const std::unique_ptr<TemporaryDirectory> directory_;
   pid_t pid_ = -1;
 };
 

@@ -122,17 +122,7 @@ class AnyDeviceTest : public ::testing::TestWithParam<Kind> {
   }
 
   std::unique_ptr<Device> device_;
-  DeviceAddress memory_;
-  std::span<char> host_;
-  std::string on_device_;  // the model
-  std::string on_host_;
-
- private:
-  std::uint64_t FirstWrong(const std::string& expected) const {
-    return static_cast<std::uint64_t>(
-        std::mismatch(expected.begin(), expected.end(), host_.begin()).first -
-        expected.begin());
-  }
+  // `bytes` are in the device's memory, and host_ is as on_host_ says.
   void ToDevice(const std::string& bytes) {
     std::copy(bytes.begin(), bytes.end(), host_.begin());
     const Fragment whole = {memory_, host_.data(), kBytes};
@@ -143,6 +133,18 @@ class AnyDeviceTest : public ::testing::TestWithParam<Kind> {
             .ok());
     ASSERT_NO_FATAL_FAILURE(Finish(StreamOf(Direction::kToDevice)));
     Restore();
+  }
+
+  DeviceAddress memory_;
+  std::span<char> host_;
+  std::string on_device_;  // the model
+  std::string on_host_;
+
+ private:
+  std::uint64_t FirstWrong(const std::string& expected) const {
+    return static_cast<std::uint64_t>(
+        std::mismatch(expected.begin(), expected.end(), host_.begin()).first -
+        expected.begin());
   }
 };
 

@@ -154,13 +154,7 @@ TEST_F(HbmTransferTest, ALayerIsThereBeforeTheNextIsOutOfThePoolToo) {
   const std::vector<std::uint32_t> pages = Pages(2);
   ASSERT_TRUE(load->Post({keys, pages}, engine_, Long()).ok());
   ASSERT_TRUE(load->WaitLayer(0, engine_).ok());
-  Event event;
-  ASSERT_TRUE(device_.Record(engine_, &event).ok());
-  int steps = 0;
-  while (device_.Query(event, nullptr) == EventState::kPending) {
-    ASSERT_EQ(device_.Step(1), 1u);
-    ASSERT_LT(++steps, 10'000);
-  }
+  ASSERT_NO_FATAL_FAILURE(StepTo(engine_));
   EXPECT_TRUE(to_->SamePage(0, 3, *from_, 3));
   EXPECT_TRUE(to_->IsPoison(kLayers - 1, 0));
   device_.Run();

@@ -134,6 +134,44 @@ TEST_F(KvCppTest, WhatWasNotPostedAnswersWhy) {
   Free(layers);
 }
 
+TEST_F(KvCppTest, ALoadTellsItsTiersAndCompressionIsOfTheKv) {
+  const auto layout = KvLayout::Of(KvEngine::kVllmFlash, kShape, kPages);
+  const std::vector<std::uint64_t> layers = Layers();
+  auto kv = device_->OpenKv({.layout = *layout,
+                             .layers = layers,
+                             .pages = kPages,
+                             .block_tokens = 8});
+  ASSERT_TRUE(kv.ok()) << kv.status().ToString();
+  ASSERT_TRUE(kv->Compress().ok());
+  // Of each of 2 layers 128 bytes of scales and 256 of codes; a header.
+  EXPECT_EQ(kv->block_bytes(), 128u + 2 * (128 + 256));
+  const std::vector<agentmem::Key> keys(1);
+  const std::vector<std::uint32_t> pages = {4, 1};
+  const auto stream = agentmem::Stream::LegacyDefault();
+  auto store = kv->Store(keys, pages, stream);
+  ASSERT_TRUE(store.Wait(10s).ok()) << store.status().ToString();
+  EXPECT_EQ(store.Tiers().status().code(), Code::kFailedPrecondition);
+  auto load = kv->Load(keys, pages, stream);
+  ASSERT_TRUE(load.Wait(10s).ok()) << load.status().ToString();
+  EXPECT_THAT(load.Tiers().value(),
+              testing::ElementsAre(agentmem::Tier::kDram));
+  Free(layers);
+}
+
+TEST_F(KvCppTest, WithoutAPoolNothingIsKept) {
+  const auto layout = KvLayout::Of(KvEngine::kVllmFlash, kShape, kPages);
+  const std::vector<std::uint64_t> layers = Layers();
+  auto kv = device_->OpenKv({.layout = *layout,
+                             .layers = layers,
+                             .pages = kPages,
+                             .block_tokens = 8});
+  EXPECT_EQ(kv->KeepFor("coder-7").code(), Code::kFailedPrecondition);
+  EXPECT_EQ(kv->Keep().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(device_->DescribeHbm().status().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(device_->OpenHbm(0).code(), Code::kInvalidArgument);
+  Free(layers);
+}
+
 struct Strides {
   KvEngine engine;
   KvOrder order;

@@ -109,13 +109,7 @@ TEST_F(KvFp8Test, ALayerIsThereBeforeTheNextIs) {
   const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
   ASSERT_TRUE(load->Post(Blocks(2, pages), engine_, Long()).ok());
   ASSERT_TRUE(load->WaitLayer(0, engine_).ok());
-  Event event;
-  ASSERT_TRUE(device_.Record(engine_, &event).ok());
-  int steps = 0;
-  while (device_.Query(event, nullptr) == EventState::kPending) {
-    ASSERT_EQ(device_.Step(1), 1u);
-    ASSERT_LT(++steps, 10'000);
-  }
+  ASSERT_NO_FATAL_FAILURE(StepTo(engine_));
   ExpectCame(0, {7, 0, 3, 11}, pages);
   EXPECT_TRUE(to_->IsPoison(kLayers - 1, 1));
   device_.Run();

@@ -114,6 +114,16 @@ void KvTest::TearDown() {
   to_.reset();
 }
 
+void KvTest::StepTo(Stream stream) {
+  Event event;
+  ASSERT_TRUE(device_.Record(stream, &event).ok());
+  int steps = 0;
+  while (device_.Query(event, nullptr) == EventState::kPending) {
+    ASSERT_EQ(device_.Step(1), 1u);
+    ASSERT_LT(++steps, 10'000);
+  }
+}
+
 client::KvParts KvTest::parts() {
   client::KvParts parts;
   parts.device = &device_;

@@ -101,6 +101,9 @@ class KvTest : public ClientTest {
   std::unique_ptr<client::KvLoad> NewLoad();
   // Stores blocks 1 and 2 of `from_` out of pages 7, 0 and 3, 11.
   void StoreTwo();
+  // Of a device that is held: step by step, until what is posted to `stream`
+  // now has passed, and no further.
+  void StepTo(Stream stream);
   // When memd has taken all that was posted.
   std::uint64_t Holds();
 

@@ -163,15 +163,7 @@ class DeviceFp8Test : public AnyDeviceTest {
         std::memcpy(to + i, &some[word % some.size()], bytes);
       }
     }
-    std::copy(on_device_.begin(), on_device_.end(), host_.begin());
-    const Fragment whole = {memory_, host_.data(), kBytes};
-    ASSERT_TRUE(
-        device_
-            ->Copy({Direction::kToDevice, CopyMethod::kCopyEngine, {&whole, 1}},
-                   StreamOf(Direction::kToDevice))
-            .ok());
-    ASSERT_NO_FATAL_FAILURE(Finish(StreamOf(Direction::kToDevice)));
-    Restore();
+    ASSERT_NO_FATAL_FAILURE(ToDevice(on_device_));
   }
   // Two blocks out of one engine's pages and into another's.
   void OutAndIn(const Engine& from, const Engine& to, std::uint64_t host_at) {
