@@ -107,6 +107,13 @@ std::string Explain(const CompletionEntry& completion) {
     case Reason::kCorrupt:
       return "the only copy of the block failed its checksum";
     case Reason::kNoReplica:
+      if (completion.detail[0] ==
+          static_cast<std::uint64_t>(Code::kResourceExhausted)) {
+        return "no other node took a copy: the memory that they export is "
+               "full; "
+               "raise [pool] export there, or try again when versions that "
+               "nobody needs are collected (`memctl fabric` shows the peers)";
+      }
       return "no other node took a copy (there is none, it is full, or it does "
              "not answer); `memctl fabric` shows the peers";
     case Reason::kPoolFailed:

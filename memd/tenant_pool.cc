@@ -251,7 +251,8 @@ void Tenant::FinishPoolWrite(const Inflight& op,
   }
   for (const OpRef& waiter : waiters) {
     ++puts_failed_;
-    Fail(waiter, Code::kUnavailable, Reason::kNoReplica);
+    Fail(waiter, Code::kUnavailable, Reason::kNoReplica,
+         static_cast<std::uint64_t>(code));
   }
   // The store takes what the pool did not.
   if (block.block_class == BlockClass::kCache && block.stored == Stored::kNo) {

@@ -175,7 +175,8 @@ enum class Reason : std::uint16_t {
   kBadField = 8,     // detail: offset of the field, its value, 0
   kStoreFailed = 9,  // RESOURCE_EXHAUSTED: no space left
   kCorrupt = 10,     // the only copy failed its checksum
-  kNoReplica = 11,   // no other node can take a copy now
+  kNoReplica = 11,   // no other node can take a copy now; detail: a Code, of
+                     // RESOURCE_EXHAUSTED: their memory for it is full
   kDeadline = 12,
   kShutdown = 13,     // memd is draining
   kStaleSlot = 14,    // kHold: the generation has passed

@@ -342,6 +342,15 @@ absl::Status StatusOf(const CompletionEntry& answer, const std::string& what) {
     case Reason::kNoSuchBlock:
       return MakeStatus(code, what + ": no such block");
     case Reason::kNoReplica:
+      if (answer.detail[0] ==
+          static_cast<std::uint64_t>(Code::kResourceExhausted)) {
+        return MakeStatus(
+            code, what +
+                      ": no other node took a copy of it: the memory that they "
+                      "export is full; raise [pool] export there, or try again "
+                      "when versions that nobody needs are collected (memctl "
+                      "fabric shows the peers)");
+      }
       return MakeStatus(code, what +
                                   ": no other node took a copy of it: there is "
                                   "none, it is full, or it does not "

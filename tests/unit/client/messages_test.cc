@@ -46,6 +46,16 @@ TEST(MessagesTest, AnotherNodesStoreIsNamedAndSaysWhatItLacks) {
   EXPECT_THAT(Explain(answer), HasSubstr(std::string(24, '?')));
 }
 
+TEST(MessagesTest, NodesThatAreFullAreCalledSo) {
+  CompletionEntry answer = {};
+  answer.reason = Reason::kNoReplica;
+  answer.code = Code::kUnavailable;
+  answer.detail[0] = static_cast<std::uint64_t>(Code::kUnavailable);
+  EXPECT_THAT(Explain(answer), HasSubstr("there is none"));
+  answer.detail[0] = static_cast<std::uint64_t>(Code::kResourceExhausted);
+  EXPECT_THAT(Explain(answer), HasSubstr("export is full"));
+}
+
 TEST(MessagesTest, AReasonOfANewerMemdIsNamedByItsNumber) {
   CompletionEntry answer = {};
   answer.reason = static_cast<Reason>(999);

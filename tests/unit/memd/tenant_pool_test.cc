@@ -124,6 +124,19 @@ TEST_F(TenantPoolTest, ReplicatedIsRefusedWithoutAnotherNode) {
   EXPECT_EQ(Answer(), Code::kUnavailable);
 }
 
+TEST_F(TenantPoolTest, APutThatFindsOtherNodesFullSaysSo) {
+  Start();
+  bench_->pool.fail_puts = Code::kResourceExhausted;
+  Put(1, "too many", kState, Ack::kReplicated);
+  bench_->Settle(client_.get());
+  const auto answer = client_->Reap();
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->code, Code::kUnavailable);
+  EXPECT_EQ(answer->reason, Reason::kNoReplica);
+  EXPECT_EQ(answer->detail[0],
+            static_cast<std::uint64_t>(Code::kResourceExhausted));
+}
+
 TEST_F(TenantPoolTest, DurableInAClusterNeedsTheDiskAndTheCopies) {
   Start(/*durable_in_pool=*/true);
   Put(1, "kept", kState, Ack::kDurable);
