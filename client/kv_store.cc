@@ -16,6 +16,9 @@ Session* SessionOf(const agentmem_reservation& room) {
 constexpr std::uint64_t kRoomNs = 1'000'000;
 // For room in the ring, which memd empties in microseconds.
 constexpr std::uint64_t kPublishNs = 1'000'000'000;
+// Blocks of FP8 whose codes one post makes. The device begins it some
+// microseconds after the one before, in which a bus moves a hundredth of this.
+constexpr std::uint64_t kCodesBytes = 8u << 20;
 
 }  // namespace
 
@@ -44,6 +47,11 @@ Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
              blocks.pages.subspan(i * cache_->block_pages, cache_->block_pages),
              deadline);
   }
+  if (outcome.ok()) {
+    outcome = PostCodes(deadline);
+  } else {
+    EndCodes();
+  }
   Note(outcome);
   if (outcome.ok()) return outcome;
   // The engine, told of a failure, uses its pages again: what is copied out of
@@ -58,13 +66,19 @@ Outcome KvStore::Reserve(const Deadline& deadline, agentmem_reservation* room) {
   for (;;) {
     Advance();
     const bool alone = moving_.empty();
+    const bool waits = !alone && unposted_ == 0;
     const Deadline soon = Deadline::After(
-        alone ? 0 : deadline.Remaining(static_cast<DurationNs>(kRoomNs)));
+        waits ? deadline.Remaining(static_cast<DurationNs>(kRoomNs)) : 0);
     Outcome outcome = parts_.writer->Reserve(cache_->block_bytes,
                                              alone ? deadline : soon, room);
     const bool again = outcome.code == Code::kDeadlineExceeded ||
                        outcome.code == Code::kResourceExhausted;
     if (outcome.ok() || !again || alone || deadline.Passed()) return outcome;
+    if (unposted_ != 0) {
+      outcome = PostCodes(deadline);
+      if (!outcome.ok()) return outcome;
+      continue;
+    }
     const std::size_t before = moving_.size();
     if (!WaitForDevice(
             [this, before] {
@@ -90,7 +104,16 @@ Outcome KvStore::Move(const Key& key, std::span<const std::uint32_t> pages,
     return outcome;
   }
   TakeSlot(&moving);
-  outcome = PostCopies(pages, moving, deadline);
+  if (cache_->fp8.has_value()) {
+    outcome = AddCodes(pages, &moving, deadline);
+    moving_.push_back(moving);
+    ++unposted_;
+    if (outcome.ok() && unposted_ * cache_->block_bytes >= kCodesBytes) {
+      outcome = PostCodes(deadline);
+    }
+    return outcome;
+  }
+  outcome = PostCopies(pages, moving);
   // Without all of them, some may be under way all the same.
   moving.is_whole = outcome.ok();
   (void)parts_.device->Record(stream_, &moving.event);  // or in Advance
@@ -120,19 +143,16 @@ void KvStore::EndSlot(const Moving& moving, bool whole) {
 }
 
 Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages,
-                            const Moving& moving, const Deadline& deadline) {
-  char* const room = static_cast<char*>(moving.room.data);
-  const bool is_fp8 = cache_->fp8.has_value();
+                            const Moving& moving) {
   if (!moving.slot.is_there()) {
-    return is_fp8 ? PostCodes(pages, moving, deadline)
-                  : Gather(pages, room, parts_.crossovers->to_host.bytes);
+    return Gather(pages, static_cast<char*>(moving.room.data),
+                  parts_.crossovers->to_host.bytes);
   }
   // (A block that is in the pool already is the one: a key keeps its bytes.)
   if (moving.is_filling) {
     Outcome outcome =
-        is_fp8 ? PostCodes(pages, moving, deadline)
-               : Gather(pages, reinterpret_cast<char*>(moving.slot.at.value()),
-                        kCrossoverWithin);
+        Gather(pages, reinterpret_cast<char*>(moving.slot.at.value()),
+               kCrossoverWithin);
     if (!outcome.ok()) return outcome;
   }
   return CopyWhole(moving);
@@ -150,26 +170,49 @@ Outcome KvStore::CopyWhole(const Moving& moving) {
   return parts_.device->Copy(batch, stream_);
 }
 
-// Into its slot, if it has one; else into its room.
-Outcome KvStore::PostCodes(std::span<const std::uint32_t> pages,
-                           const Moving& moving, const Deadline& deadline) {
-  char* block = static_cast<char*>(moving.room.data);
-  cache_->fp8->Begin(block);
+// Of a block of FP8. Its codes go into its slot, if it has one, else into its
+// room.
+Outcome KvStore::AddCodes(std::span<const std::uint32_t> pages, Moving* moving,
+                          const Deadline& deadline) {
+  char* block = static_cast<char*>(moving->room.data);
   Outcome outcome;
-  if (moving.slot.is_there()) {
-    // What the host wrote goes before: codes and scales that it takes along
-    // from the room are written over by the kernel behind it.
-    fragments_.clear();
-    cache_->fp8->AppendBegun(moving.slot.at, block, &fragments_);
-    outcome = PostFragments(parts_.device, Direction::kToDevice, stream_,
-                            kCrossoverWithin, fragments_);
-    block = reinterpret_cast<char*>(moving.slot.at.value());
+  if (moving->is_filling || !moving->slot.is_there()) {
+    cache_->fp8->Begin(block);
+    if (moving->slot.is_there()) {
+      // What the host wrote goes before: codes and scales that it takes along
+      // from the room are written over by the kernel behind it.
+      fragments_.clear();
+      cache_->fp8->AppendBegun(moving->slot.at, block, &fragments_);
+      outcome = PostFragments(parts_.device, Direction::kToDevice, stream_,
+                              kCrossoverWithin, fragments_);
+      block = reinterpret_cast<char*>(moving->slot.at.value());
+    }
+    if (outcome.ok()) {
+      outcome = fp8_.Add(0, cache_->layout.layers, pages, block, deadline);
+    }
   }
-  if (outcome.ok()) {
-    outcome = fp8_.Add(0, cache_->layout.layers, pages, block, deadline);
-  }
-  if (outcome.ok()) outcome = fp8_.Flush(deadline);
+  moving->is_whole = outcome.ok();
   return outcome;
+}
+
+// Not OK: some of it may be under way all the same.
+Outcome KvStore::PostCodes(const Deadline& deadline) {
+  Outcome outcome = fp8_.Flush(deadline);
+  for (std::size_t i = moving_.size() - unposted_; i < moving_.size(); ++i) {
+    if (outcome.ok() && moving_[i].slot.is_there()) {
+      outcome = CopyWhole(moving_[i]);
+    }
+  }
+  EndCodes();
+  return outcome;
+}
+
+// What was added moves from here on, as far as it was posted.
+void KvStore::EndCodes() {
+  for (; unposted_ != 0; --unposted_) {
+    Moving& moving = moving_[moving_.size() - unposted_];
+    (void)parts_.device->Record(stream_, &moving.event);  // or in Advance
+  }
 }
 
 Outcome KvStore::Gather(std::span<const std::uint32_t> pages, char* block,
@@ -185,7 +228,7 @@ Outcome KvStore::Gather(std::span<const std::uint32_t> pages, char* block,
 }
 
 bool KvStore::AdvanceCopies() {
-  while (!moving_.empty()) {
+  while (moving_.size() > unposted_) {
     Moving& moving = moving_.front();
     Outcome why;
     const EventState state =
@@ -194,7 +237,7 @@ bool KvStore::AdvanceCopies() {
     Finish(&moving, state, why);
     moving_.pop_front();
   }
-  return true;
+  return moving_.empty();
 }
 
 void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {

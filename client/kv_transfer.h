@@ -20,7 +20,8 @@
 // A compressed cache's blocks are FP8 (client/kv_fp8.h): kernels take the place
 // of fragments. A store makes the codes where it would gather: in the slot of
 // the pool, if there is one, which the header and the zeros between codes are
-// sent into before; a load makes elements of them from wherever they are.
+// sent into before; a load makes elements of them from wherever they are. The
+// codes of several blocks of a store are made by one post.
 //
 // Nothing here has a thread: what has ended is looked at in Post, Advance and
 // Wait. A transfer that nobody wants any more is advanced until it is done
@@ -148,7 +149,7 @@ class KvStore final : public KvTransfer {
     agentmem_reservation room;
     Key key;
     Event event;
-    bool is_whole = false;  // all its copies were posted
+    bool is_whole = false;  // all its copies were posted, or will be
     HbmBlock slot;          // in the pool
     bool is_filling = false;
   };
@@ -158,10 +159,12 @@ class KvStore final : public KvTransfer {
                const Deadline& deadline);
   void TakeSlot(Moving* moving);
   void EndSlot(const Moving& moving, bool whole);
-  Outcome PostCopies(std::span<const std::uint32_t> pages, const Moving& moving,
-                     const Deadline& deadline);
-  Outcome PostCodes(std::span<const std::uint32_t> pages, const Moving& moving,
-                    const Deadline& deadline);
+  Outcome PostCopies(std::span<const std::uint32_t> pages,
+                     const Moving& moving);
+  Outcome AddCodes(std::span<const std::uint32_t> pages, Moving* moving,
+                   const Deadline& deadline);
+  Outcome PostCodes(const Deadline& deadline);
+  void EndCodes();
   Outcome CopyWhole(const Moving& moving);
   Outcome Gather(std::span<const std::uint32_t> pages, char* block,
                  std::uint32_t crossover_bytes);
@@ -174,6 +177,7 @@ class KvStore final : public KvTransfer {
   std::vector<agentmem_put_id> puts_;  // published
   std::vector<Fragment> fragments_;    // of one block, kept for its memory
   KvFp8Post fp8_;                      // of a compressed cache
+  std::size_t unposted_ = 0;  // the last of moving_, whose codes it has
 };
 
 class KvLoad final : public KvTransfer {

@@ -76,6 +76,7 @@ class HostDevice final : public Device {
     std::uint64_t bytes_within = 0;      // from device memory to device memory
     std::uint64_t kernel_fragments = 0;  // of those copied, what kKernel took
     std::uint64_t fp8_pieces = 0;        // that became FP8, or were it
+    std::uint64_t fp8_batches = 0;       // of them, as they were posted
   };
 
   static constexpr char kPoison = '\xA5';

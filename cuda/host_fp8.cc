@@ -84,6 +84,7 @@ Outcome HostDevice::PostFp8(const CopyBatch& copy, Stream stream) {
   work.pieces.assign(batch.pieces.begin(), batch.pieces.end());
   work.pages.assign(batch.pages.begin(), batch.pages.end());
   counts_.fragments_pending += batch.pieces.size();
+  ++counts_.fp8_batches;
   return {};
 }
 

@@ -334,6 +334,46 @@ TEST_F(KvFp8Test, BatchesAreAsLongAsTheDeviceTakesThem) {
   ASSERT_TRUE(device.Register(room, Device::Registration::kEnd).ok());
 }
 
+TEST_F(KvFp8Test, OnePostMakesTheCodesOfSeveralBlocks) {
+  const std::vector<std::uint32_t> pages = Pages(6);
+  for (const bool with_pool : {false, true}) {
+    const std::vector<Key> keys = Keys(with_pool ? 1 : 11, 6);
+    for (int i = 0; i < 6; ++i)
+      memd_->Grant(kBlockBytes);  // none is waited for
+    const std::uint64_t before = device_.counts().fp8_batches;
+    const auto store = with_pool ? StoreOf("ada") : NewStore();
+    ASSERT_TRUE(store->Post({keys, pages}, engine_, Long()).ok());
+    EXPECT_EQ(device_.counts().fp8_batches, before + 1);
+    ASSERT_TRUE(store->Wait(Long()).ok());
+    const auto load = NewLoad();
+    ASSERT_TRUE(load->Post({keys, pages}, engine_, Long()).ok());
+    ASSERT_TRUE(load->Wait(Long()).ok());
+    ExpectAllCame(pages, pages);
+  }
+}
+
+// Room that copies of the same store give back comes only when they begin.
+TEST_F(KvFp8Test, WhoWaitsForRoomHasPostedWhatItHas) {
+  std::vector<agentmem_reservation> taken(kGrantEntries - 2);
+  for (agentmem_reservation& room : taken) {
+    ASSERT_EQ(agentmem_reserve(client_, kBlockBytes, kLongNs, &room, nullptr),
+              AGENTMEM_OK);
+  }
+  const std::vector<Key> keys = Keys(1, 6);
+  const std::vector<std::uint32_t> pages = Pages(6);
+  const auto store = NewStore();
+  Outcome outcome = store->Post({keys, pages}, engine_, Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  outcome = store->Wait(Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  EXPECT_GE(device_.counts().fp8_batches, 3u);
+  for (agentmem_reservation& room : taken) agentmem_abandon(client_, &room);
+  const auto load = NewLoad();
+  ASSERT_TRUE(load->Post({keys, pages}, engine_, Long()).ok());
+  ASSERT_TRUE(load->Wait(Long()).ok());
+  ExpectAllCame(pages, pages);
+}
+
 TEST_F(KvFp8Test, WhatCannotBeCompressedIsRefusedByName) {
   KvCache plain = *from_->cache();
   plain.fp8.reset();
