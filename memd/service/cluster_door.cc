@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mutex.h"
@@ -25,7 +26,7 @@ namespace agentmem {
 namespace {
 
 constexpr DurationNs kHelloNs = 2 * kSecondNs;
-constexpr int kLookMs = 1000;
+constexpr DurationNs kLookNs = kSecondNs;
 
 }  // namespace
 
@@ -40,6 +41,7 @@ class ClusterDoor::Impl final : public PeerBackend {
     stopping_ = true;
     Wake();
     if (thread_.joinable()) thread_.join();
+    client_.reset();  // no more answers
   }
 
   absl::Status Start();
@@ -64,6 +66,12 @@ class ClusterDoor::Impl final : public PeerBackend {
   void OnMembers(const MemberList& list) AGENTMEM_EXCLUDES(mutex_);
   void Run();
   void Look();
+  void SayHello(const MemberInfo& member) AGENTMEM_EXCLUDES(mutex_);
+  void TakeAnswers() AGENTMEM_EXCLUDES(mutex_);
+  bool TakeChange() AGENTMEM_EXCLUDES(mutex_) {
+    MutexLock lock(&mutex_);
+    return std::exchange(is_changed_, false);
+  }
   void Wake() {
     const std::uint64_t one = 1;
     [[maybe_unused]] const ssize_t put =
@@ -77,12 +85,22 @@ class ClusterDoor::Impl final : public PeerBackend {
   std::unique_ptr<PeerClient> client_;
   std::atomic<bool> stopping_ = false;
 
+  struct Answer {
+    std::string node;
+    std::uint64_t token = 0;  // that it was given
+    absl::StatusOr<PeerCard> card;
+  };
+
   Mutex mutex_;
   MemberList members_ AGENTMEM_GUARDED_BY(mutex_);
+  bool is_changed_ AGENTMEM_GUARDED_BY(mutex_) = false;
+  std::vector<Answer> answers_ AGENTMEM_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::uint64_t> tokens_
       AGENTMEM_GUARDED_BY(mutex_);
 
-  std::vector<std::string> known_;  // of the thread: told to the host
+  // Of the thread: told to the host; and said Hello to, without an answer yet.
+  std::vector<std::string> known_;
+  absl::flat_hash_set<std::string> asked_;
   std::thread thread_;
   std::unique_ptr<PeerServer> server_;  // goes before what it calls
   std::unique_ptr<Membership> membership_;
@@ -179,15 +197,23 @@ void ClusterDoor::Impl::OnMembers(const MemberList& list) {
   {
     MutexLock lock(&mutex_);
     members_ = list;
+    is_changed_ = true;
   }
   Wake();
 }
 
 void ClusterDoor::Impl::Run() {
+  TimeNs look_at = 0;
   while (!stopping_) {
-    Look();
+    TakeAnswers();
+    if (TakeChange() || MonotonicNowNs() >= look_at) {
+      Look();
+      look_at = MonotonicNowNs() + kLookNs;
+    }
+    const DurationNs left = std::max<DurationNs>(0, look_at - MonotonicNowNs());
     pollfd wait = {wake_.get(), POLLIN, 0};
-    ::poll(&wait, 1, kLookMs);
+    ::poll(&wait, 1,
+           static_cast<int>((left + kMillisecondNs - 1) / kMillisecondNs));
     std::uint64_t count = 0;
     [[maybe_unused]] const ssize_t got =
         ::read(wake_.get(), &count, sizeof(count));
@@ -219,13 +245,38 @@ void ClusterDoor::Impl::Look() {
     if (std::find(known_.begin(), known_.end(), member.node) == known_.end()) {
       known_.push_back(member.node);
     }
-    if (up) continue;
-    const auto own = CardFor(member.node);
-    if (!own.ok()) continue;
-    // What goes wrong the client logs, once a peer and cause.
-    const auto card = client_->Hello(member.peer_address, member.node, *own,
-                                     MonotonicNowNs() + kHelloNs);
-    if (card.ok()) Add(*card, own->token);
+    if (!up) SayHello(member);
+  }
+}
+
+void ClusterDoor::Impl::SayHello(const MemberInfo& member) {
+  const auto own = CardFor(member.node);
+  if (!own.ok() || !asked_.insert(member.node).second) return;
+  client_->Hello(member.peer_address, member.node, *own,
+                 MonotonicNowNs() + kHelloNs,
+                 [this, node = member.node,
+                  token = own->token](const absl::StatusOr<PeerCard>& card) {
+                   {
+                     MutexLock lock(&mutex_);
+                     answers_.push_back({node, token, card});
+                   }
+                   Wake();
+                 });
+}
+
+// By the thread, so that who has left the list meanwhile is not met.
+void ClusterDoor::Impl::TakeAnswers() {
+  std::vector<Answer> answers;
+  {
+    MutexLock lock(&mutex_);
+    answers.swap(answers_);
+  }
+  for (const Answer& answer : answers) {
+    asked_.erase(answer.node);
+    const bool stays =
+        std::find(known_.begin(), known_.end(), answer.node) != known_.end();
+    // What went wrong the client has logged, once a peer and cause.
+    if (answer.card.ok() && stays) Add(*answer.card, answer.token);
   }
 }
 

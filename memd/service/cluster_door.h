@@ -2,8 +2,9 @@
 // comes of it told to the pool.
 //
 // A thread says Hello to each member that the pool does not have up: after each
-// change of the list, and then once a second. Both sides of a Hello learn of
-// the other, so it does not matter who was first. Each peer gets a token of its
+// change of the list, and then once a second. It waits for no answer: members
+// that are silent hold up nobody else's. Both sides of a Hello learn of the
+// other, so it does not matter who was first. Each peer gets a token of its
 // own, the same for all of this run.
 //
 // Ownership: borrows the host, which must outlive it; owns server, client and

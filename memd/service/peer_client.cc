@@ -6,7 +6,9 @@
 #include <grpcpp/create_channel.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -134,6 +136,20 @@ Failure LookAtAnswer(const peer::v1::HelloResponse& response,
 struct PeerClient::Impl {
   using ChannelKey = std::pair<std::string, std::string>;  // address, node
 
+  struct Call {
+    ChannelKey key;
+    PeerCard own;
+    std::shared_ptr<PeerChannel> channel;
+    Answer answer;
+    grpc::ClientContext context;
+    peer::v1::HelloRequest request;
+    peer::v1::HelloResponse response;
+
+    std::string peer() const {
+      return "the peer " + key.second + " at " + key.first;
+    }
+  };
+
   std::shared_ptr<PeerChannel> ChannelTo(const std::string& address,
                                          const std::string& node,
                                          const std::string& cluster)
@@ -143,12 +159,18 @@ struct PeerClient::Impl {
       AGENTMEM_EXCLUDES(mutex);
   Failure Explain(const grpc::Status& answer, const std::string& peer,
                   const PeerChannel& channel) const;
+  absl::StatusOr<PeerCard> Judge(const Call& call, const grpc::Status& answer);
+  void Begin(std::shared_ptr<Call> call) AGENTMEM_EXCLUDES(mutex);
+  void End(const std::shared_ptr<Call>& call) AGENTMEM_EXCLUDES(mutex);
 
   std::shared_ptr<PeerSecurity> security;
   PeerRefusals refusals;
   Mutex mutex;
   std::map<ChannelKey, std::shared_ptr<PeerChannel>> channels
       AGENTMEM_GUARDED_BY(mutex);
+  std::set<std::shared_ptr<Call>> calls AGENTMEM_GUARDED_BY(mutex);
+  CondVar ended;  // one of `calls`
+  std::atomic<bool> ending = false;
 };
 
 std::shared_ptr<PeerChannel> PeerClient::Impl::ChannelTo(
@@ -232,44 +254,74 @@ Failure PeerClient::Impl::Explain(const grpc::Status& answer,
           Unavailable(peer + " cannot be reached: " + reason + hint)};
 }
 
+absl::StatusOr<PeerCard> PeerClient::Impl::Judge(const Call& call,
+                                                 const grpc::Status& answer) {
+  const std::string peer = call.peer();
+  if (ending && answer.error_code() == grpc::StatusCode::CANCELLED) {
+    return MakeStatus(absl::StatusCode::kCancelled,
+                      "the Hello to " + peer + " was cancelled");
+  }
+  if (answer.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    Drop(call.key, call.channel.get());
+  }
+  PeerCard card = FromProto(call.response.card());
+  const Failure failure =
+      answer.ok()
+          ? LookAtAnswer(call.response, card, call.key.second, call.own, peer)
+          : Explain(answer, peer, *call.channel);
+  if (!failure.status.ok()) {
+    refusals.Note(peer, failure.cause, StatusMessage(failure.status));
+    return failure.status;
+  }
+  refusals.Forget(peer);
+  return card;
+}
+
+void PeerClient::Impl::Begin(std::shared_ptr<Call> call) {
+  MutexLock lock(&mutex);
+  calls.insert(std::move(call));
+}
+
+void PeerClient::Impl::End(const std::shared_ptr<Call>& call) {
+  MutexLock lock(&mutex);
+  calls.erase(call);
+  ended.NotifyAll();
+}
+
 PeerClient::PeerClient(std::shared_ptr<PeerSecurity> security)
-    : impl_(std::make_unique<Impl>()) {
+    : impl_(std::make_shared<Impl>()) {
   AGENTMEM_CHECK(security != nullptr);
   impl_->security = std::move(security);
 }
 
-PeerClient::~PeerClient() = default;
+PeerClient::~PeerClient() {
+  impl_->ending = true;
+  MutexLock lock(&impl_->mutex);
+  for (const auto& call : impl_->calls) call->context.TryCancel();
+  while (!impl_->calls.empty()) impl_->ended.Wait(&impl_->mutex);
+}
 
-absl::StatusOr<PeerCard> PeerClient::Hello(const std::string& address,
-                                           const std::string& node,
-                                           const PeerCard& own,
-                                           TimeNs deadline) {
-  AGENTMEM_RETURN_IF_ERROR(CheckArguments(address, node, own));
-  const std::string peer = "the peer " + node + " at " + address;
-  const std::shared_ptr<PeerChannel> channel =
-      impl_->ChannelTo(address, node, own.cluster);
-  grpc::ClientContext context;
-  context.set_deadline(
+void PeerClient::Hello(const std::string& address, const std::string& node,
+                       const PeerCard& own, TimeNs deadline, Answer answer) {
+  const absl::Status checked = CheckArguments(address, node, own);
+  if (!checked.ok()) return answer(checked);
+  auto call = std::make_shared<Impl::Call>();
+  call->key = {address, node};
+  call->own = own;
+  call->channel = impl_->ChannelTo(address, node, own.cluster);
+  call->answer = std::move(answer);
+  call->context.set_deadline(
       ToGrpc(std::min(deadline, MonotonicNowNs() + kWaitNsMax)));
-  peer::v1::HelloRequest request;
-  request.set_protocol_version(peer::v1::PROTOCOL_VERSION_CURRENT);
-  CopyTo(own, request.mutable_card());
-  peer::v1::HelloResponse response;
-  const grpc::Status answer =
-      channel->stub->Hello(&context, request, &response);
-  if (answer.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-    impl_->Drop({address, node}, channel.get());
-  }
-  const PeerCard card = FromProto(response.card());
-  const Failure failure = answer.ok()
-                              ? LookAtAnswer(response, card, node, own, peer)
-                              : impl_->Explain(answer, peer, *channel);
-  if (!failure.status.ok()) {
-    impl_->refusals.Note(peer, failure.cause, StatusMessage(failure.status));
-    return failure.status;
-  }
-  impl_->refusals.Forget(peer);
-  return card;
+  call->request.set_protocol_version(peer::v1::PROTOCOL_VERSION_CURRENT);
+  CopyTo(own, call->request.mutable_card());
+  impl_->Begin(call);
+  Impl::Call* const at = call.get();
+  at->channel->stub->async()->Hello(
+      &at->context, &at->request, &at->response,
+      [impl = impl_, call = std::move(call)](const grpc::Status& status) {
+        call->answer(impl->Judge(*call, status));
+        impl->End(call);
+      });
 }
 
 }  // namespace agentmem

@@ -5,20 +5,26 @@
 // call that is not answered in time, because its connection may be one that
 // only this side still believes in.
 //
+// Hellos go on side by side: a peer that is silent holds up no other. One that
+// is under way when the client ends is cancelled, and its answer comes before
+// the destructor returns.
+//
 // Ownership: credentials are shared; threads that call end before the client
-// does. Threads: thread-safe; calls of several threads go on side by side.
+// does. Threads: thread-safe; answers come on gRPC's threads, or from within
+// the call, and must not end the client.
 // Errors of Hello: INVALID_ARGUMENT: an argument; UNAVAILABLE,
 // DEADLINE_EXCEEDED: it does not answer; UNAUTHENTICATED, PERMISSION_DENIED:
 // one of the two has the wrong certificate; FAILED_PRECONDITION: versions,
-// names or cards do not fit; others as the peer answers. Each names address and
-// node, and is logged once per peer and cause until a Hello succeeds. Cost:
-// blocks for a round trip, and a handshake where no channel is up, until the
-// deadline at most; at most kPeerChannelsMax channels.
+// names or cards do not fit; CANCELLED: the client ended; others as the peer
+// answers. Each names address and node, and is logged once per peer and cause
+// until a Hello succeeds. Cost: does not wait; a round trip, and a handshake
+// where no channel is up; at most kPeerChannelsMax channels.
 #ifndef AGENTMEM_MEMD_SERVICE_PEER_CLIENT_H_
 #define AGENTMEM_MEMD_SERVICE_PEER_CLIENT_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -39,16 +45,18 @@ class PeerClient {
   PeerClient(const PeerClient&) = delete;
   PeerClient& operator=(const PeerClient&) = delete;
 
-  // The card of `node`, which is to be found at `address`; `own` is shown to
-  // it.
-  absl::StatusOr<PeerCard> Hello(const std::string& address,
-                                 const std::string& node, const PeerCard& own,
-                                 TimeNs deadline);
+  // The card of the peer, once, at the deadline at the latest.
+  using Answer = std::function<void(const absl::StatusOr<PeerCard>& card)>;
+
+  // To `node`, which is to be found at `address`; `own` is shown to it.
+  void Hello(const std::string& address, const std::string& node,
+             const PeerCard& own, TimeNs deadline, Answer answer);
 
  private:
   struct Impl;
 
-  std::unique_ptr<Impl> impl_;
+  // Shared with the calls under way.
+  const std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace agentmem

@@ -27,7 +27,7 @@ TEST_F(PeerClientCallersTest, ManyCallersShareAClientWhileCertificatesChange) {
         // Some mean another node, and must never be given this one.
         const std::string node = (call + i) % 5 == 0 ? "z" : "a";
         const absl::StatusOr<PeerCard> card =
-            client.Hello(address_, node, SampleCard("b"), Soon());
+            HelloOf(&client, address_, node, SampleCard("b"), Soon());
         if (node == "z") {
           EXPECT_EQ(card.status().code(), absl::StatusCode::kPermissionDenied)
               << card.status();

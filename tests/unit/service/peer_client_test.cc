@@ -25,32 +25,11 @@ class PeerClientTest : public PeerTest {
   }
 };
 
-// A port where connections are taken and nothing is ever said.
-class SilentPort {
- public:
-  SilentPort() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in at = {};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof(at);
-    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&at), length), 0);
-    EXPECT_EQ(::listen(fd_.get(), 8), 0);
-    EXPECT_EQ(
-        ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&at), &length), 0);
-    address_ = "127.0.0.1:" + std::to_string(ntohs(at.sin_port));
-  }
-  const std::string& address() const { return address_; }
-
- private:
-  UniqueFd fd_;
-  std::string address_;
-};
-
 TEST_F(PeerClientTest, TakesNoOtherNodeThanTheOneThatItMeant) {
   StartServer(Node("a"));
   PeerClient client(Node("b"));
   const absl::Status status =
-      client.Hello(address_, "z", SampleCard("b"), Soon()).status();
+      HelloOf(&client, address_, "z", SampleCard("b"), Soon()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(StatusMessage(status),
               AllOf(HasSubstr("the peer z at " + address_),
@@ -112,10 +91,10 @@ TEST_F(PeerClientTest, APeerThatNeverAnswersCostsTheDeadlineAndIsNamed) {
   for (const bool insecure : {true, false}) {
     PeerClient client(insecure ? PeerSecurity::Insecure() : Node("b"));
     const TimeNs start = MonotonicNowNs();
-    const absl::Status status = client
-                                    .Hello(port.address(), "a", SampleCard("b"),
-                                           start + 100 * kMillisecondNs)
-                                    .status();
+    const absl::Status status =
+        HelloOf(&client, port.address(), "a", SampleCard("b"),
+                start + 100 * kMillisecondNs)
+            .status();
     EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
     EXPECT_THAT(StatusMessage(status),
                 HasSubstr("the peer a at " + port.address()));
@@ -193,11 +172,26 @@ TEST_F(PeerClientTest, AnswersThatDoNotFitAreNamed) {
               HasSubstr("answered: no room\\n\\x01 for peers"));
 }
 
+TEST_F(PeerClientTest, WhatIsUnderWayWhenTheClientEndsIsCancelled) {
+  const SilentPort port;
+  const TimeNs start = MonotonicNowNs();
+  absl::Status status;
+  {
+    PeerClient client(PeerSecurity::Insecure());
+    client.Hello(port.address(), "a", SampleCard("b"), Soon(),
+                 [&status](const absl::StatusOr<PeerCard>& card) {
+                   status = card.status();
+                 });
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  EXPECT_LT(MonotonicNowNs() - start, 10 * kSecondNs);
+}
+
 TEST_F(PeerClientTest, ArgumentsThatCannotBeAreAnswered) {
   PeerClient client(PeerSecurity::Insecure());
   const auto code = [&](const std::string& address, const std::string& node,
                         const PeerCard& own) {
-    return client.Hello(address, node, own, Soon()).status().code();
+    return HelloOf(&client, address, node, own, Soon()).status().code();
   };
   constexpr auto kWrong = absl::StatusCode::kInvalidArgument;
   EXPECT_EQ(code("127.0.0.1:0", "a", SampleCard("b")), kWrong);
@@ -211,7 +205,7 @@ TEST_F(PeerClientTest, SaysOnceThatAPeerDoesNotAnswer) {
   PeerClient client(PeerSecurity::Insecure());
   ::testing::internal::CaptureStderr();
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(client.Hello("127.0.0.1:1", "a", SampleCard("b"), Soon())
+    EXPECT_EQ(HelloOf(&client, "127.0.0.1:1", "a", SampleCard("b"), Soon())
                   .status()
                   .code(),
               absl::StatusCode::kUnavailable);

@@ -6,10 +6,14 @@
 #ifndef AGENTMEM_TESTS_UNIT_SERVICE_PEER_FIXTURE_H_
 #define AGENTMEM_TESTS_UNIT_SERVICE_PEER_FIXTURE_H_
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <string>
 #include <utility>
@@ -17,6 +21,7 @@
 
 #include "base/mutex.h"
 #include "base/status.h"
+#include "base/unique_fd.h"
 #include "memd/service/peer_client.h"
 #include "memd/service/peer_server.h"
 #include "tests/unit/service/peer_certificates.h"
@@ -42,6 +47,18 @@ inline PeerCard SampleCard(const std::string& node) {
   return card;
 }
 
+// Waits for the answer.
+inline absl::StatusOr<PeerCard> HelloOf(PeerClient* client,
+                                        const std::string& address,
+                                        const std::string& node,
+                                        const PeerCard& own, TimeNs deadline) {
+  std::promise<absl::StatusOr<PeerCard>> came;
+  client->Hello(
+      address, node, own, deadline,
+      [&came](const absl::StatusOr<PeerCard>& card) { came.set_value(card); });
+  return came.get_future().get();
+}
+
 class FakePeerBackend final : public PeerBackend {
  public:
   absl::StatusOr<PeerCard> Hello(const PeerCard& from) override {
@@ -59,6 +76,27 @@ class FakePeerBackend final : public PeerBackend {
   PeerCard card = SampleCard("a");
   absl::Status failure;
   std::vector<PeerCard> seen;
+};
+
+// A port where connections are taken and nothing is ever said.
+class SilentPort {
+ public:
+  SilentPort() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in at = {};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof(at);
+    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&at), length), 0);
+    EXPECT_EQ(::listen(fd_.get(), 8), 0);
+    EXPECT_EQ(
+        ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&at), &length), 0);
+    address_ = "127.0.0.1:" + std::to_string(ntohs(at.sin_port));
+  }
+  const std::string& address() const { return address_; }
+
+ private:
+  UniqueFd fd_;
+  std::string address_;
 };
 
 class PeerTest : public ::testing::Test {
@@ -102,7 +140,7 @@ class PeerTest : public ::testing::Test {
     return options;
   }
   absl::StatusOr<PeerCard> Hello(PeerClient* client, const PeerCard& own) {
-    return client->Hello(address_, "a", own, Soon());
+    return HelloOf(client, address_, "a", own, Soon());
   }
   static TimeNs Soon() { return MonotonicNowNs() + 20 * kSecondNs; }
 
