@@ -3,14 +3,16 @@
 #include <grpc/support/time.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
+#include <grpcpp/completion_queue.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/support/async_unary_call.h>
 
 #include <algorithm>
-#include <atomic>
 #include <map>
-#include <set>
+#include <thread>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "base/check.h"
 #include "base/mutex.h"
 #include "base/status.h"
@@ -144,6 +146,9 @@ struct PeerClient::Impl {
     grpc::ClientContext context;
     peer::v1::HelloRequest request;
     peer::v1::HelloResponse response;
+    std::unique_ptr<grpc::ClientAsyncResponseReader<peer::v1::HelloResponse>>
+        reader;
+    grpc::Status status;
 
     std::string peer() const {
       return "the peer " + key.second + " at " + key.first;
@@ -159,18 +164,19 @@ struct PeerClient::Impl {
       AGENTMEM_EXCLUDES(mutex);
   Failure Explain(const grpc::Status& answer, const std::string& peer,
                   const PeerChannel& channel) const;
-  absl::StatusOr<PeerCard> Judge(const Call& call, const grpc::Status& answer);
-  void Begin(std::shared_ptr<Call> call) AGENTMEM_EXCLUDES(mutex);
-  void End(const std::shared_ptr<Call>& call) AGENTMEM_EXCLUDES(mutex);
+  absl::StatusOr<PeerCard> Judge(const Call& call);
+  void TakeAnswers() AGENTMEM_EXCLUDES(mutex);
 
   std::shared_ptr<PeerSecurity> security;
   PeerRefusals refusals;
   Mutex mutex;
   std::map<ChannelKey, std::shared_ptr<PeerChannel>> channels
       AGENTMEM_GUARDED_BY(mutex);
-  std::set<std::shared_ptr<Call>> calls AGENTMEM_GUARDED_BY(mutex);
-  CondVar ended;  // one of `calls`
-  std::atomic<bool> ending = false;
+  absl::flat_hash_map<Call*, std::unique_ptr<Call>> calls
+      AGENTMEM_GUARDED_BY(mutex);
+  bool ending AGENTMEM_GUARDED_BY(mutex) = false;
+  grpc::CompletionQueue answers;
+  std::thread thread;
 };
 
 std::shared_ptr<PeerChannel> PeerClient::Impl::ChannelTo(
@@ -254,21 +260,23 @@ Failure PeerClient::Impl::Explain(const grpc::Status& answer,
           Unavailable(peer + " cannot be reached: " + reason + hint)};
 }
 
-absl::StatusOr<PeerCard> PeerClient::Impl::Judge(const Call& call,
-                                                 const grpc::Status& answer) {
+absl::StatusOr<PeerCard> PeerClient::Impl::Judge(const Call& call) {
   const std::string peer = call.peer();
-  if (ending && answer.error_code() == grpc::StatusCode::CANCELLED) {
-    return MakeStatus(absl::StatusCode::kCancelled,
-                      "the Hello to " + peer + " was cancelled");
+  if (call.status.error_code() == grpc::StatusCode::CANCELLED) {
+    MutexLock lock(&mutex);
+    if (ending) {
+      return MakeStatus(absl::StatusCode::kCancelled,
+                        "the Hello to " + peer + " was cancelled");
+    }
   }
-  if (answer.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+  if (call.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     Drop(call.key, call.channel.get());
   }
   PeerCard card = FromProto(call.response.card());
   const Failure failure =
-      answer.ok()
+      call.status.ok()
           ? LookAtAnswer(call.response, card, call.key.second, call.own, peer)
-          : Explain(answer, peer, *call.channel);
+          : Explain(call.status, peer, *call.channel);
   if (!failure.status.ok()) {
     refusals.Note(peer, failure.cause, StatusMessage(failure.status));
     return failure.status;
@@ -277,35 +285,43 @@ absl::StatusOr<PeerCard> PeerClient::Impl::Judge(const Call& call,
   return card;
 }
 
-void PeerClient::Impl::Begin(std::shared_ptr<Call> call) {
-  MutexLock lock(&mutex);
-  calls.insert(std::move(call));
-}
-
-void PeerClient::Impl::End(const std::shared_ptr<Call>& call) {
-  MutexLock lock(&mutex);
-  calls.erase(call);
-  ended.NotifyAll();
+// The thread's, until the queue is shut down and empty.
+void PeerClient::Impl::TakeAnswers() {
+  void* tag = nullptr;
+  bool is_ok = false;  // (of a call's end it always is)
+  while (answers.Next(&tag, &is_ok)) {
+    std::unique_ptr<Call> call;
+    {
+      MutexLock lock(&mutex);
+      call = std::move(calls.extract(static_cast<Call*>(tag)).mapped());
+    }
+    call->answer(Judge(*call));
+  }
 }
 
 PeerClient::PeerClient(std::shared_ptr<PeerSecurity> security)
-    : impl_(std::make_shared<Impl>()) {
+    : impl_(std::make_unique<Impl>()) {
   AGENTMEM_CHECK(security != nullptr);
   impl_->security = std::move(security);
+  impl_->thread = std::thread([impl = impl_.get()] { impl->TakeAnswers(); });
 }
 
 PeerClient::~PeerClient() {
-  impl_->ending = true;
-  MutexLock lock(&impl_->mutex);
-  for (const auto& call : impl_->calls) call->context.TryCancel();
-  while (!impl_->calls.empty()) impl_->ended.Wait(&impl_->mutex);
+  {
+    MutexLock lock(&impl_->mutex);
+    impl_->ending = true;
+    for (const auto& [at, call] : impl_->calls) call->context.TryCancel();
+  }
+  impl_->answers.Shutdown();
+  impl_->thread.join();
 }
 
 void PeerClient::Hello(const std::string& address, const std::string& node,
                        const PeerCard& own, TimeNs deadline, Answer answer) {
   const absl::Status checked = CheckArguments(address, node, own);
   if (!checked.ok()) return answer(checked);
-  auto call = std::make_shared<Impl::Call>();
+  auto owned = std::make_unique<Impl::Call>();
+  Impl::Call* const call = owned.get();
   call->key = {address, node};
   call->own = own;
   call->channel = impl_->ChannelTo(address, node, own.cluster);
@@ -314,14 +330,12 @@ void PeerClient::Hello(const std::string& address, const std::string& node,
       ToGrpc(std::min(deadline, MonotonicNowNs() + kWaitNsMax)));
   call->request.set_protocol_version(peer::v1::PROTOCOL_VERSION_CURRENT);
   CopyTo(own, call->request.mutable_card());
-  impl_->Begin(call);
-  Impl::Call* const at = call.get();
-  at->channel->stub->async()->Hello(
-      &at->context, &at->request, &at->response,
-      [impl = impl_, call = std::move(call)](const grpc::Status& status) {
-        call->answer(impl->Judge(*call, status));
-        impl->End(call);
-      });
+  // (Under the lock, so that it is known before it can end.)
+  MutexLock lock(&impl_->mutex);
+  impl_->calls.emplace(call, std::move(owned));
+  call->reader = call->channel->stub->AsyncHello(&call->context, call->request,
+                                                 &impl_->answers);
+  call->reader->Finish(&call->response, &call->status, call);
 }
 
 }  // namespace agentmem

@@ -10,8 +10,8 @@
 // the destructor returns.
 //
 // Ownership: credentials are shared; threads that call end before the client
-// does. Threads: thread-safe; answers come on gRPC's threads, or from within
-// the call, and must not end the client.
+// does. Threads: thread-safe; answers come on a thread of the client's, or from
+// within the call, and must not end the client.
 // Errors of Hello: INVALID_ARGUMENT: an argument; UNAVAILABLE,
 // DEADLINE_EXCEEDED: it does not answer; UNAUTHENTICATED, PERMISSION_DENIED:
 // one of the two has the wrong certificate; FAILED_PRECONDITION: versions,
@@ -55,8 +55,7 @@ class PeerClient {
  private:
   struct Impl;
 
-  // Shared with the calls under way.
-  const std::shared_ptr<Impl> impl_;
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace agentmem
