@@ -211,6 +211,9 @@ TEST_F(AgentsTest, WhatALateAnswerOpenedIsClosedAgain) {
   agentmem_agent_options options = {};
   options.mode = AGENTMEM_AGENT_WRITE;
   options.create = 1;
+  // To connect may take longer than what follows.
+  ASSERT_EQ(agentmem_agent_delete(client_, "b", kLongNs, &error_), AGENTMEM_OK)
+      << error_.message;
   agentd_->Hold(AgentOp::kAgentOpen);
   EXPECT_EQ(Open("a", options, kShortNs), AGENTMEM_DEADLINE_EXCEEDED);
   agentd_->AwaitCount(AgentOp::kAgentOpen, 1);
