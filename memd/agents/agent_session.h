@@ -309,8 +309,8 @@ class AgentSession {
   void MakeDurable(const Key& key, CommitBlocks* blocks);
   void AddStored(const VersionLink& link);
   absl::Status SettleBlocks(AgentState* state, TimeNs deadline);
-  bool AcquireGrant(std::uint32_t length, TimeNs deadline,
-                    BlockPort::Grant* grant);
+  absl::Status AcquireGrant(std::uint32_t length, TimeNs deadline,
+                            BlockPort::Grant* grant);
   absl::Status PutBlock(const Key& key, std::string_view bytes,
                         CommitBlocks* blocks);
   absl::Status AwaitBlocks(CommitBlocks* blocks);

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "base/check.h"
@@ -84,32 +86,41 @@ void AgentSession::GiveUp(CommitBlocks* blocks, const absl::Status& why) {
   tenant_->book.NoteGarbage(blocks->agent->lineage);
 }
 
-bool AgentSession::AcquireGrant(std::uint32_t length, TimeNs deadline,
-                                BlockPort::Grant* grant) {
-  if (port_->TakeGrant(length, grant)) return true;
-  const auto answered = std::make_shared<bool>(false);
-  SubmissionEntry want = {};
-  want.op = Op::kWantGrants;
-  want.length = length;
-  want.slot = 8;
-  want.deadline_ns = deadline;
-  port_->Submit(want, [answered](const CompletionEntry&) { *answered = true; });
-  bool taken = false;
-  ServeUntil(
-      [&] { return (taken = port_->TakeGrant(length, grant)) || *answered; },
-      deadline);
-  return taken || port_->TakeGrant(length, grant);
+absl::Status AgentSession::AcquireGrant(std::uint32_t length, TimeNs deadline,
+                                        BlockPort::Grant* grant) {
+  const std::string what =
+      "room for a block of " + std::to_string(length) + " bytes";
+  while (!port_->TakeGrant(length, grant)) {
+    const auto answer = std::make_shared<std::optional<CompletionEntry>>();
+    SubmissionEntry want = {};
+    want.op = Op::kWantGrants;
+    want.length = length;
+    want.slot = 8;
+    want.deadline_ns = deadline;
+    port_->Submit(want,
+                  [answer](const CompletionEntry& entry) { *answer = entry; });
+    bool taken = false;
+    ServeUntil(
+        [&] {
+          taken = port_->TakeGrant(length, grant);
+          return taken || answer->has_value();
+        },
+        deadline);
+    if (taken) break;
+    if (!answer->has_value() || clock_->Now() >= deadline) {
+      return ResourceExhausted("no " + what + " before the deadline");
+    }
+    if ((*answer)->code != Code::kOk) return StatusOf(**answer, what);
+    // What was offered was taken back before this thread saw it.
+  }
+  return absl::OkStatus();
 }
 
 absl::Status AgentSession::PutBlock(const Key& key, std::string_view bytes,
                                     CommitBlocks* blocks) {
   const auto length = static_cast<std::uint32_t>(bytes.size());
   BlockPort::Grant grant;
-  if (!AcquireGrant(length, blocks->deadline, &grant)) {
-    return ResourceExhausted("no room in DRAM for a block of " +
-                             std::to_string(length) +
-                             " bytes before the deadline");
-  }
+  AGENTMEM_RETURN_IF_ERROR(AcquireGrant(length, blocks->deadline, &grant));
   std::memcpy(grant.data, bytes.data(), length);
   blocks->needed.push_back(key);
   ++blocks->asked;
