@@ -16,6 +16,8 @@ namespace {
 constexpr std::size_t kToldEventsMax = 1024;
 // What a socket holds is read in some hundred turns at most, and then its end.
 constexpr int kCutPollsMax = 10'000;
+// More than a queue holds; one that has failed may tell of errors for ever.
+constexpr int kDrainReadsMax = 10'000;
 // A peer may be why an inbox fails.
 constexpr DurationNs kReopenInboxNs = kSecondNs;
 // An address: this, the provider's name, a zero byte, the endpoint's name.
@@ -303,7 +305,8 @@ void FabricTransport::ShutAndDrain(FabricLink* link) {
   }
   link->Shut();
   // What it completed is still in the queue, and names its operations.
-  while (ReadCompletions(link, kCompletionsAtOnce) > 0) {
+  for (int i = 0; i < kDrainReadsMax; ++i) {
+    if (ReadCompletions(link, kCompletionsAtOnce) == 0) break;
   }
   TransportEvent event;
   while (link->Abandon(&event)) events_.push_back(event);
