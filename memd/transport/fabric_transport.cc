@@ -297,7 +297,8 @@ void FabricTransport::ShutAndDrain(FabricLink* link) {
   // libfabric 1.17 does not bear, on TCP, that an endpoint is closed while a
   // read's answer has arrived in part: the read is in two of tcp's lists, ends
   // twice, the second time without a context, and RxM follows that null. A read
-  // that meets the end of its connection ends once.
+  // that meets the end of its connection ends once. (What has arrived is
+  // dropped: to read it may take milliseconds.)
   if (link->reading() && link->Cut()) {
     for (int i = 0; i < kCutPollsMax && link->reading(); ++i) {
       ReadCompletions(link, kCompletionsAtOnce);
