@@ -56,6 +56,8 @@ absl::StatusOr<std::unique_ptr<PoolParts>> PoolParts::Open(
   auto parts = std::make_unique<PoolParts>();
   RdmaWishes wishes;
   wishes.device = config.fabric.domain;
+  wishes.address = config.fabric.address;
+  wishes.tcp = config.fabric.provider.starts_with("tcp");
   wishes.registered_bytes = config.pool.export_bytes;
   for (const TenantConfig& tenant : config.tenants) {
     wishes.registered_bytes += tenant.dram_bytes;

@@ -41,10 +41,10 @@ void CheckProvider(const admin::v1::FabricSnapshot& fabric, Health* health) {
         {"no_rdma",
          "RDMA was asked for, and " + fabric.provider() + " is in use" + why,
          "see `memctl fabric` for the devices, and `memctl doctor`"});
-  } else if (fabric.fallbacks() > 0 && !fabric.devices().taken().empty()) {
+  } else if (fabric.fallbacks() > 0 && !fabric.devices().best().empty()) {
     health->reasons.push_back(
         {"no_rdma",
-         fabric.devices().taken() + " could do RDMA, and " + fabric.provider() +
+         fabric.devices().best() + " could do RDMA, and " + fabric.provider() +
              " is in use" + why,
          "let [fabric] address be that of the device's interface, or name the "
          "provider that is wanted"});

@@ -37,6 +37,7 @@ Json ToJson(const admin::v1::RdmaSurvey& survey) {
   }
   return Json{{"devices", std::move(devices)},
               {"taken", survey.taken()},
+              {"best", survey.best()},
               {"reason", survey.reason()},
               {"memory_node", survey.memory_node()},
               {"memlock_bytes", survey.memlock_bytes()},

@@ -32,6 +32,7 @@ void CopySurvey(const RdmaSurvey& from, admin::v1::RdmaSurvey* to) {
     CopyDevice(device, to->add_devices());
   }
   to->set_taken(from.taken);
+  to->set_best(from.best);
   to->set_reason(from.reason);
   to->set_memory_node(from.memory_node);
   to->set_memlock_bytes(from.memlock_bytes);

@@ -33,6 +33,7 @@ std::size_t FabricTransport::ReadCompletions(FabricLink* link,
   const ssize_t read =
       fi_cq_read(queue, entries.data(), std::min(max, entries.size()));
   if (read == -FI_EAVAIL) return OnError(link) ? 1 : 0;
+  if (read < 0 && read != -FI_EAGAIN) OnQueueFailed(link, read);
   if (read <= 0) return 0;
   for (ssize_t i = 0; i < read; ++i) {
     if (link == nullptr) {
@@ -85,7 +86,12 @@ bool FabricTransport::OnError(FabricLink* link) {
   fi_cq_err_entry error = {};
   const ssize_t read = fi_cq_readerr(
       link == nullptr ? inbox_->completions() : link->completions(), &error, 0);
+  if (read < 0 && read != -FI_EAGAIN) OnQueueFailed(link, read);
   if (read <= 0) return false;
+  if (error.err == FI_EOVERRUN) {
+    OnQueueFailed(link, -error.err);
+    return false;
+  }
   if (link == nullptr) {
     OnReceiveError(error.op_context);
     return true;
@@ -93,6 +99,8 @@ bool FabricTransport::OnError(FabricLink* link) {
   const auto index = link->Find(error.op_context);
   if (!index.has_value()) {
     ++counters_.completions_unknown;
+    link->NoteStrayError();
+    NoteBroken(link);
     return true;
   }
   const char* what = "a send: ";
@@ -115,6 +123,19 @@ bool FabricTransport::OnError(FabricLink* link) {
   link->Fail(*index, std::string(what) + fi_strerror(error.err));
   NoteBroken(link);
   return true;
+}
+
+// It tells nothing any more, whatever is posted: what it was to tell of ends
+// with its endpoint.
+void FabricTransport::OnQueueFailed(FabricLink* link, ssize_t error) {
+  const absl::Status why =
+      FabricStatus("reading its completions", static_cast<int>(error));
+  if (link == nullptr) {
+    inbox_->Fail(why);
+    return;
+  }
+  link->FailQueue(why);
+  NoteBroken(link);
 }
 
 // A message that does not fit, or whose sender went away: nobody's fault here,

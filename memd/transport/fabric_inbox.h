@@ -3,9 +3,10 @@
 // A buffer is posted, or holds a message until TakeBack: then it is posted
 // again. While all hold messages, further ones wait in the network.
 //
-// An inbox that the network will not give its buffers back to has failed, and
-// stays so: the transport opens another one, whose address peers have to learn.
-// Links of this node go on.
+// An inbox that the network will not give its buffers back to, or whose
+// completion queue cannot be read (it was overrun), has failed, and stays so:
+// the transport opens another one, whose address peers have to learn. Links of
+// this node go on.
 //
 // One more buffer is posted for tagged messages, which no transport of ours
 // sends: RxM would keep each in memory of its own until somebody asks for it.
@@ -57,6 +58,10 @@ class FabricInbox {
   // An error of a receive that is not known: of its buffer nothing is heard any
   // more, most likely (RxM: a rendezvous that failed).
   void NoteStrayError();
+  // Its completion queue tells nothing any more.
+  void Fail(const absl::Status& why) {
+    if (broken_.ok()) broken_ = why;
+  }
   // Not OK: it receives little or nothing any more.
   const absl::Status& broken() const { return broken_; }
 

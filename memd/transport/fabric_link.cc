@@ -260,6 +260,12 @@ void FabricLink::Fail(std::uint32_t index, const std::string& why) {
   if (broken_.ok()) broken_ = Unavailable(why);
 }
 
+void FabricLink::NoteStrayError() {
+  if (++stray_errors_ < kStrayErrorsMax || !broken_.ok()) return;
+  broken_ = Unavailable("the network told of " + std::to_string(stray_errors_) +
+                        " errors of nothing that was asked");
+}
+
 bool FabricLink::Cut() {
   ending_ = true;
   return endpoint_->Cut();

@@ -86,6 +86,13 @@ class FabricLink {
   bool Complete(std::uint32_t index, TransportEvent* event);
   // A piece has failed: the link is broken, and has to be shut.
   void Fail(std::uint32_t index, const std::string& why);
+  // Its completion queue tells nothing any more: the link is broken.
+  void FailQueue(const absl::Status& why) {
+    if (broken_.ok()) broken_ = why;
+  }
+  // An error of nothing that is posted. RxM makes one of each error of the
+  // queue below it: after many the link is broken.
+  void NoteStrayError();
   // Something was received by an endpoint that should get nothing.
   void DropMessage(std::uint32_t index);
 
@@ -123,6 +130,7 @@ class FabricLink {
   // no buffer in memory of its own, without a bound.
   static constexpr std::uint32_t kReceives = 2;
   static constexpr std::uint32_t kTaggedReceives = 1;
+  static constexpr std::uint32_t kStrayErrorsMax = 32;
   static constexpr int kEagerTries = 64;
   static constexpr DurationNs kRetryNs = 10 * kMillisecondNs;
   // A peer that has answered before, and with nothing in flight takes nothing
@@ -177,6 +185,7 @@ class FabricLink {
   std::uint32_t posted_writes_ = 0;     // of these
   bool messages_wait_ = false;          // for the posted writes
   TimeNs refused_since_ = kNoDeadline;  // with nothing posted
+  std::uint32_t stray_errors_ = 0;
   absl::Status broken_;
   bool ending_ = false;
 };

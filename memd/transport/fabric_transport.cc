@@ -16,6 +16,8 @@ namespace {
 constexpr std::size_t kToldEventsMax = 1024;
 // What a socket holds is read in some hundred turns at most, and then its end.
 constexpr int kCutPollsMax = 10'000;
+// More than a queue holds; one that has failed may tell of errors for ever.
+constexpr int kDrainReadsMax = 10'000;
 // A peer may be why an inbox fails.
 constexpr DurationNs kReopenInboxNs = kSecondNs;
 // An address: this, the provider's name, a zero byte, the endpoint's name.
@@ -295,7 +297,8 @@ void FabricTransport::ShutAndDrain(FabricLink* link) {
   // libfabric 1.17 does not bear, on TCP, that an endpoint is closed while a
   // read's answer has arrived in part: the read is in two of tcp's lists, ends
   // twice, the second time without a context, and RxM follows that null. A read
-  // that meets the end of its connection ends once.
+  // that meets the end of its connection ends once. (What has arrived is
+  // dropped: to read it may take milliseconds.)
   if (link->reading() && link->Cut()) {
     for (int i = 0; i < kCutPollsMax && link->reading(); ++i) {
       ReadCompletions(link, kCompletionsAtOnce);
@@ -303,7 +306,8 @@ void FabricTransport::ShutAndDrain(FabricLink* link) {
   }
   link->Shut();
   // What it completed is still in the queue, and names its operations.
-  while (ReadCompletions(link, kCompletionsAtOnce) > 0) {
+  for (int i = 0; i < kDrainReadsMax; ++i) {
+    if (ReadCompletions(link, kCompletionsAtOnce) == 0) break;
   }
   TransportEvent event;
   while (link->Abandon(&event)) events_.push_back(event);

@@ -5,11 +5,12 @@
 // has an endpoint of its own (fabric_link.h), with a completion queue.
 //
 // An error of an operation is the end of its link: on verbs nothing passes
-// through the connection afterwards. A link that is lost closes its endpoint
-// first, reads the completion queue to its end, and only then says UNAVAILABLE:
-// nothing touches the operations' memory any more. On TCP, a connection with
-// reads on it is cut, and its end awaited, before the endpoint is closed:
-// ShutAndDrain says why.
+// through the connection afterwards. So is an error of its completion queue
+// (one that was overrun), which tells of no operation then. A link that is lost
+// closes its endpoint first, reads the completion queue to its end, and only
+// then says UNAVAILABLE: nothing touches the operations' memory any more. On
+// TCP, a connection with reads on it is cut, and its end awaited, before the
+// endpoint is closed: ShutAndDrain says why.
 //
 // A provider tells of a dead peer only who posts something to it, and of one
 // that stands still never: hence the deadlines. An operation that could not
@@ -95,7 +96,8 @@ class FabricTransport final : public Transport {
   std::size_t ReadAll(std::size_t max);
   void OnCompletion(FabricLink* link, const fi_cq_msg_entry& entry);
   void OnReceived(const fi_cq_msg_entry& entry);
-  bool OnError(FabricLink* link);  // false: there was none
+  bool OnError(FabricLink* link);  // false: there was none to go on after
+  void OnQueueFailed(FabricLink* link, ssize_t error);
   void OnReceiveError(const void* context);
 
   void MarkLost(FabricLink* link, const std::string& reason);

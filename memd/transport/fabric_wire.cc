@@ -12,6 +12,9 @@
 namespace agentmem {
 namespace {
 
+// More than any socket holds.
+constexpr std::size_t kDropBytes = std::size_t{1} << 30;
+
 // What the epoll descriptor `fd` watches; of any other descriptor nothing.
 //   tfd:       37 events:       1d data:     55784d9519d0  pos:0 ino:da75f
 //   sdev:9
@@ -69,7 +72,12 @@ std::vector<int> ConnectionsBelow(int wait_fd) {
 std::size_t CutConnections(int wait_fd) {
   std::size_t cut = 0;
   for (const int fd : ConnectionsBelow(wait_fd)) {
-    cut += ::shutdown(fd, SHUT_RDWR) == 0;
+    if (::shutdown(fd, SHUT_RDWR) != 0) continue;
+    ++cut;
+    // Nothing follows any more (the kernel answers it with a reset), so the
+    // owner cannot take the middle of something for its beginning.
+    while (::recv(fd, nullptr, kDropBytes, MSG_TRUNC | MSG_DONTWAIT) > 0) {
+    }
   }
   return cut;
 }

@@ -6,7 +6,7 @@
 //
 // Ownership: none: descriptors stay open, and the provider's. Threads: any.
 // Errors: where /proc cannot be read, nothing is found. Cost: some system calls
-// a socket.
+// a socket; what is dropped is not copied.
 #ifndef AGENTMEM_MEMD_TRANSPORT_FABRIC_WIRE_H_
 #define AGENTMEM_MEMD_TRANSPORT_FABRIC_WIRE_H_
 
@@ -16,7 +16,8 @@ namespace agentmem {
 
 // Shuts down both directions of every connected TCP socket that `wait_fd`
 // watches, itself or through other epoll descriptors. How many there were.
-// Their owner still reads what has arrived, and then sees the end.
+// What has arrived and was not read is dropped (their owner would read all of
+// it, up to 32 MiB a socket): it sees the end at once.
 std::size_t CutConnections(int wait_fd);
 
 // How many CutConnections would cut.

@@ -1,5 +1,7 @@
 #include "memd/transport/rdma_choice.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <vector>
@@ -24,10 +26,11 @@ const char* Name(GpuDistance distance) {
   return "";
 }
 
-// A device and its best port.
+// A device and its best port: one that has the address, if there is one.
 struct Candidate {
   RdmaDevice* device = nullptr;
   const RdmaPort* port = nullptr;
+  bool addressed = false;
   std::int32_t memory_distance = 0;
   GpuDistance gpu_distance = GpuDistance::kFar;
 };
@@ -82,6 +85,37 @@ std::int32_t DistanceOfMemory(const RdmaSysfs& sysfs, std::int32_t memory_node,
   return distance < 0 ? kDistanceUnknown : distance;
 }
 
+// The address that blocks go over, as ports show it. Over Ethernet it is one of
+// the port's GIDs; over InfiniBand it belongs to the port's interface, or to a
+// partition of it ("ib0.8001").
+class Address {
+ public:
+  Address(const std::string& text, const std::string& interface)
+      : gid_(GidOf(text)), interface_(interface) {}
+
+  bool IsOf(const RdmaPort& port) const {
+    if (std::find(port.gids.begin(), port.gids.end(), gid_) !=
+        port.gids.end()) {
+      return true;
+    }
+    return !port.netdev.empty() && (interface_ == port.netdev ||
+                                    interface_.starts_with(port.netdev + "."));
+  }
+
+ private:
+  static std::string GidOf(const std::string& text) {
+    std::uint8_t gid[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    if (inet_pton(AF_INET, text.c_str(), gid + 12) == 1 ||
+        inet_pton(AF_INET6, text.c_str(), gid) == 1) {
+      return GidText(gid);
+    }
+    return "no address";
+  }
+
+  const std::string gid_;
+  const std::string interface_;
+};
+
 bool HasAddress(const RdmaPort& port) {
   return std::any_of(
       port.gids.begin(), port.gids.end(),
@@ -135,8 +169,14 @@ bool Before(const Candidate& a, const Candidate& b, const RdmaSurvey& survey) {
   return !Compare(a, b, survey).taken.empty();
 }
 
-// The fastest port that can be used; else says why none can.
-const RdmaPort* BestPort(RdmaDevice* device) {
+// The fastest port that can be used, of those with the address if there are
+// any; else says why none can.
+const RdmaPort* BestPort(const Address& address, RdmaDevice* device) {
+  const auto better = [&](const RdmaPort& a, const RdmaPort& b) {
+    const bool has = address.IsOf(a);
+    return has != address.IsOf(b) ? has
+                                  : a.bytes_per_second > b.bytes_per_second;
+  };
   const RdmaPort* best = nullptr;
   std::string reason;
   for (const RdmaPort& port : device->ports) {
@@ -144,8 +184,7 @@ const RdmaPort* BestPort(RdmaDevice* device) {
     if (!why.empty()) {
       reason += (reason.empty() ? "port " : "; port ") +
                 std::to_string(port.number) + " " + why;
-    } else if (best == nullptr ||
-               port.bytes_per_second > best->bytes_per_second) {
+    } else if (best == nullptr || better(port, *best)) {
       best = &port;
     }
   }
@@ -154,8 +193,8 @@ const RdmaPort* BestPort(RdmaDevice* device) {
 }
 
 std::vector<Candidate> Candidates(
-    const RdmaSysfs& sysfs, const std::map<std::string, std::string>& closed,
-    RdmaSurvey* survey) {
+    const Address& address, const RdmaSysfs& sysfs,
+    const std::map<std::string, std::string>& closed, RdmaSurvey* survey) {
   const std::vector<PciPlace> gpus = sysfs.Gpus();
   std::vector<Candidate> candidates;
   for (RdmaDevice& device : survey->devices) {
@@ -163,10 +202,10 @@ std::vector<Candidate> Candidates(
       device.reason = why->second;
       continue;
     }
-    const RdmaPort* const port = BestPort(&device);
+    const RdmaPort* const port = BestPort(address, &device);
     if (port == nullptr) continue;
     candidates.push_back(
-        {&device, port,
+        {&device, port, address.IsOf(*port),
          DistanceOfMemory(sysfs, survey->memory_node, device.numa_node),
          DistanceOfGpus(sysfs.PlaceOf(device), gpus)});
   }
@@ -182,25 +221,73 @@ void Take(const Candidate& candidate, const std::string& reason,
                    std::to_string(candidate.port->number) + ": " + reason;
 }
 
+// What the configuration's choice costs: nothing, or "; farther from ...".
+std::string CostOf(const Candidate& taken,
+                   const std::vector<Candidate>& candidates,
+                   const RdmaSurvey& survey) {
+  for (const Candidate& candidate : candidates) {
+    const Verdict verdict = Compare(candidate, taken, survey);
+    if (!verdict.taken.empty() && verdict.matters) {
+      return "; " + verdict.passed_over;
+    }
+  }
+  return "";
+}
+
+// The best of those that have the address; none without it carries anything.
+void TakeAddressed(const std::string& address,
+                   const std::vector<Candidate>& candidates,
+                   RdmaSurvey* survey) {
+  const Candidate* taken = nullptr;
+  for (const Candidate& candidate : candidates) {
+    if (!candidate.addressed) {
+      candidate.device->reason =
+          "does not have the address that blocks go over, " + address;
+    } else if (taken == nullptr || Before(candidate, *taken, *survey)) {
+      taken = &candidate;
+    }
+  }
+  if (taken == nullptr) {
+    survey->reason = "no RDMA device has the address that blocks go over, " +
+                     address +
+                     " (`address` in [fabric], else the host of "
+                     "`listen`): other nodes are reached over TCP";
+    return;
+  }
+  for (const Candidate& candidate : candidates) {
+    if (!candidate.addressed || &candidate == taken) continue;
+    candidate.device->reason = Compare(*taken, candidate, *survey).passed_over;
+  }
+  Take(*taken,
+       "has the address that blocks go over, " + address +
+           CostOf(*taken, candidates, *survey),
+       survey);
+}
+
 // The configuration's word is followed, and said if it is not the best one.
-void TakeWanted(const std::string& wanted, std::vector<Candidate> candidates,
+void TakeWanted(const RdmaWishes& wishes, std::vector<Candidate> candidates,
                 RdmaSurvey* survey) {
+  const std::string& wanted = wishes.device;
   const auto named = std::find_if(
       candidates.begin(), candidates.end(),
       [&](const Candidate& c) { return c.device->name == wanted; });
   for (const Candidate& candidate : candidates) {
     candidate.device->reason = "the configuration names " + wanted;
   }
+  if (named != candidates.end() && !wishes.address.empty() &&
+      !named->addressed) {
+    named->device->reason =
+        "named by the configuration, and does not have the address that blocks "
+        "go over, " +
+        wishes.address;
+    survey->reason = wanted + " is " + named->device->reason +
+                     ": set `address` in [fabric] to one of its own";
+    return;
+  }
   if (named != candidates.end()) {
-    std::string reason = "named by the configuration";
-    for (const Candidate& candidate : candidates) {
-      const Verdict verdict = Compare(candidate, *named, *survey);
-      if (!verdict.taken.empty() && verdict.matters) {
-        reason += "; " + verdict.passed_over;
-        break;
-      }
-    }
-    Take(*named, reason, survey);
+    Take(*named,
+         "named by the configuration" + CostOf(*named, candidates, *survey),
+         survey);
     return;
   }
   std::string names;
@@ -236,32 +323,57 @@ std::string WhyUnusable(const RdmaPort& port) {
   return "";
 }
 
-void ChooseRdma(const std::string& wanted, const RdmaSysfs& sysfs,
+namespace {
+
+// Of one candidate at least.
+void TakeBest(const Candidate& best, const std::vector<Candidate>& candidates,
+              RdmaSurvey* survey) {
+  const Candidate* second = nullptr;
+  for (const Candidate& candidate : candidates) {
+    if (candidate.device == best.device) continue;
+    candidate.device->reason = Compare(best, candidate, *survey).passed_over;
+    if (second == nullptr || Before(candidate, *second, *survey)) {
+      second = &candidate;
+    }
+  }
+  Take(best,
+       second == nullptr ? "the only one that can be used"
+                         : Compare(best, *second, *survey).taken,
+       survey);
+}
+
+}  // namespace
+
+void ChooseRdma(const RdmaWishes& wishes, const std::string& interface,
+                const RdmaSysfs& sysfs,
                 const std::map<std::string, std::string>& closed,
                 RdmaSurvey* survey) {
-  const std::vector<Candidate> candidates = Candidates(sysfs, closed, survey);
-  if (!wanted.empty()) return TakeWanted(wanted, candidates, survey);
+  const std::vector<Candidate> candidates =
+      Candidates(Address(wishes.address, interface), sysfs, closed, survey);
+  const auto best =
+      std::min_element(candidates.begin(), candidates.end(),
+                       [&](const Candidate& a, const Candidate& b) {
+                         return Before(a, b, *survey);
+                       });
+  if (best != candidates.end()) survey->best = best->device->name;
+  if (wishes.tcp) {
+    survey->reason = "the configuration names a provider without RDMA, tcp";
+    for (const Candidate& candidate : candidates) {
+      candidate.device->reason = survey->reason;
+    }
+    return;
+  }
+  if (!wishes.device.empty()) return TakeWanted(wishes, candidates, survey);
   if (candidates.empty()) {
     survey->reason =
         "none of the " + std::to_string(survey->devices.size()) +
         " RDMA devices can be used: other nodes are reached over TCP";
     return;
   }
-  const auto before = [&](const Candidate& a, const Candidate& b) {
-    return Before(a, b, *survey);
-  };
-  const Candidate best =
-      *std::min_element(candidates.begin(), candidates.end(), before);
-  const Candidate* second = nullptr;
-  for (const Candidate& candidate : candidates) {
-    if (candidate.device == best.device) continue;
-    candidate.device->reason = Compare(best, candidate, *survey).passed_over;
-    if (second == nullptr || before(candidate, *second)) second = &candidate;
+  if (!wishes.address.empty()) {
+    return TakeAddressed(wishes.address, candidates, survey);
   }
-  Take(best,
-       second == nullptr ? "the only one that can be used"
-                         : Compare(best, *second, *survey).taken,
-       survey);
+  TakeBest(*best, candidates, survey);
 }
 
 }  // namespace agentmem

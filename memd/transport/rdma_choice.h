@@ -17,9 +17,11 @@ namespace agentmem {
 // Why a port cannot carry traffic; empty: it can.
 std::string WhyUnusable(const RdmaPort& port);
 
-// Fills in survey->taken and reason, and each device's port_taken and reason.
-// `closed`: devices that cannot be opened, and why.
-void ChooseRdma(const std::string& wanted, const RdmaSysfs& sysfs,
+// Fills in survey->taken, best and reason, and each device's port_taken and
+// reason. `interface`: has the address of `wishes`. `closed`: devices that
+// cannot be opened, and why.
+void ChooseRdma(const RdmaWishes& wishes, const std::string& interface,
+                const RdmaSysfs& sysfs,
                 const std::map<std::string, std::string>& closed,
                 RdmaSurvey* survey);
 

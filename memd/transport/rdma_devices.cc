@@ -227,7 +227,10 @@ RdmaSurvey SurveyRdma(const RdmaWishes& wishes, const RdmaSystem& system) {
     CheckPorts(device, &survey);
   }
   FindReaches(verbs, system, sysfs, &survey);
-  ChooseRdma(wishes.device, sysfs, closed, &survey);
+  const std::string interface = wishes.address.empty() || !system.interface_of
+                                    ? ""
+                                    : system.interface_of(wishes.address);
+  ChooseRdma(wishes, interface, sysfs, closed, &survey);
   return survey;
 }
 

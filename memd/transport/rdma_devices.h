@@ -5,10 +5,14 @@
 // both speak, ibverbs does. Then, of the ports that can carry traffic:
 //
 //   1. the one that the configuration names;
-//   2. the nearest to the memory: by the distance of NUMA nodes;
-//   3. the nearest to a GPU, if there is one: behind the same PCI switch, under
+//   2. one that has the address which the configuration names;
+//   3. the nearest to the memory: by the distance of NUMA nodes;
+//   4. the nearest to a GPU, if there is one: behind the same PCI switch, under
 //      the same root, on the same NUMA node;
-//   4. the fastest; 5. the first by name.
+//   5. the fastest; 6. the first by name.
+//
+// What the configuration names and does not fit, nothing takes the place of:
+// then none is taken, and the sentence says why. So it is where it names TCP.
 //
 // A choice is no promise: libfabric decides what it can open.
 //
@@ -64,7 +68,8 @@ struct RdmaSurvey {
 
   std::vector<RdmaDevice> devices;  // by name
   std::string taken;                // a device's name; empty: none
-  std::string reason;               // one sentence: why that, or why none
+  std::string best;    // which it were without a configuration; empty: none
+  std::string reason;  // one sentence: why that, or why none
   std::int32_t memory_node = -1;    // -1: on several, or not known
   std::uint64_t memlock_bytes = 0;  // the limit of this process
   std::uint64_t gpus = 0;
@@ -75,6 +80,8 @@ struct RdmaWishes {
   std::string device;                  // by the configuration; empty: any
   std::int32_t memory_node = -1;       // of what will be registered; -1: ask
   std::uint64_t registered_bytes = 0;  // how much that will be
+  std::string address;                 // that blocks go over; empty: any
+  bool tcp = false;                    // and nothing else
 };
 
 RdmaSurvey SurveyRdma(const RdmaWishes& wishes, const RdmaSystem& system);

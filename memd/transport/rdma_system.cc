@@ -1,6 +1,8 @@
 #include "memd/transport/rdma_system.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <infiniband/verbs.h>
 #include <net/if.h>
 #include <rdma/fabric.h>
@@ -139,6 +141,26 @@ std::vector<VerbsDevice> ListVerbs() {
   return devices;
 }
 
+std::string InterfaceOf(const std::string& address) {
+  ifaddrs* list = nullptr;
+  if (::getifaddrs(&list) != 0) return "";
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> all(list, ::freeifaddrs);
+  for (const ifaddrs* one = all.get(); one != nullptr; one = one->ifa_next) {
+    if (one->ifa_addr == nullptr) continue;
+    const int family = one->ifa_addr->sa_family;
+    char text[INET6_ADDRSTRLEN] = "";
+    if (family == AF_INET) {
+      const auto* const in = reinterpret_cast<sockaddr_in*>(one->ifa_addr);
+      ::inet_ntop(family, &in->sin_addr, text, sizeof(text));
+    } else if (family == AF_INET6) {
+      const auto* const in = reinterpret_cast<sockaddr_in6*>(one->ifa_addr);
+      ::inet_ntop(family, &in->sin6_addr, text, sizeof(text));
+    }
+    if (address == text) return one->ifa_name;
+  }
+  return "";
+}
+
 std::string WhyNoHmem() {
   const std::unique_ptr<fi_info, void (*)(fi_info*)> hints(fi_allocinfo(),
                                                            fi_freeinfo);
@@ -171,6 +193,7 @@ RdmaSystem LinuxRdmaSystem() {
     system.memlock_bytes = limit.rlim_cur;
   }
   system.verbs = ListVerbs;
+  system.interface_of = InterfaceOf;
   system.hmem = WhyNoHmem;
   return system;
 }

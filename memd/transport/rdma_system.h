@@ -29,6 +29,8 @@ struct RdmaSystem {
   std::string kernel_release;                            // "6.1.0-18-amd64"
   std::uint64_t memlock_bytes = RdmaSurvey::kUnlimited;  // RLIMIT_MEMLOCK
   std::function<std::vector<VerbsDevice>()> verbs;
+  // The network interface that has the IP address; empty: none has.
+  std::function<std::string(const std::string& address)> interface_of;
   // Does libfabric's verbs provider take a GPU's memory (FI_HMEM)? Empty: yes;
   // else why not.
   std::function<std::string()> hmem;

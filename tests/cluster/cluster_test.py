@@ -213,6 +213,38 @@ class ThreeNodes(unittest.TestCase):
         return self.memctl(name, "status").stdout
 
 
+class AnotherFabricAddress(unittest.TestCase):
+    """Of a node whose end of the fabric failed."""
+
+    def test_peers_learn_it_and_go_on(self):
+        made = clusters.Cluster(2, PROGRAMS)
+        self.addCleanup(made.close)
+        one, other = made.nodes
+        one.daemon.command[0] = str(PROGRAMS / "faulty_memd")
+        made.start()
+        blocks = Blocks(made)
+        with blocks.client("n1") as mine, blocks.client("n2") as theirs:
+            before = [blocks.put(mine), blocks.put(theirs)]
+            one.daemon.signal(signal.SIGUSR1)
+            # Each message takes a buffer, which is then given back.
+            until(lambda: blocks.try_put(theirs) is None or self.moved(one),
+                  "n1 is refused a buffer")
+            until(lambda: self.moved(one), "n1 has another address")
+            after = [until(lambda c=client: blocks.try_put(c),
+                           "a block gets its second copy again")
+                     for client in (theirs, mine)]
+        for name in ("n1", "n2"):
+            with blocks.client(name) as client:
+                for number in before + after:
+                    self.assertIsNotNone(blocks.has(client, number))
+        self.assertEqual(one.peers_up(), {"n2"})
+        self.assertEqual(other.peers_up(), {"n1"})
+
+    def moved(self, node):
+        return "they will at another address" in node.daemon.log.read_text(
+            errors="replace")
+
+
 class OneNode(unittest.TestCase):
     def test_a_node_that_started_without_etcd_ends_if_etcd_is_another(self):
         made = clusters.Cluster(1, PROGRAMS)

@@ -159,6 +159,8 @@ class TwoNodes(unittest.TestCase):
             survey = fabric["devices"]
             self.assertEqual([device["name"] for device in survey["devices"]],
                              ["rxe0", "rxe1"])
+            self.assertEqual(survey["taken"], DEVICES[name])
+            self.assertIn("has the address", survey["reason"])
             self.assertEqual(survey["problems"], [])
 
     def test_2_what_one_node_puts_the_other_one_reads(self):

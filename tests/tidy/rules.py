@@ -266,7 +266,7 @@ _BUILT = [re.compile(pattern) for pattern in (
     r"client/memctl/[^/]+\.cc",
     r"tests/unit/(?:base|proto|tiering|cuda|store|transport|cluster|pool|memd|"
     r"service|client|memctl|demo|bench)/.+\.cc",
-    r"tests/(?:integration|demo|crash|rdma)/[^/]+\.cc",
+    r"tests/(?:cluster|crash|demo|integration|rdma)/[^/]+\.cc",
     r"tests/fuzz/[^/]+_fuzz\.cc",
     r"tests/install/.+\.(?:c|cc)",
     r"benchmarks/[^/]+\.cc",

@@ -69,7 +69,10 @@ TEST(FabricHealthTest, TcpIsWellUnlessADeviceCouldDoBetter) {
   EXPECT_THAT(NamesOf(HealthOf(fabric)), IsEmpty());  // by its name
   fabric.set_fallbacks(1);
   EXPECT_THAT(NamesOf(HealthOf(fabric)), ElementsAre("no_rdma"));
+  // None is taken where another one's address is configured.
   fabric.mutable_devices()->clear_taken();
+  EXPECT_THAT(NamesOf(HealthOf(fabric)), ElementsAre("no_rdma"));
+  fabric.mutable_devices()->clear_best();
   EXPECT_THAT(NamesOf(HealthOf(fabric)), IsEmpty());
 }
 
@@ -237,6 +240,7 @@ TEST(FabricRenderTest, JsonHasRawIntegersAndStableKeys) {
   EXPECT_EQ(json["provider"], "verbs;ofi_rxm");
   EXPECT_EQ(json["candidates"][1]["taken"], false);
   EXPECT_EQ(json["devices"]["taken"], "mlx5_0");
+  EXPECT_EQ(json["devices"]["best"], "mlx5_0");
   EXPECT_EQ(json["devices"]["devices"][0]["ports"][0]["bytes_per_second"],
             12'500'000'000u);
   EXPECT_EQ(json["devices"]["devices"][0]["port_taken"], 1);

@@ -43,6 +43,7 @@ inline admin::v1::FabricSnapshot SampleFabric() {
   other->set_reason("verbs;ofi_rxm comes before it");
   auto* survey = fabric.mutable_devices();
   survey->set_taken("mlx5_0");
+  survey->set_best("mlx5_0");
   survey->set_reason("mlx5_0 port 1: the nearest to the memory");
   survey->set_memlock_bytes(UINT64_MAX);
   AddSampleDevice("mlx5_0", 0, "the nearest to the memory", survey);

@@ -55,6 +55,7 @@ FabricSnapshot TwoNodes() {
   device.ports.push_back({1, "ACTIVE", "Ethernet", 5, {"fe80::1"}, "eth1"});
   fabric.devices.devices.push_back(device);
   fabric.devices.taken = "mlx5_0";
+  fabric.devices.best = "mlx5_1";
   fabric.devices.reason = "mlx5_0 port 1: the only one";
   fabric.devices.memlock_bytes = RdmaSurvey::kUnlimited;
   fabric.devices.gpus = 2;
@@ -135,6 +136,7 @@ TEST_F(AdminFabricTest, TheDevicesArriveAsTheyWere) {
   ASSERT_TRUE(Ask(&backend_, 1, &fabric).ok());
   const admin::v1::RdmaSurvey& survey = fabric.devices();
   EXPECT_EQ(survey.taken(), "mlx5_0");
+  EXPECT_EQ(survey.best(), "mlx5_1");
   EXPECT_EQ(survey.reason(), "mlx5_0 port 1: the only one");
   EXPECT_EQ(survey.memory_node(), -1);
   EXPECT_EQ(survey.memlock_bytes(), UINT64_MAX);

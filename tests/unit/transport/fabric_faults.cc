@@ -107,11 +107,19 @@ int OpenEndpoint(fid_domain* domain, fi_info* info, fid_ep** ep,
 }
 
 ssize_t ReadQueue(fid_cq* queue, void* buffer, size_t count) {
+  const auto ended = Faults().ended.find(queue);
+  if (ended != Faults().ended.end()) return ended->second.read;
   if (Faults().stray_errors > 0) return -FI_EAVAIL;
   return queues.Own(queue->ops).read(queue, buffer, count);
 }
 
 ssize_t ReadError(fid_cq* queue, fi_cq_err_entry* error, std::uint64_t flags) {
+  const auto ended = Faults().ended.find(queue);
+  if (ended != Faults().ended.end()) {
+    *error = {};
+    error->err = ended->second.error;
+    return ended->second.read_error;
+  }
   if (Faults().stray_errors == 0) {
     return queues.Own(queue->ops).readerr(queue, error, flags);
   }
@@ -135,6 +143,8 @@ int OpenQueue(fid_domain* domain, fi_cq_attr* attributes, fid_cq** queue,
     ours->read = ReadQueue;
     ours->readerr = ReadError;
   });
+  Faults().queues.push_back(*queue);
+  Faults().ended.erase(*queue);  // that was another one, at its address
   return 0;
 }
 

@@ -14,6 +14,9 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <vector>
+
+struct fid_cq;
 
 namespace agentmem {
 
@@ -31,6 +34,15 @@ struct FabricFaults {
   std::function<ssize_t(FabricCall)> answer;
   // The next completion is an error without a context, so often.
   int stray_errors = 0;
+  // Queues in the order in which they were opened, and those of them that tell
+  // this alone, for ever.
+  struct QueueEnd {
+    ssize_t read = 0;        // fi_cq_read
+    ssize_t read_error = 0;  // fi_cq_readerr; 1: an error without a context
+    int error = 0;           // this one
+  };
+  std::vector<const fid_cq*> queues;
+  std::map<const fid_cq*, QueueEnd> ended;
   // Calls that libfabric took.
   std::map<FabricCall, std::uint64_t> taken;
 };

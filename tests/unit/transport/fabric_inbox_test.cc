@@ -7,6 +7,15 @@
 namespace agentmem {
 namespace {
 
+using QueueEnd = FabricFaults::QueueEnd;
+
+// What says that a queue has come to its end.
+constexpr QueueEnd kQueueEnds[] = {
+    {-FI_EOVERRUN},
+    {-FI_EAVAIL, 1, FI_EOVERRUN},
+    {-FI_EAVAIL, -FI_EIO},
+};
+
 class FabricInboxTest : public FabricTest {
  protected:
   void SetUp() override {
@@ -26,12 +35,14 @@ class FabricInboxTest : public FabricTest {
     EXPECT_EQ(a_->transport->failure(), "");
     EXPECT_NE(a_->transport->address(), old_address_);
     // The memory that they know is the same.
+    b_->done.clear();
     link_ = ConnectAndUse(b_, *a_);
     for (std::uint64_t ticket = 1000; ticket < 1200; ++ticket) SendOne(ticket);
     ConnectAndUse(a_, *b_);
   }
 
   FabricFaultsScope scope_;
+  std::size_t inbox_ = 0;  // a's, of Faults().queues
   FabricTestNode* a_ = nullptr;
   FabricTestNode* b_ = nullptr;
   LinkId link_;
@@ -84,6 +95,50 @@ TEST_F(FabricInboxTest, ErrorsThatTakeBuffersAwayOpenAnotherBeforeAllAreGone) {
   for (int i = 0; i < 100; ++i) a_->Poll();
   EXPECT_EQ(a_->transport->counters().completions_unknown, 48u);
   ExpectOpenedAnew();
+}
+
+TEST_F(FabricInboxTest, AQueueThatCannotBeReadOpensAnotherAndNoLinkEnds) {
+  const LinkId link = ConnectAndUse(a_, *b_);
+  for (const QueueEnd& end : kQueueEnds) {
+    Faults().ended[Faults().queues[inbox_]] = end;
+    inbox_ = Faults().queues.size();
+    a_->ahead += kSecondNs;
+    a_->Poll();
+    a_->Poll();
+    ASSERT_EQ(Faults().queues.size(), inbox_ + 1);
+    ExpectOpenedAnew();
+    old_address_ = a_->transport->address();
+  }
+  EXPECT_EQ(ReadOne(a_, link, b_->memory.remote), Code::kOk);
+  EXPECT_EQ(a_->transport->counters().links_lost, 0u);
+}
+
+// An error of the queue below RxM's is one of RxM's for each time that it is
+// looked at.
+TEST_F(FabricInboxTest, AQueueThatTellsOfNothingButErrorsOpensAnother) {
+  Faults().ended[Faults().queues[inbox_]] = {-FI_EAVAIL, 1, FI_EIO};
+  for (int i = 0; i < 200; ++i) a_->Poll();
+  ExpectOpenedAnew();
+}
+
+TEST_F(FabricInboxTest, ALinkWhoseQueueCannotBeReadIsLostAlone) {
+  std::vector<QueueEnd> ends(std::begin(kQueueEnds), std::end(kQueueEnds));
+  ends.push_back({-FI_EAVAIL, 1, FI_EIO});
+  const LinkId other = ConnectAndUse(a_, *b_);
+  for (std::uint64_t i = 0; i < ends.size(); ++i) {
+    const std::size_t queue = Faults().queues.size();
+    const LinkId link = ConnectAndUse(a_, *b_);
+    ASSERT_TRUE(
+        a_->transport->Read(a_->Make(link, b_->memory.remote, 0, 4096, 0, i)));
+    Faults().ended[Faults().queues[queue]] = ends[i];
+    for (int j = 0; j < 200; ++j) a_->Poll();
+    EXPECT_EQ(a_->lost.count(link), 1u) << "the end " << i;
+    EXPECT_EQ(a_->done[i], Code::kUnavailable);
+    EXPECT_EQ(ReadOne(a_, other, b_->memory.remote), Code::kOk);
+    a_->transport->Close(link);
+  }
+  EXPECT_EQ(a_->transport->counters().links_lost, ends.size());
+  EXPECT_EQ(a_->transport->address(), old_address_);
 }
 
 }  // namespace

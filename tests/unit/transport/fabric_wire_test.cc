@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <string>
 
 #include "base/unique_fd.h"
 
@@ -65,6 +66,20 @@ TEST(FabricCutTest, CutsWhatIsWatchedThroughOthersAndNothingElse) {
   EXPECT_TRUE(AtEnd(watched[1].get()));
   EXPECT_TRUE(IsOpen(other[0].get()));
   EXPECT_TRUE(IsOpen(local[1]));
+}
+
+TEST(FabricCutTest, WhatHasArrivedIsDroppedAndNothingFollowsIt) {
+  const auto watched = TcpPair();
+  const UniqueFd epoll = Epoll({watched[0].get()});
+  const std::string sent(100'000, 's');
+  ASSERT_EQ(::send(watched[1].get(), sent.data(), sent.size(), 0),
+            static_cast<ssize_t>(sent.size()));
+  char byte = 0;
+  ASSERT_EQ(::recv(watched[0].get(), &byte, 1, MSG_PEEK), 1);
+  EXPECT_EQ(CutConnections(epoll.get()), 1u);
+  EXPECT_TRUE(AtEnd(watched[0].get()));
+  EXPECT_EQ(::send(watched[1].get(), sent.data(), 1, MSG_NOSIGNAL), 1);
+  EXPECT_LE(::recv(watched[0].get(), &byte, 1, 0), 0);
 }
 
 TEST(FabricCutTest, ANumberThatIsAnotherFilesByNowIsNotCut) {

@@ -237,5 +237,99 @@ TEST(RdmaDevicesTest, ANamedDeviceThatIsOfNoUseIsNotReplaced) {
               HasSubstr("name one of mlx5_0, mlx5_1"));
 }
 
+TEST(RdmaDevicesTest, TheDeviceThatHasTheAddressIsTakenAndItsCostIsSaid) {
+  RdmaMachine machine;
+  machine.Nic("mlx5_0", kNearA, 0);
+  machine.Nic("mlx5_1", kNearB, 1);
+  machine.SetAddress("mlx5_1", 2);
+  RdmaWishes wishes{"", 0, 0, "10.0.0.2"};
+  RdmaSurvey survey = machine.Survey(wishes);
+  EXPECT_EQ(survey.taken, "mlx5_1");
+  EXPECT_EQ(survey.best, "mlx5_0");
+  EXPECT_THAT(survey.devices[1].reason,
+              AllOf(HasSubstr("has the address that blocks go over, 10.0.0.2"),
+                    HasSubstr("; farther from the memory than mlx5_0")));
+  EXPECT_THAT(survey.devices[0].reason, HasSubstr("does not have the address"));
+  wishes.address = "10.0.0.1";
+  survey = machine.Survey(wishes);
+  EXPECT_EQ(survey.taken, "mlx5_0");
+  EXPECT_EQ(survey.devices[0].reason,
+            "has the address that blocks go over, 10.0.0.1");
+  // Both: the nearer one.
+  machine.SetAddress("mlx5_1", 1);
+  survey = machine.Survey(wishes);
+  EXPECT_EQ(survey.taken, "mlx5_0");
+  EXPECT_THAT(survey.devices[1].reason, HasSubstr("farther from the memory"));
+}
+
+TEST(RdmaDevicesTest, OfTwoPortsTheOneWithTheAddressIsTaken) {
+  RdmaMachine machine;
+  machine.Nic("mlx5_0", kNearA, 0);
+  RdmaPort port;
+  port.number = 2;
+  port.state = "ACTIVE";
+  port.link_layer = "Ethernet";
+  port.bytes_per_second = 1;
+  port.gids = {"::ffff:10.0.0.7"};
+  machine.verbs[0].ports = {port};
+  EXPECT_EQ(machine.Survey({"", 0, 0, "10.0.0.7"}).devices[0].port_taken, 2u);
+  EXPECT_EQ(machine.Survey({"", 0, 0, "10.0.0.1"}).devices[0].port_taken, 1u);
+  EXPECT_EQ(machine.Survey().devices[0].port_taken, 1u) << "it is faster";
+}
+
+TEST(RdmaDevicesTest, AnAddressThatNoDeviceHasIsReachedOverTcp) {
+  RdmaMachine machine;
+  machine.Nic("mlx5_0", kNearA, 0);
+  const RdmaSurvey survey = machine.Survey({"", 0, 0, "192.168.1.1"});
+  EXPECT_EQ(survey.taken, "");
+  EXPECT_EQ(survey.best, "mlx5_0");
+  EXPECT_THAT(survey.reason,
+              AllOf(HasSubstr("192.168.1.1"), HasSubstr("`address`"),
+                    HasSubstr("over TCP")));
+  EXPECT_EQ(survey.devices[0].port_taken, 0u);
+}
+
+TEST(RdmaDevicesTest, OverInfiniBandTheAddressIsThatOfTheInterface) {
+  RdmaMachine machine;
+  machine.Nic("mlx5_0", kNearA, 0);
+  machine.File(machine.PortPath("mlx5_0") + "/link_layer", "InfiniBand\n");
+  machine.system.interface_of = [](const std::string& address) {
+    if (address == "10.0.0.8") return "eth_mlx5_0.8001";
+    return address == "10.0.0.9" ? "eth_mlx5_0" : "eth_mlx5_01";
+  };
+  EXPECT_EQ(machine.Survey({"", 0, 0, "10.0.0.8"}).taken, "mlx5_0");
+  EXPECT_EQ(machine.Survey({"", 0, 0, "10.0.0.9"}).taken, "mlx5_0");
+  EXPECT_EQ(machine.Survey({"", 0, 0, "10.0.0.7"}).taken, "");
+}
+
+TEST(RdmaDevicesTest, ANamedDeviceMustHaveTheAddressToo) {
+  RdmaMachine machine;
+  machine.Nic("mlx5_0", kNearA, 0);
+  machine.Nic("mlx5_1", kNearB, 1);
+  machine.SetAddress("mlx5_1", 2);
+  EXPECT_EQ(machine.Survey({"mlx5_1", 0, 0, "10.0.0.2"}).taken, "mlx5_1");
+  const RdmaSurvey survey = machine.Survey({"mlx5_1", 0, 0, "10.0.0.1"});
+  EXPECT_EQ(survey.taken, "");
+  EXPECT_THAT(survey.reason,
+              AllOf(HasSubstr("mlx5_1"), HasSubstr("does not have the address"),
+                    HasSubstr("10.0.0.1")));
+}
+
+TEST(RdmaDevicesTest, WhereTcpIsConfiguredNoDeviceIsTaken) {
+  RdmaMachine machine;
+  machine.Nic("mlx5_0", kNearA, 0);
+  const RdmaSurvey survey = machine.Survey({"", 0, 0, "10.0.0.1", true});
+  EXPECT_EQ(survey.taken, "");
+  EXPECT_THAT(survey.reason, HasSubstr("tcp"));
+  EXPECT_EQ(survey.devices[0].reason, survey.reason);
+  EXPECT_EQ(survey.devices[0].port_taken, 0u);
+}
+
+TEST(RdmaDevicesTest, ThisMachinesInterfacesAreKnownByTheirAddresses) {
+  const RdmaSystem system = LinuxRdmaSystem();
+  EXPECT_EQ(system.interface_of("127.0.0.1"), "lo");
+  EXPECT_EQ(system.interface_of("192.0.2.1"), "") << "of documentation alone";
+}
+
 }  // namespace
 }  // namespace agentmem

@@ -69,7 +69,8 @@ class RdmaMachine {
   void Gpu(const std::string& place, int node) {
     Pci(place, "0x10de", "0x030200", node);
   }
-  // A NIC with one active Ethernet port, and ibverbs that can open it.
+  // A NIC with one active Ethernet port (10.0.0.1), and ibverbs that can open
+  // it.
   void Nic(const std::string& name, const std::string& place, int node,
            const std::string& rate = "100 Gb/sec (4X EDR)") {
     const std::string path = Pci(place, "0x15b3", "0x020000", node);
@@ -95,6 +96,14 @@ class RdmaMachine {
   }
   std::string PortPath(const std::string& name) const {
     return "/sys/class/infiniband/" + name + "/ports/1";
+  }
+
+  // 10.0.0.`last` instead, of 1 to 9.
+  void SetAddress(const std::string& name, int last) {
+    const std::string gid =
+        "0000:0000:0000:0000:0000:ffff:0a00:000" + std::to_string(last) + "\n";
+    File(PortPath(name) + "/gids/1", gid);
+    File(PortPath(name) + "/gids/2", gid);
   }
 
   RdmaSurvey Survey(const RdmaWishes& wishes = {}) const {
