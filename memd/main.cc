@@ -169,6 +169,7 @@ int Serve(const Config& config) {
   sigaddset(&signals, SIGINT);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // the write says so: EFBIG
   BoundHeap();
   RaiseDescriptorLimit();
   SetLogForJournal(!Environment("JOURNAL_STREAM").empty());

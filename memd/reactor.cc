@@ -6,7 +6,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -53,9 +52,7 @@ Reactor::Reactor(const ReactorOptions& options, const Clock* clock, Node* node,
       doors_(std::move(doors)),
       started_at_(clock->Now()) {}
 
-Reactor::~Reactor() {
-  if (listener_.valid()) ::unlink(options_.socket_path.c_str());
-}
+Reactor::~Reactor() = default;
 
 void Reactor::Watch(int fd, std::uint64_t tag, std::uint32_t events) {
   epoll_event event = {};
@@ -65,37 +62,21 @@ void Reactor::Watch(int fd, std::uint64_t tag, std::uint32_t events) {
 }
 
 absl::Status Reactor::Start() {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
   const std::string& path = options_.socket_path;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return InvalidArgument("socket " + path + ": a path of at most " +
-                           std::to_string(sizeof(address.sun_path) - 1) +
-                           " bytes is allowed");
-  }
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(),
                                       error);
   if (error) return ErrnoStatus("directory of socket " + path, error.value());
-
+  AGENTMEM_ASSIGN_OR_RETURN(file_, SocketFile::Make(path, SOCK_SEQPACKET));
   listener_ = UniqueFd(
       ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!listener_.valid()) return ErrnoStatus("socket");
-  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
-  if (::connect(listener_.get(), generic, sizeof(address)) == 0) {
-    listener_.Reset();  // so that the destructor does not remove it
-    return FailedPrecondition("socket " + path +
-                              ": another memd answers there; stop it, or "
-                              "configure another socket");
-  }
-  listener_ = UniqueFd(
-      ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  ::unlink(path.c_str());
-  if (::bind(listener_.get(), generic, sizeof(address)) != 0) {
-    const absl::Status status = ErrnoStatus("bind " + path);
-    listener_.Reset();
-    return status;
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  file_->private_path().copy(address.sun_path, sizeof(address.sun_path) - 1);
+  if (::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address),
+             sizeof(address)) != 0) {
+    return ErrnoStatus("bind " + path);
   }
   // Who may use which tenant is decided by uid in the handshake; the mode only
   // keeps others out where nobody else may come in.
@@ -104,10 +85,10 @@ absl::Status Reactor::Start() {
         return std::any_of(door.users.begin(), door.users.end(),
                            [](std::uint32_t uid) { return uid != geteuid(); });
       });
-  if (::chmod(path.c_str(), others ? 0666 : 0600) != 0 ||
-      ::listen(listener_.get(), SOMAXCONN) != 0) {
+  if (::listen(listener_.get(), SOMAXCONN) != 0) {
     return ErrnoStatus("listen on " + path);
   }
+  AGENTMEM_RETURN_IF_ERROR(file_->Publish(others ? 0666 : 0600));
   // Descriptors that nobody takes would be closed by the reactor's thread, and
   // closing a socket may wait for its peer. (An older kernel: left as it is.)
   TakeDescriptors(listener_.get(), false);

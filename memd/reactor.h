@@ -38,6 +38,7 @@
 #include "memd/populator.h"
 #include "memd/remote_store.h"
 #include "memd/service/snapshot.h"
+#include "memd/socket_file.h"
 
 namespace agentmem {
 
@@ -181,6 +182,7 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   const TimeNs started_at_;
 
   UniqueFd epoll_;
+  std::unique_ptr<SocketFile> file_;
   UniqueFd listener_;
   UniqueFd wake_;  // eventfd: posted work, or Stop
   std::atomic<bool> stop_{false};

@@ -4,12 +4,13 @@
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <sys/socket.h>
 
 #include <utility>
 
 #include "base/status.h"
 #include "memd/service/admin_messages.h"
-#include "memd/service/socket_file.h"
+#include "memd/socket_file.h"
 #include "proto/admin.grpc.pb.h"
 
 namespace agentmem {
@@ -127,7 +128,8 @@ absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(
         std::to_string(kAdminPathBytesMax) + ": choose a shorter directory");
   }
   auto impl = std::make_unique<Impl>(backend);
-  AGENTMEM_ASSIGN_OR_RETURN(impl->file, SocketFile::Make(socket_path));
+  AGENTMEM_ASSIGN_OR_RETURN(impl->file,
+                            SocketFile::Make(socket_path, SOCK_STREAM));
 
   grpc::ResourceQuota quota("memd-admin");
   quota.SetMaxThreads(kAdminThreadsMax);
@@ -147,7 +149,7 @@ absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(
     return Unavailable("cannot listen for administration at " + socket_path +
                        ": is its directory writable?");
   }
-  if (absl::Status published = impl->file->Publish(); !published.ok()) {
+  if (absl::Status published = impl->file->Publish(0600); !published.ok()) {
     impl->server->Shutdown();
     return published;
   }

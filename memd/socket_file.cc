@@ -1,4 +1,4 @@
-#include "memd/service/socket_file.h"
+#include "memd/socket_file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,8 +17,10 @@
 namespace agentmem {
 namespace {
 
+constexpr char kPrivate[] = ".XXXXXX";
+
 // Whether a new socket may take the place of what is at `path`.
-absl::Status CheckReplaceable(const std::string& path) {
+absl::Status CheckReplaceable(const std::string& path, int type) {
   struct stat info;
   if (::lstat(path.c_str(), &info) != 0) {
     return errno == ENOENT ? absl::OkStatus()
@@ -31,24 +33,23 @@ absl::Status CheckReplaceable(const std::string& path) {
   }
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return InvalidArgument("the socket path " + path + " has " +
-                           std::to_string(path.size()) +
-                           " bytes; a UNIX socket takes at most 107");
-  }
   std::memcpy(address.sun_path, path.data(), path.size());
   const UniqueFd probe(
-      ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+      ::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!probe.valid()) return ErrnoStatus("making a socket");
   if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address),
                 sizeof(address)) != 0) {
     // Refused: the file outlived its listener. EAGAIN is a full backlog: alive.
     if (errno == ECONNREFUSED || errno == ENOENT) return absl::OkStatus();
-    if (errno != EAGAIN) return ErrnoStatus("connecting to " + path);
+    // EPROTOTYPE is a listener of another kind.
+    if (errno != EAGAIN && errno != EPROTOTYPE) {
+      return ErrnoStatus("connecting to " + path);
+    }
   }
   return FailedPrecondition(
       "another process answers at " + path +
-      ": stop that memd, or choose another directory for the sockets");
+      ": stop it if it is a memd, or choose another directory for the "
+      "sockets");
 }
 
 }  // namespace
@@ -59,17 +60,25 @@ SocketFile::SocketFile(std::string path, std::string directory)
       private_path_(directory_ + "/s") {}
 
 absl::StatusOr<std::unique_ptr<SocketFile>> SocketFile::Make(
-    const std::string& path) {
-  AGENTMEM_RETURN_IF_ERROR(CheckReplaceable(path));
-  std::string directory = path + ".XXXXXX";
+    const std::string& path, int type) {
+  static_assert(kBytesMax + sizeof(kPrivate) - 1 + 2 <
+                sizeof(sockaddr_un::sun_path));
+  if (path.size() > kBytesMax) {
+    return InvalidArgument("the socket path " + path + " has " +
+                           std::to_string(path.size()) + " bytes; at most " +
+                           std::to_string(kBytesMax) +
+                           " are allowed: choose a shorter directory");
+  }
+  AGENTMEM_RETURN_IF_ERROR(CheckReplaceable(path, type));
+  std::string directory = path + kPrivate;
   if (::mkdtemp(directory.data()) == nullptr) {
     return ErrnoStatus("making a private directory beside " + path);
   }
   return std::unique_ptr<SocketFile>(new SocketFile(path, directory));
 }
 
-absl::Status SocketFile::Publish() {
-  if (::chmod(private_path_.c_str(), 0600) != 0) {
+absl::Status SocketFile::Publish(mode_t mode) {
+  if (::chmod(private_path_.c_str(), mode) != 0) {
     return ErrnoStatus("setting the mode of " + private_path_);
   }
   struct stat info;
