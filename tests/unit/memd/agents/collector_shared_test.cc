@@ -507,6 +507,8 @@ TEST_F(CollectorSharedTest, LentMemoryThatIsFullIsLookedAtWhereLessIsKept) {
   MakeWithGarbage("x");
   MakeWithGarbage("y");
   const VersionLink old = world_.Head("x");
+  world_.Collect(a_);  // its uses end
+  world_.Collect(a_);
   world_.Collect(b_, true);
   b_->deaf = true;
   ASSERT_TRUE(world_.Open(a_, "x"));
