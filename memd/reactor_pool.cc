@@ -56,6 +56,10 @@ std::size_t Reactor::PoolTurn(TimeNs now) {
     }
     next_pool_tick_ = now + kPoolTickIdleNs;
   }
+  if (const PoolNode::Shortage lack = pool->TakeShortage();
+      (lack.here || lack.elsewhere) && options_.agents != nullptr) {
+    options_.agents->RoomIsShort(lack.here);
+  }
   // (They end in the next turn.)
   if (options_.remote_store != nullptr) options_.remote_store->Collect();
   if (pool->busy()) {
@@ -136,6 +140,11 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
     now.counters = transport.counters();
     now.warnings = transport.Warnings();
     now.inbound = transport.CountInbound();
+    if (options_.agents != nullptr) {
+      const EarlyCollections early = options_.agents->early();
+      now.early_collections = early.rounds;
+      now.early_dropped = early.dropped;
+    }
     promise->set_value(std::move(now));
   });
   if (!posted) return Unavailable("memd is shutting down, or overloaded");

@@ -107,7 +107,8 @@ bool Tenant::restless() const {
          !load_queue_.empty() || !urgent_writes_.empty() ||
          !lazy_writes_.empty() || !delete_queue_.empty() ||
          !failed_writes_.empty() || !demotes_.empty() || !finds_.empty() ||
-         !pool_writes_.empty() || !pool_drops_.empty();
+         !pool_writes_.empty() || !room_retries_.empty() ||
+         !pool_drops_.empty();
 }
 
 void Tenant::BeginDrain() {

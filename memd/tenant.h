@@ -205,7 +205,7 @@ class Tenant {
     bool write_durable = false;  // the write in flight or queued is durable
     bool dirty = false;          // class state, and not safe below
     bool awaited = false;        // durable_waiters_ has it
-    bool pool_queued = false;    // pool_writes_ has it
+    bool pool_queued = false;    // pool_writes_ or room_retries_ has it
     bool pool_awaited = false;   // replica_waiters_ has it
     bool leaving = false;        // chosen by EvictFor
     bool lent = false;           // an extent that a port empties
@@ -262,6 +262,7 @@ class Tenant {
     std::uint32_t length = 0;
     std::uint64_t copy = 0;   // gets: BlockRecord::copy when it was asked for
     bool for_others = false;  // pool puts: somebody waits for other nodes
+    TimeNs full_since = 0;    // pool puts: when it found no room first
     std::array<char, 24> store_node = {};  // StoreCompletion::node
   };
 
@@ -344,7 +345,9 @@ class Tenant {
   bool PoolUsable(TimeNs now) const;
   void QueuePoolWrite(std::uint32_t slot);
   void PumpPool(TimeNs now);
-  bool PutIntoPool(std::uint32_t slot, TimeNs now);
+  // `full_since`: when it found no room first; 0: it did not.
+  bool PutIntoPool(std::uint32_t slot, TimeNs full_since = 0);
+  bool FailForOthers(std::uint32_t slot, Code code, TimeNs wait_until);
   void FinishPoolWrite(const Inflight& op, const PoolCompletion& completion,
                        TimeNs now);
   void FinishPoolLoad(const Inflight& op, Code code, TimeNs now);
@@ -508,11 +511,14 @@ class Tenant {
   struct QueuedWrite {
     std::uint32_t slot;
     std::uint64_t generation;
+    TimeNs full_since = 0;  // Inflight::full_since
   };
   std::deque<QueuedWrite> urgent_writes_;
   std::deque<QueuedWrite> lazy_writes_;
   std::deque<QueuedWrite> pool_writes_;  // state, and what is to be replicated
-  std::deque<Key> delete_queue_;         // in order; those in deletes_ count
+  // Those of them that wait until then for room; in the order of time.
+  std::deque<std::pair<TimeNs, QueuedWrite>> room_retries_;
+  std::deque<Key> delete_queue_;  // in order; those in deletes_ count
   absl::flat_hash_map<Key, BlockClass> deletes_;
   // Peers' blocks on their way into the store.
   struct Arriving {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "memd/pool/pool_timing.h"
 #include "memd/tenant.h"
 
 namespace agentmem {
@@ -130,19 +131,23 @@ void Tenant::PumpPool(TimeNs now) {
     }
     pool_drops_.pop_front();
   }
+  while (!room_retries_.empty() && room_retries_.front().first <= now) {
+    pool_writes_.push_back(room_retries_.front().second);
+    room_retries_.pop_front();
+  }
   while (!pool_writes_.empty() && !StoreShareUsed()) {
     const QueuedWrite write = pool_writes_.front();
     const SlotRecord& slot = slots_[write.slot];
     if (slot.generation == write.generation && slot.pool_queued) {
       if (write_bytes_inflight_ >= kPoolBytesInflightMax) return;
-      if (!PutIntoPool(write.slot, now)) return;
+      if (!PutIntoPool(write.slot, write.full_since)) return;
       slots_[write.slot].pool_queued = false;
     }
     pool_writes_.pop_front();
   }
 }
 
-bool Tenant::PutIntoPool(std::uint32_t index, TimeNs) {
+bool Tenant::PutIntoPool(std::uint32_t index, TimeNs full_since) {
   SlotRecord& slot = slots_[index];
   const BlockRecord& block = directory_.find(slot.key)->second;
   Inflight inflight;
@@ -151,6 +156,7 @@ bool Tenant::PutIntoPool(std::uint32_t index, TimeNs) {
   inflight.key = slot.key;
   inflight.block_class = block.block_class;
   inflight.length = slot.length;
+  inflight.full_since = full_since;
   inflight.for_others =
       slot.pool_awaited || (slot.awaited && options_.durable_in_pool);
   PoolOp op;
@@ -242,22 +248,47 @@ void Tenant::FinishPoolWrite(const Inflight& op,
     return;
   } else {
     pool_again_at_ = now + kPoolAgainNs;
-  }
-  std::vector<OpRef> waiters = TakeReplicaWaiters(op.slot);
-  if (options_.durable_in_pool) {
-    for (const OpRef& waiter : TakeDurableWaiters(op.slot)) {
-      waiters.push_back(waiter);
+    // The nodes collect, and there may be room soon.
+    const TimeNs since = op.full_since == 0 ? now : op.full_since;
+    const TimeNs again = now + kRoomAgainNs;
+    if (code == Code::kResourceExhausted && again - since <= kPutPatienceNs &&
+        FailForOthers(op.slot, code, again)) {
+      slot.pool_queued = true;
+      room_retries_.push_back({again, {op.slot, slot.generation, since}});
+      return;
     }
   }
-  for (const OpRef& waiter : waiters) {
-    ++puts_failed_;
-    Fail(waiter, Code::kUnavailable, Reason::kNoReplica,
-         static_cast<std::uint64_t>(code));
-  }
+  FailForOthers(op.slot, code, kNoDeadline);
   // The store takes what the pool did not.
   if (block.block_class == BlockClass::kCache && block.stored == Stored::kNo) {
     QueueWrite(op.slot, false);
   }
+}
+
+// Who waits for copies on other nodes is told that there are none, but for
+// those that can wait until then. True: somebody does.
+bool Tenant::FailForOthers(std::uint32_t index, Code code, TimeNs wait_until) {
+  const auto fail = [&](std::vector<OpRef> waiters) {
+    std::erase_if(waiters, [&](const OpRef& waiter) {
+      if (wait_until < waiter.deadline) return false;
+      ++puts_failed_;
+      Fail(waiter, Code::kUnavailable, Reason::kNoReplica,
+           static_cast<std::uint64_t>(code));
+      return true;
+    });
+    return waiters;
+  };
+  std::vector<OpRef> replicas = fail(TakeReplicaWaiters(index));
+  std::vector<OpRef> durables;
+  if (options_.durable_in_pool) durables = fail(TakeDurableWaiters(index));
+  SlotRecord& slot = slots_[index];
+  slot.pool_awaited = !replicas.empty();
+  if (slot.pool_awaited) replica_waiters_[index] = std::move(replicas);
+  if (!durables.empty()) {
+    slot.awaited = true;
+    durable_waiters_[index] = std::move(durables);
+  }
+  return slot.pool_awaited || (slot.awaited && options_.durable_in_pool);
 }
 
 // Another tier may have what the pool has not.

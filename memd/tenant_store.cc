@@ -108,7 +108,7 @@ void Tenant::PumpStore(TimeNs now) {
       if (block.block_class == BlockClass::kCache && !slot.write_durable &&
           PoolUsable(now)) {
         const bool under_way = slot.pool_io != 0;
-        if (!under_way && !PutIntoPool(write.slot, now)) return;
+        if (!under_way && !PutIntoPool(write.slot)) return;
         slot.write_queued = false;
         queue->pop_front();
         continue;

@@ -82,7 +82,8 @@ void AddCluster(const admin::v1::FabricSnapshot& fabric, Table* facts) {
                                         : "by certificates (mutual TLS)"});
 }
 
-void AddPool(const admin::v1::PoolSnapshot& pool, Table* facts) {
+void AddPool(const admin::v1::FabricSnapshot& fabric, Table* facts) {
+  const admin::v1::PoolSnapshot& pool = fabric.pool();
   facts->AddRow(
       {"lent",
        pool.export_bytes() == 0
@@ -94,6 +95,11 @@ void AddPool(const admin::v1::PoolSnapshot& pool, Table* facts) {
                  std::to_string(pool.export_evictions()) + " evicted, " +
                  Plural(pool.reservations_expired(), "reservation") +
                  " expired"});
+  facts->AddRow({"no room", Plural(pool.export_refused(), "block") +
+                                " refused here; collected early " +
+                                Plural(fabric.early_collections(), "time") +
+                                ", " + Plural(fabric.early_dropped(), "block") +
+                                " dropped"});
   facts->AddRow(
       {"gets", std::to_string(pool.gets()) + ": " +
                    std::to_string(pool.gets_local()) + " from this node's, " +
@@ -296,7 +302,7 @@ std::string RenderFabric(const admin::v1::FabricSnapshot& fabric,
   AddCluster(fabric, &facts);
   if (!IsAlone(fabric)) {
     AddProvider(fabric, &facts);
-    AddPool(fabric.pool(), &facts);
+    AddPool(fabric, &facts);
   }
   AddDevices(fabric.devices(), &facts);
   return facts.Render() + Candidates(fabric) + Devices(fabric.devices()) +

@@ -93,6 +93,7 @@ Json ToJson(const admin::v1::PoolSnapshot& pool) {
               {"export_blocks", pool.export_blocks()},
               {"export_evictions", pool.export_evictions()},
               {"reservations_expired", pool.reservations_expired()},
+              {"export_refused", pool.export_refused()},
               {"gets", pool.gets()},
               {"gets_local", pool.gets_local()},
               {"gets_elsewhere", pool.gets_elsewhere()},
@@ -169,6 +170,8 @@ Json ToJson(const admin::v1::FabricSnapshot& fabric) {
               {"cluster", ToJson(fabric.cluster())},
               {"peers_insecure", fabric.peers_insecure()},
               {"spin_us", fabric.spin_us()},
+              {"early_collections", fabric.early_collections()},
+              {"early_dropped", fabric.early_dropped()},
               {"warnings", std::move(warnings)}};
 }
 

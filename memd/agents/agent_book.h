@@ -269,9 +269,12 @@ class AgentBook {
   // than before; all, after the start.
   void NoteGarbage(std::uint64_t lineage) AGENTMEM_EXCLUDES(garbage_mutex_);
   void NoteGarbageEverywhere() AGENTMEM_EXCLUDES(garbage_mutex_);
+  // Where refs are shared: the memory that this node lends is to be looked at.
+  void NoteGarbageLent() AGENTMEM_EXCLUDES(garbage_mutex_);
   bool HasGarbage() AGENTMEM_EXCLUDES(garbage_mutex_);
   struct Garbage {
     bool everywhere = false;
+    bool lent = false;
     absl::flat_hash_set<std::uint64_t> lineages;
   };
   // From here to EndCollection forks are noted.
@@ -419,7 +422,7 @@ class AgentBook {
   absl::flat_hash_map<std::pair<std::string, std::uint64_t>, TimeNs> away_
       AGENTMEM_GUARDED_BY(uses_mutex_);
   Mutex garbage_mutex_;  // after all others
-  Garbage garbage_ AGENTMEM_GUARDED_BY(garbage_mutex_) = {true, {}};
+  Garbage garbage_ AGENTMEM_GUARDED_BY(garbage_mutex_) = {true, false, {}};
 };
 
 }  // namespace agentmem

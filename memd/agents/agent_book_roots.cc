@@ -29,9 +29,14 @@ void AgentBook::NoteGarbageEverywhere() {
   garbage_.everywhere = true;
 }
 
+void AgentBook::NoteGarbageLent() {
+  MutexLock lock(&garbage_mutex_);
+  garbage_.lent = true;
+}
+
 bool AgentBook::HasGarbage() {
   MutexLock lock(&garbage_mutex_);
-  return garbage_.everywhere || !garbage_.lineages.empty();
+  return garbage_.everywhere || garbage_.lent || !garbage_.lineages.empty();
 }
 
 AgentBook::Garbage AgentBook::BeginCollection() {

@@ -27,6 +27,12 @@ struct AgentPeer {
   std::uint32_t uid = 0;
 };
 
+// Rounds of collection that came early, as there was no room for copies.
+struct EarlyCollections {
+  std::uint64_t rounds = 0;
+  std::uint64_t dropped = 0;  // blocks
+};
+
 class AgentDoor {
  public:
   virtual ~AgentDoor() = default;
@@ -36,6 +42,11 @@ class AgentDoor {
   // No new peers; every agent writes down what it acknowledged. Asked again
   // until it says true.
   virtual bool Stopped() = 0;
+  // Blocks that may not leave find no room in other nodes' memory, or
+  // (`here`) in what this node lends: there may be garbage.
+  virtual void RoomIsShort(bool here) = 0;
+  // Of all tenants, since the start.
+  virtual EarlyCollections early() const = 0;
 };
 
 }  // namespace agentmem

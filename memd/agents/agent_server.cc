@@ -87,6 +87,21 @@ bool AgentServer::Tick() {
   return !running_.empty();
 }
 
+void AgentServer::RoomIsShort(bool here) {
+  // Of all tenants: whose garbage it is nobody can tell.
+  for (const auto& collection : collections_) collection->RoomIsShort(here);
+}
+
+EarlyCollections AgentServer::early() const {
+  EarlyCollections all;
+  for (const auto& collection : collections_) {
+    const EarlyCollections one = collection->early();
+    all.rounds += one.rounds;
+    all.dropped += one.dropped;
+  }
+  return all;
+}
+
 bool AgentServer::Stopped() {
   if (!stopping_) {
     stopping_ = true;

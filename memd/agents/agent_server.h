@@ -49,6 +49,8 @@ class AgentServer final : public AgentDoor {
   absl::Status Adopt(AgentPeer* peer) override;
   bool Tick() override;
   bool Stopped() override;
+  void RoomIsShort(bool here) override;
+  EarlyCollections early() const override;
 
  private:
   struct Tenant {

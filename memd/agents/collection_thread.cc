@@ -112,7 +112,7 @@ CollectionThread::CollectionThread(TenantAgents* tenant, PortSource* ports,
       ports_(ports),
       store_(store),
       clock_(clock),
-      every_(every),
+      pace_(every, clock->Now()),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       thread_([this] { Run(); }) {}
 
@@ -123,43 +123,65 @@ CollectionThread::~CollectionThread() {
 
 void CollectionThread::Stop() {
   stopping_.store(true);
+  Wake();
+}
+
+void CollectionThread::Wake() {
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t put = ::write(wake_.get(), &one, sizeof(one));
+}
+
+void CollectionThread::RoomIsShort(bool here) {
+  if (here) short_here_.store(true);
+  if (!short_.exchange(true)) Wake();
 }
 
 void CollectionThread::Run() {
   // (A thread's own, on Linux.)
   setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);
-  TimeNs next = clock_->Now() + every_;
   while (!stopping_.load()) {
-    const DurationNs left =
-        std::clamp<DurationNs>(next - clock_->Now(), 0, 3600 * kSecondNs);
+    const TimeNs now = clock_->Now();
+    const DurationNs left = std::clamp<DurationNs>(
+        pace_.Next(short_.load()) - now, 0, 3600 * kSecondNs);
     if (left != 0) {
       pollfd waited = {wake_.get(), POLLIN, 0};
       ::poll(&waited, 1,
              static_cast<int>((left + kMillisecondNs - 1) / kMillisecondNs));
+      std::uint64_t woken = 0;
+      [[maybe_unused]] const ssize_t got =
+          ::read(wake_.get(), &woken, sizeof(woken));
       continue;
     }
-    const absl::Status status = Tick();
-    if (!status.ok() && !stopping_.load()) {
+    const bool early = pace_.IsEarly(now);
+    short_.store(false);
+    const absl::StatusOr<std::uint64_t> dropped = Tick(early);
+    if (!dropped.ok() && !stopping_.load()) {
       LogWarning("tenant " + tenant_->name +
                  ": collecting blocks that no version needs: " +
-                 StatusMessage(status));
+                 StatusMessage(dropped.status()));
     }
-    next = clock_->Now() + every_;
+    pace_.Ended(now, clock_->Now(), dropped.value_or(0));
+    if (!early) continue;
+    rounds_ += 1;
+    dropped_ += dropped.value_or(0);
   }
   ended_.store(true);
 }
 
-absl::Status CollectionThread::Tick() {
+absl::StatusOr<std::uint64_t> CollectionThread::Tick(bool early) {
   bool look = false;
   if (tenant_->shared) {
     // The nodes cannot agree just now, and memd has said so.
-    if (!tenant_->reachable()) return absl::OkStatus();
-    look = ticks_++ % kLookRounds == 0;
+    if (!tenant_->reachable()) return 0;
+    // Early rounds are beside the count of the others; but for the first.
+    look = ticks_ % kLookRounds == 0 && (!early || ticks_ == 0);
+    if (look || !early) ++ticks_;
     AGENTMEM_RETURN_IF_ERROR(Tend(look));
+    if (short_here_.exchange(false)) tenant_->book.NoteGarbageLent();
+    // What other nodes gave up is noted nowhere here.
+    look |= early;
   }
-  if (!look && !by_age_ && !tenant_->book.HasGarbage()) return absl::OkStatus();
+  if (!look && !by_age_ && !tenant_->book.HasGarbage()) return 0;
   return Round();
 }
 
@@ -184,7 +206,7 @@ absl::Status CollectionThread::Tend(bool look) {
   return absl::OkStatus();
 }
 
-absl::Status CollectionThread::Round() {
+absl::StatusOr<std::uint64_t> CollectionThread::Round() {
   AGENTMEM_ASSIGN_OR_RETURN(
       PortHandle handle,
       ports_->OpenPort(tenant_->name, "memd: collection", 0));
@@ -200,7 +222,7 @@ absl::Status CollectionThread::Round() {
             std::to_string(done.listed) +
             " blocks: no version needs them any more");
   }
-  return absl::OkStatus();
+  return done.dropped;
 }
 
 }  // namespace agentmem

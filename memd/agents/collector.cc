@@ -75,6 +75,7 @@ absl::StatusOr<Collected> Collector::Run(std::int64_t wall_now_ns) {
   if (status.ok()) return done;
   // What was not looked at has its garbage still.
   if (garbage.everywhere) book_->NoteGarbageEverywhere();
+  if (garbage.lent) book_->NoteGarbageLent();
   for (const std::uint64_t lineage : garbage.lineages) {
     book_->NoteGarbage(lineage);
   }

@@ -17,7 +17,8 @@
 // (AgentBook::Amend), in the record before in the store.
 //
 // Where refs are shared each node collects by itself what lies on its disk and,
-// when it looks everywhere, in the memory that it lends. There the order is
+// when it looks everywhere or that memory is full, in the memory that it lends.
+// There the order is
 //
 //   View -> families -> ListBlocks -> TakeHands -> View -> mark -> Drop
 //
@@ -25,7 +26,8 @@
 // second view, or leaves every block alone that the view calls garbage. Blocks
 // whose names other nodes may still have in a hand stay. docs/regions.md has
 // the argument. A family is looked at when this node has garbage of it, and
-// when less of it is kept than at the last time.
+// when less of it is kept than at the last time; its disk and what it lends
+// have last times of their own.
 //
 // Ownership: borrows. Threads: one at a time, beside all sessions.
 // Errors: of the records (nothing was collected then); a family's are in the
@@ -83,6 +85,8 @@ struct Collected {
 struct CollectorMemory {
   // Of a lineage's family, what was kept when it was collected last.
   absl::flat_hash_map<std::uint64_t, std::size_t> kept;
+  // And when what this node lends was looked at, too.
+  absl::flat_hash_map<std::uint64_t, std::size_t> kept_lent;
   // Lineages that there were. One that is there no more was forgotten by all:
   // what is left of it here is garbage.
   absl::flat_hash_set<std::uint64_t> known;
@@ -159,6 +163,7 @@ class Collector {
   const std::function<bool()> go_on_;
   CollectorMemory* const memory_;
   std::int64_t wall_now_ns_ = 0;
+  bool lent_ = false;  // what this node lends is listed, too
   // Of a family, or of many.
   std::map<std::uint64_t, Listed> listed_;              // by lineage
   std::map<std::uint64_t, std::map<Key, Tree>> trees_;  // by region, root

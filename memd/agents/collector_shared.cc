@@ -25,6 +25,7 @@ absl::Status Collector::RunShared(const AgentBook::Garbage& garbage,
                                   std::int64_t wall_now_ns, Collected* done) {
   AGENTMEM_CHECK(memory_ != nullptr);
   wall_now_ns_ = wall_now_ns;
+  lent_ = garbage.everywhere || garbage.lent;
   AGENTMEM_ASSIGN_OR_RETURN(const AgentsView view, book_->View());
   absl::flat_hash_set<std::uint64_t> known;
   for (const KnownAgent& agent : view.agents) {
@@ -46,9 +47,11 @@ absl::Status Collector::RunShared(const AgentBook::Garbage& garbage,
     for (const std::uint64_t lineage : memory_->known) {
       if (!known.contains(lineage)) forgotten.insert(lineage);
     }
-    absl::erase_if(memory_->kept, [&](const auto& entry) {
-      return !known.contains(entry.first);
-    });
+    for (auto* kept : {&memory_->kept, &memory_->kept_lent}) {
+      absl::erase_if(*kept, [&](const auto& entry) {
+        return !known.contains(entry.first);
+      });
+    }
   }
   memory_->known.insert(known.begin(), known.end());
   for (const AgentsView::Use& use : view.uses) {
@@ -77,7 +80,7 @@ absl::Status Collector::RunShared(const AgentBook::Garbage& garbage,
         keys += listed.keys.size();
       }
     }
-    if (garbage.everywhere) {
+    if (lent_) {
       AGENTMEM_RETURN_IF_ERROR(blocks_->ListLent(
           lineages,
           [this](const Key& key) { listed_[LineageOf(key)].Add(key); }));
@@ -95,15 +98,19 @@ bool Collector::IsWanted(const Family& family, const AgentsView& view,
                          const AgentBook::Garbage& garbage) const {
   if (garbage.everywhere) return true;
   const std::size_t kept = KeptOf(family, view);
-  return std::any_of(
-      family.begin(), family.end(), [&](const KnownAgent& agent) {
-        if (garbage.lineages.contains(agent.lineage) ||
-            CanForget(family, agent, view)) {
-          return true;
-        }
-        const auto before = memory_->kept.find(agent.lineage);
-        return before == memory_->kept.end() || before->second != kept;
-      });
+  return std::any_of(family.begin(), family.end(),
+                     [&](const KnownAgent& agent) {
+                       if (garbage.lineages.contains(agent.lineage) ||
+                           CanForget(family, agent, view)) {
+                         return true;
+                       }
+                       const auto changed = [&](const auto& last) {
+                         const auto before = last.find(agent.lineage);
+                         return before == last.end() || before->second != kept;
+                       };
+                       return changed(memory_->kept) ||
+                              (garbage.lent && changed(memory_->kept_lent));
+                     });
 }
 
 // A hash of all that keeps blocks of a family, but for what only grows.
@@ -194,7 +201,9 @@ absl::Status Collector::CollectShared(const Family& family,
   const std::size_t kept = KeptOf(family, view);
   for (const KnownAgent& agent : family) {
     memory_->failures.erase(agent.lineage);
-    if (listed_.contains(agent.lineage)) memory_->kept[agent.lineage] = kept;
+    if (!listed_.contains(agent.lineage)) continue;
+    memory_->kept[agent.lineage] = kept;
+    if (lent_) memory_->kept_lent[agent.lineage] = kept;
   }
   return absl::OkStatus();
 }

@@ -94,9 +94,7 @@ Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
       if (block->block_class == BlockClass::kState) {
         wanted.block_class = BlockClass::kState;
       }
-      if (there.MayLeave() && IsShareUsed(wanted)) {
-        return Code::kResourceExhausted;
-      }
+      if (there.MayLeave() && IsShareUsed(wanted)) return Refuse();
       Use(found->second, block->block_class);
       Keep(found->second, *block);
       *block = there;
@@ -104,7 +102,7 @@ Code ExportPool::Reserve(Block* block, TimeNs now, bool repair) {
     }
     if (there.block_class == BlockClass::kState) return Code::kAborted;
   }
-  if (IsShareUsed(*block)) return Code::kResourceExhausted;
+  if (IsShareUsed(*block)) return Refuse();
   return Place(block, now, /*ahead=*/false);
 }
 
@@ -112,7 +110,8 @@ Code ExportPool::ReserveAhead(Block* block, TimeNs now) {
   const std::size_t size_class = SizeClassOf(block->length);
   if (size_class == kSizeClasses) return Code::kInvalidArgument;
   if (ahead_bytes_ + SizeClassBytes(size_class) >
-      capacity_bytes() / kAheadPart) {
+          capacity_bytes() / kAheadPart ||
+      room_bytes() < capacity_bytes() / kAheadLeftPart) {
     return Code::kResourceExhausted;
   }
   return Place(block, now, /*ahead=*/true);
@@ -129,7 +128,7 @@ Code ExportPool::NameReserved(const Block& block) {
   if (block.length == 0 || SizeClassOf(block.length) != size_class) {
     return Code::kInvalidArgument;
   }
-  if (IsShareUsed(block)) return Code::kResourceExhausted;
+  if (IsShareUsed(block)) return Refuse();
   record.ahead = false;
   --ahead_;
   ahead_bytes_ -= SizeClassBytes(size_class);
@@ -151,7 +150,7 @@ Code ExportPool::Stage(Block* block, TimeNs now) {
 Code ExportPool::Place(Block* block, TimeNs now, bool ahead) {
   const auto size_class = static_cast<std::uint8_t>(SizeClassOf(block->length));
   if (!pool_.HasRoom(size_class) && !MakeRoom(size_class)) {
-    return Code::kResourceExhausted;
+    return ahead || block->MayLeave() ? Code::kResourceExhausted : Refuse();
   }
   const std::uint32_t index = NewRecord();
   const auto offset = pool_.Allocate(size_class, SlotIndex(index));

@@ -9,7 +9,9 @@
 //       ReserveAhead--Name
 //
 // Of one name any number may be reserved, and one is committed: the first. Room
-// that is reserved ahead has no name yet; kAheadPart of all is the most.
+// that is reserved ahead has no name yet; kAheadPart of all is the most, and
+// none where little is left (kAheadLeftPart): what nobody names lies idle for
+// kReservationNs, and who needs it then is refused.
 //
 // Each life of a place has a generation of its own, which never repeats. The
 // checksum is the writer's word and covers tenant, key and generation: who
@@ -86,7 +88,8 @@ class ExportPool {
   // repair, it was dropped. RESOURCE_EXHAUSTED; INVALID_ARGUMENT: the length.
   Code Reserve(Block* block, TimeNs now, bool repair = false);
   // `block`: length, owner; offset and generation are filled in. For any block
-  // of that size class. RESOURCE_EXHAUSTED; INVALID_ARGUMENT: the length.
+  // of that size class. RESOURCE_EXHAUSTED: also where there is little room;
+  // INVALID_ARGUMENT: the length.
   Code ReserveAhead(Block* block, TimeNs now);
   // The block that lies in the room reserved ahead under its generation; from
   // here on it is as if Reserve had been asked for it. NOT_FOUND: no such room
@@ -136,6 +139,8 @@ class ExportPool {
   std::uint64_t ahead_bytes() const { return ahead_bytes_; }
   std::uint64_t evictions() const { return evictions_; }
   std::uint64_t reservations_expired() const { return expired_; }
+  // Blocks that may not leave, and found no room: they are worth a collection.
+  std::uint64_t refused() const { return refused_; }
   // For tests: empty, or what is wrong.
   std::string CheckInvariants() const;
 
@@ -145,6 +150,7 @@ class ExportPool {
   static constexpr std::size_t kDropsMax = 1 << 17;
   // One in so many bytes may be reserved ahead.
   static constexpr std::uint64_t kAheadPart = 8;
+  static constexpr std::uint64_t kAheadLeftPart = 4;
 
   struct Record {
     Block block;
@@ -169,6 +175,10 @@ class ExportPool {
   bool MayGo(std::uint32_t index) const;
   bool MakeRoom(std::uint8_t size_class);
   Code Place(Block* block, TimeNs now, bool ahead);
+  Code Refuse() {
+    ++refused_;
+    return Code::kResourceExhausted;
+  }
   void Evict(std::uint32_t index);
   void ForgetDrop();
   void Free(std::uint32_t index);
@@ -207,6 +217,7 @@ class ExportPool {
   std::uint64_t state_ = 0;  // that may not
   std::uint64_t evictions_ = 0;
   std::uint64_t expired_ = 0;
+  std::uint64_t refused_ = 0;
 };
 
 }  // namespace agentmem

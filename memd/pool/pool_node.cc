@@ -351,6 +351,11 @@ void PoolNode::FinishLeg(std::uint32_t index, std::uint8_t leg_index,
     if (op.leg[i].step != Step::kDone) return;
     good += op.leg[i].code == Code::kOk;
     full |= op.leg[i].code == Code::kResourceExhausted;
+    // (Of this node's own memory, its book tells.)
+    short_elsewhere_ |= op.leg[i].code == Code::kResourceExhausted &&
+                        op.leg[i].peer != kSelf &&
+                        op.op.kind == PoolOp::Kind::kPut &&
+                        op.op.block_class == BlockClass::kState;
     refused |= op.leg[i].code == Code::kAborted;
   }
   const std::size_t wanted = op.repair ? op.legs : op.op.copies;

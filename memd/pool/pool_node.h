@@ -132,6 +132,14 @@ class PoolNode final : public Pool {
   }
   // Events of the network since the last call: is it worth to look again soon?
   std::size_t TakeActivity() { return std::exchange(activity_, 0); }
+  // What lacked room since the last call. It may be garbage that takes it.
+  struct Shortage {
+    // Blocks that may not leave, in what this node lends.
+    bool here = false;
+    // Puts of this node's elsewhere; or a peer has hardly any left.
+    bool elsewhere = false;
+  };
+  Shortage TakeShortage();
   // Blocks of ours that a peer dropped to make room.
   std::vector<ExportPool::Name> TakeRevoked() {
     return std::exchange(revoked_, {});
@@ -490,6 +498,8 @@ class PoolNode final : public Pool {
   absl::flat_hash_map<std::uint64_t, Deferred> deferred_;
   std::uint64_t next_deferred_ = 1;
   std::vector<ExportPool::Name> revoked_;
+  bool short_elsewhere_ = false;
+  std::uint64_t refused_taken_ = 0;     // of ExportPool::refused
   std::vector<TransportEvent> events_;  // scratch
   TimeNs now_ = 0;
   TimeNs started_at_ = 0;

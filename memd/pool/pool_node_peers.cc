@@ -399,6 +399,8 @@ void PoolNode::TakePong(std::uint32_t index, const PoolHeader& header,
   peer->heard_at = now_;
   peer->progress_at = now_;
   peer->room_bytes = pong.room_bytes;
+  short_elsewhere_ |=
+      peer->room_bytes < peer->card.export_bytes / kNearlyFullPart;
   peer->round_trip_ns = now_ - asked_at;
   if (peer->state != PoolPeerState::kConnecting) return;
   peer->state = PoolPeerState::kUp;

@@ -1,4 +1,6 @@
 // PoolNode: what it says of itself, to operators and to tests.
+#include <utility>
+
 #include "memd/pool/pool_node.h"
 
 namespace agentmem {
@@ -12,6 +14,7 @@ PoolSnapshot PoolNode::Snapshot(TimeNs now) const {
     snapshot.export_blocks = exports_->blocks();
     snapshot.export_evictions = exports_->evictions();
     snapshot.reservations_expired = exports_->reservations_expired();
+    snapshot.export_refused = exports_->refused();
   }
   for (const auto& peer : peers_) {
     if (peer->gone) continue;
@@ -34,6 +37,16 @@ PoolSnapshot PoolNode::Snapshot(TimeNs now) const {
   snapshot.store_remote = remote_store_;
   if (remote_store_) snapshot.stores = SnapshotStores();
   return snapshot;
+}
+
+PoolNode::Shortage PoolNode::TakeShortage() {
+  Shortage shortage;
+  shortage.elsewhere = std::exchange(short_elsewhere_, false);
+  if (exports_ != nullptr) {
+    const std::uint64_t refused = exports_->refused();
+    shortage.here = std::exchange(refused_taken_, refused) != refused;
+  }
+  return shortage;
 }
 
 std::string PoolNode::CheckInvariants() const {

@@ -79,6 +79,7 @@ struct PoolSnapshot {
   std::uint64_t export_blocks = 0;
   std::uint64_t export_evictions = 0;
   std::uint64_t reservations_expired = 0;
+  std::uint64_t export_refused = 0;  // of blocks that may not leave: no room
   std::uint64_t gets = 0;
   std::uint64_t gets_local = 0;  // served by this node's own export extents
   std::uint64_t gets_not_found = 0;

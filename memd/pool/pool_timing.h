@@ -43,6 +43,13 @@ inline constexpr std::uint32_t kAheadCountMin = 4;
 // names others, for so long in all: until silence has told of the last of them.
 inline constexpr DurationNs kPutAgainNs = 20 * kMillisecondNs;
 inline constexpr DurationNs kPutPatienceNs = 900 * kMillisecondNs;
+// A copy for which there is no room is tried again while nodes collect what
+// nobody needs (memd/agents/collection_pace.h), for kPutPatienceNs in all.
+inline constexpr DurationNs kRoomAgainNs = 50 * kMillisecondNs;
+static_assert(kRoomAgainNs < kPutPatienceNs);
+// A peer that has less left than one in so many bytes will refuse `state` soon,
+// or does (tenant_shares.h): before that, nodes collect.
+inline constexpr std::uint64_t kNearlyFullPart = 16;
 // An answer that does not come.
 inline constexpr DurationNs kAskNs = 500 * kMillisecondNs;
 // Peers are pinged this often, and faster while they connect.

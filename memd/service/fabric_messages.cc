@@ -66,6 +66,7 @@ void CopyPool(const PoolSnapshot& from, admin::v1::PoolSnapshot* to) {
   to->set_export_blocks(from.export_blocks);
   to->set_export_evictions(from.export_evictions);
   to->set_reservations_expired(from.reservations_expired);
+  to->set_export_refused(from.export_refused);
   to->set_gets(from.gets);
   to->set_gets_local(from.gets_local);
   to->set_gets_elsewhere(from.gets_elsewhere);
@@ -130,6 +131,8 @@ void CopyTo(const FabricSnapshot& from, admin::v1::FabricSnapshot* to) {
   to->set_rdma_asked(from.rdma_asked);
   to->set_fallbacks(from.fallbacks);
   to->set_pins_memory(from.pins_memory);
+  to->set_early_collections(from.early_collections);
+  to->set_early_dropped(from.early_dropped);
   for (const FabricCandidate& candidate : from.candidates) {
     admin::v1::FabricCandidate* copy = to->add_candidates();
     copy->set_provider(candidate.provider);

@@ -143,6 +143,10 @@ struct FabricSnapshot {
   bool peers_insecure = false;  // peers are believed what they say: no TLS
   std::uint64_t spin_us = 0;    // looks for answers so long before it sleeps
   std::vector<std::string> warnings;  // what else an operator should know
+  // Rounds of collection that came early, as copies found no room; and what
+  // they dropped.
+  std::uint64_t early_collections = 0;
+  std::uint64_t early_dropped = 0;
 };
 
 // What the gRPC service asks of the daemon. Thread-safe; each call posts to the

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Agents write, fork, give up versions and are deleted on two nodes: the disks
-and the memory that both lend shrink, and what lives reads right from both.
+and the memory that both lend shrink, and what lives reads right from both. Where
+what was given up fills that memory, it is collected before its time.
 
 Usage: collection_test.py DIRECTORY_OF_MEMD LIBAGENTMEM [UNITTEST ARGUMENTS]
 """
@@ -35,12 +36,14 @@ def until(condition, what, seconds=COLLECTED_S):
         select.select([], [], [], 0.05)
 
 
-class Collection(unittest.TestCase):
+class Nodes(unittest.TestCase):
+    collect_ms = COLLECT_MS
+
     def setUp(self):
         self.cluster = clusters.Cluster(2, PROGRAMS)
         self.addCleanup(self.end)
         for node in self.cluster.nodes:
-            node.top["collect_ms"] = COLLECT_MS
+            node.top["collect_ms"] = self.collect_ms
         self.cluster.start()
         self.versions = 0
         self.live = {}  # (agent, version) -> its bytes
@@ -118,6 +121,8 @@ class Collection(unittest.TestCase):
         client.delete(f"first-{number}")
         self.forget(f"first-{number}")
 
+
+class Collection(Nodes):
     def test_what_no_version_needs_leaves_disks_and_lent_memory(self):
         one, two = self.client("n1"), self.client("n2")
         for number, client in enumerate((one, two)):
@@ -179,6 +184,38 @@ class Collection(unittest.TestCase):
         self.expect_at_most(2)
         self.expect_live(self.client("n1"))
         self.expect_live(two)
+
+
+class NoRoom(Nodes):
+    collect_ms = 3_600_000
+
+    def test_commits_go_on_though_what_was_given_up_fills_what_is_lent(self):
+        region_bytes = 2 << 20
+        clients = [self.client("n1"), self.client("n2")]
+        for number, client in enumerate(clients):
+            self.comes(client, number)
+        agents = [client.open(f"agent-{number}", region_bytes)
+                  for number, client in enumerate(clients)]
+        for number, client in enumerate(clients):
+            client.retain_last(f"agent-{number}", 1)
+        # Twice what either node lends; each version has a copy on both.
+        for _ in range(32):
+            for agent in agents:
+                self.versions += 1
+                data = content(self.versions, region_bytes)
+                agent.write(data)
+                agent.commit()
+        for agent in agents:
+            agent.close()
+        for number, client in enumerate(reversed(clients)):
+            with client.open(f"agent-{1 - number}") as agent:
+                self.assertEqual(
+                    agent.read(region_bytes),
+                    content(self.versions - number, region_bytes))
+        shown = [self.memctl(node, "fabric") for node in self.cluster.nodes]
+        for fabric in shown:
+            self.assertGreater(fabric["early_collections"], 0)
+        self.assertGreater(sum(fabric["early_dropped"] for fabric in shown), 0)
 
 
 if __name__ == "__main__":

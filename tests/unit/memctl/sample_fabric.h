@@ -33,6 +33,8 @@ inline admin::v1::FabricSnapshot SampleFabric() {
   fabric.set_rdma(true);
   fabric.set_spin_us(50);
   fabric.set_pins_memory(true);
+  fabric.set_early_collections(3);
+  fabric.set_early_dropped(812);
   auto* taken = fabric.add_candidates();
   taken->set_provider("verbs;ofi_rxm");
   taken->set_rdma(true);
@@ -54,6 +56,7 @@ inline admin::v1::FabricSnapshot SampleFabric() {
   pool->set_export_bytes(4ULL << 30);
   pool->set_export_used_bytes(1ULL << 30);
   pool->set_export_blocks(1000);
+  pool->set_export_refused(27);
   pool->set_gets(100);
   pool->set_gets_local(30);
   pool->set_gets_elsewhere(2);

@@ -206,7 +206,8 @@ class TenantBench {
   // was no grant (the completion of the request is in `refused`).
   std::optional<std::uint64_t> PostPut(TestClient* client, const Key& key,
                                        const std::string& bytes,
-                                       BlockClass block_class, Ack ack) {
+                                       BlockClass block_class, Ack ack,
+                                       TimeNs deadline = kNoDeadline) {
     const auto length = static_cast<std::uint32_t>(bytes.size());
     auto grant = client->TakeGrant(length);
     if (!grant.has_value()) {
@@ -225,7 +226,7 @@ class TenantBench {
     put.length = length;
     put.block_class = block_class;
     put.ack = ack;
-    put.deadline_ns = kNoDeadline;
+    put.deadline_ns = deadline;
     const std::uint64_t op = client->Post(put);
     Drain(client);
     return op;

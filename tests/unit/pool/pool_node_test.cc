@@ -203,6 +203,55 @@ TEST_F(PoolNodeTest, FullOfStateIsResourceExhausted) {
   }
 }
 
+TEST_F(PoolNodeTest, WhoLacksRoomAndWhoseMemoryIsFullBothKnow) {
+  Make({"a", "b", "c"}, 4 << 20);
+  const auto lacks = [this](const std::string& name) {
+    const PoolNode::Shortage lack = Node(name).TakeShortage();
+    return std::make_pair(lack.here, lack.elsewhere);
+  };
+  const auto neither = std::make_pair(false, false);
+  ASSERT_EQ(Put("a", 0, 1 << 20, BlockClass::kState), Code::kOk);
+  for (const char* name : {"a", "b", "c"}) EXPECT_EQ(lacks(name), neither);
+  // b and c have the block; a has none of its places.
+  std::uint32_t number = 0;
+  while (Put("a", ++number, 1 << 20, BlockClass::kState) == Code::kOk) {
+  }
+  const bool here = lacks("a").first;
+  const bool there = lacks("b").first || lacks("c").first;
+  EXPECT_TRUE(here || there);
+  // A peer that is nearly full says so, to all.
+  for (; number < 200; ++number) {
+    Put("a", number, 128 << 10, BlockClass::kState);
+  }
+  for (const char* name : {"a", "b", "c"}) lacks(name);
+  cluster_->RunFor(2 * kPingNs);
+  for (const char* name : {"a", "b", "c"}) {
+    EXPECT_EQ(lacks(name), std::make_pair(false, true)) << name;
+  }
+  for (std::uint32_t dropped = 0; dropped < number; ++dropped) {
+    Drop("b", dropped);
+  }
+  cluster_->RunFor(2 * kPingNs);
+  for (const char* name : {"a", "b", "c"}) lacks(name);
+  cluster_->RunFor(2 * kPingNs);
+  for (const char* name : {"a", "b", "c"}) EXPECT_EQ(lacks(name), neither);
+}
+
+TEST_F(PoolNodeTest, AWriterKnowsThatAnotherNodeHadNoRoom) {
+  Make({"a", "b"}, 4 << 20);
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    ASSERT_EQ(Put("a", i, 1 << 20, BlockClass::kState), Code::kOk);
+  }
+  Node("a").TakeShortage();
+  Node("b").TakeShortage();
+  ASSERT_EQ(Put("a", 9, 1 << 20, BlockClass::kState), Code::kResourceExhausted);
+  EXPECT_TRUE(Node("a").TakeShortage().elsewhere);
+  EXPECT_TRUE(Node("b").TakeShortage().here);
+  EXPECT_EQ(Node("b").Snapshot(cluster_->now()).export_refused, 1u);
+  ASSERT_EQ(Put("a", 11, 2 << 20), Code::kResourceExhausted);
+  EXPECT_FALSE(Node("b").TakeShortage().here) << "cache is worth no collection";
+}
+
 TEST_F(PoolNodeTest, AnOwnerIsToldWhatHadToLeave) {
   Make({"a"}, 0);
   cluster_->Start("c", 4 << 20);

@@ -61,6 +61,7 @@ FabricSnapshot TwoNodes() {
   fabric.devices.gpus = 2;
   fabric.devices.problems.push_back({"found", "remedy"});
   fabric.pool.export_bytes = 100;
+  fabric.pool.export_refused = 17;
   fabric.pool.gets = 11;
   fabric.pool.gets_local = 12;
   fabric.pool.gets_not_found = 13;
@@ -76,6 +77,8 @@ FabricSnapshot TwoNodes() {
   fabric.peers_insecure = true;
   fabric.spin_us = 50;
   fabric.pins_memory = true;
+  fabric.early_collections = 41;
+  fabric.early_dropped = 42;
   fabric.warnings = {"look here"};
   return fabric;
 }
@@ -128,6 +131,9 @@ TEST_F(AdminFabricTest, TheFabricArrivesAsItWas) {
   EXPECT_TRUE(fabric.peers_insecure());
   EXPECT_EQ(fabric.spin_us(), 50u);
   EXPECT_TRUE(fabric.pins_memory());
+  EXPECT_EQ(fabric.early_collections(), 41u);
+  EXPECT_EQ(fabric.early_dropped(), 42u);
+  EXPECT_EQ(fabric.pool().export_refused(), 17u);
   EXPECT_THAT(fabric.warnings(), ElementsAre("look here"));
 }
 

@@ -31,6 +31,7 @@ TEST_P(CollectorSharedSeeds, NothingThatIsNeededGoesAndAllElseDoes) {
         world.Act();
       }
     };
+    if (world.Roll(3) == 0) node.book->NoteGarbageLent();
     world.Collect(&node, world.Roll(3) == 0);
     world.between = nullptr;
     // The others look now and then.
@@ -500,6 +501,33 @@ TEST_F(CollectorSharedTest, ATrimThatANodeDidNotHearOfIsMadeUpFor) {
   world_.Collect(b_, true);
   ExpectGone(old);
   world_.CheckAll();
+}
+
+TEST_F(CollectorSharedTest, LentMemoryThatIsFullIsLookedAtWhereLessIsKept) {
+  MakeWithGarbage("x");
+  MakeWithGarbage("y");
+  const VersionLink old = world_.Head("x");
+  world_.Collect(a_);  // its uses end
+  world_.Collect(a_);
+  world_.Collect(b_, true);
+  b_->deaf = true;
+  ASSERT_TRUE(world_.Open(a_, "x"));
+  ASSERT_TRUE(world_.Retain(a_, "x", kNewest));
+  Commits(a_, "x", 1);
+  world_.Close(a_, "x");
+  world_.Collect(a_);
+  // A round that is not about lent memory sees that less is kept, and takes
+  // nothing there: the next one that is must not think that all was seen.
+  world_.Collect(b_);
+  ASSERT_TRUE(b_->blocks.lent.contains(old.key));
+  b_->book->NoteGarbageLent();
+  EXPECT_TRUE(b_->book->HasGarbage());
+  EXPECT_EQ(world_.Collect(b_).families, 1u) << "of y nothing has changed";
+  ExpectGone(old);
+  EXPECT_FALSE(b_->book->HasGarbage());
+  world_.CheckAll();
+  b_->book->NoteGarbageLent();
+  EXPECT_EQ(world_.Collect(b_).families, 0u);
 }
 
 TEST_F(CollectorSharedTest, ADeletedAgentIsNotForgottenWhileADiskHasItsBlocks) {
