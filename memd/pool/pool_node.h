@@ -316,7 +316,7 @@ class PoolNode final : public Pool {
   // pool_node_get.cc
   bool HasMissingMembers() const;
   bool MayBeElsewhere() const;
-  bool MayBeInOwnStore(const Op& op) const;
+  bool MayBeForgotten(const Op& op) const;
   void StartGet(std::uint32_t index);
   void NextCandidate(std::uint32_t index, std::uint8_t leg);
   std::uint32_t TakeCandidate(Op* op);
