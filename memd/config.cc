@@ -236,6 +236,7 @@ absl::StatusOr<Config> ParseConfig(const std::string& text,
   fields.Integer("clients_max", 1, 1 << 20, &config.clients_max);
   fields.Integer("spin_us", 0, 10'000, &config.spin_us);
   fields.Integer("collect_ms", 10, 86'400'000, &config.collect_ms);
+  fields.Integer("stop_ms", 0, 3'600'000, &config.stop_ms);
   fields.Integer("store_read_threads", 1, 64, &config.store_read_threads);
   fields.Integer("store_write_threads", 1, 64, &config.store_write_threads);
   TenantConfig lone;

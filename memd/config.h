@@ -96,6 +96,7 @@ struct Config {
   std::uint64_t clients_max = 4096;
   std::uint64_t spin_us = 20;
   std::uint64_t collect_ms = 10'000;  // garbage of regions waits for so long
+  std::uint64_t stop_ms = 60'000;     // what is in memory alone is written down
   std::uint64_t store_read_threads = 2;
   std::uint64_t store_write_threads = 1;
   std::vector<TenantConfig> tenants;

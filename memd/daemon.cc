@@ -34,6 +34,8 @@ struct Daemon::Parts {
     EndProving();
     agents.reset();
     reactor.reset();
+    // Reads may be under way: its threads before the memory that they use.
+    store.reset();
     // The network before the memory that it was told of.
     if (pool == nullptr) return;
     pool->node.reset();
@@ -377,6 +379,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   }
   options.clients_max = config.clients_max;
   options.spin_ns = static_cast<DurationNs>(config.spin_us) * kMicrosecondNs;
+  options.stop_ns = static_cast<DurationNs>(config.stop_ms) * kMillisecondNs;
   options.instance = instance;
   options.populator = parts->populator.get();
   RocksStore* store = parts->store.get();
@@ -398,7 +401,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
 }
 
 absl::Status Daemon::Run() {
-  parts_->reactor->Run();
+  if (!parts_->reactor->Run()) {
+    return absl::CancelledError("told to stop twice: it ends at once");
+  }
   parts_->EndProving();
   const absl::Status flushed = parts_->blocks->Flush();
   AGENTMEM_RETURN_IF_ERROR(parts_->disproven);
@@ -411,6 +416,7 @@ absl::Status Daemon::Run() {
 }
 
 void Daemon::Stop() { parts_->reactor->Stop(); }
+bool Daemon::StopNow() { return parts_->reactor->StopNow(); }
 
 PoolHost* Daemon::pool_host() {
   return parts_->pool == nullptr ? nullptr : parts_->reactor.get();

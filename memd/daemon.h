@@ -2,9 +2,9 @@
 // store, tenants with their memory, reactor. The administration's server is
 // put in front by main, which alone sees gRPC.
 //
-// Ownership: owns all of it. Threads: Open and Run belong to one thread; Stop
-// is async-signal-safe. Errors: Open says what could not be had and what to do.
-// Cost: Open reads the store's list of blocks.
+// Ownership: owns all of it. Threads: Open and Run belong to one thread;
+// StopNow is thread-safe, Stop async-signal-safe. Errors: Open says what could
+// not be had and what to do. Cost: Open reads the store's list of blocks.
 #ifndef AGENTMEM_MEMD_DAEMON_H_
 #define AGENTMEM_MEMD_DAEMON_H_
 
@@ -28,9 +28,12 @@ class Daemon {
       const Config& config, const Clock* clock, const StoreWrapper& wrap = {});
   ~Daemon();
 
-  // Serves until Stop; returns when everything is written down.
+  // Serves until Stop; returns when everything is written down. CANCELLED:
+  // StopNow came before that; the process is to end without a destructor.
   absl::Status Run();
   void Stop();
+  // False: too late for it; what was written is being made stable.
+  bool StopNow();
   AdminBackend& admin();
   // Of a node with [cluster]; null: it is alone.
   PoolHost* pool_host();

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -191,23 +192,35 @@ int Serve(const Config& config) {
   }
 
   const SystemdNotify systemd(Environment("NOTIFY_SOCKET"));
+  std::atomic<bool> ended = false;
   std::thread waiter([&] {
     int signal_number = 0;
-    sigwait(&signals, &signal_number);
-    systemd.Stopping();
-    (*daemon)->Stop();
+    for (bool again = false;; again = true) {
+      sigwait(&signals, &signal_number);
+      if (ended) return;
+      if (!again) {
+        systemd.Stopping();
+        (*daemon)->Stop();
+      } else if (!(*daemon)->StopNow()) {
+        std::_Exit(Fail(absl::CancelledError("told to stop twice")));
+      }
+    }
   });
   LogInfo("memd serves on " + config.socket_path + ", state in " +
           config.state_directory);
   systemd.Ready();
   const absl::Status status = (*daemon)->Run();
+  if (status.code() == absl::StatusCode::kCancelled) {
+    std::_Exit(Fail(status));  // as if killed: that is what was asked for
+  }
+  ended = true;
   pthread_kill(waiter.native_handle(), SIGTERM);  // it may have ended by itself
   waiter.join();
   cluster.reset();
   compactor.reset();
   admin->reset();
   if (!status.ok()) return Fail(status);
-  LogInfo("memd stopped; everything is written down");
+  LogInfo("memd stopped");
   return 0;
 }
 

@@ -88,6 +88,7 @@ StoreVerdict Node::Admit(const ServedBlock& block) {
   }
   const StoreVerdict verdict = tenant->Admit(block);
   if (verdict.code != Code::kOk) return verdict;
+  if (serve_bytes_ == 0) return verdict;  // LentDrain asks, and no peer
   // Cache gives way, this tenant's own first.
   std::uint64_t used = used_bytes();
   if (used + block.length > serve_bytes_) {
@@ -154,7 +155,9 @@ bool Node::TakePeers(const StoreCompletion& completion, TimeNs now) {
   } else if (verdict.code != Code::kOk) {
     verdict.refusal = StoreRefusal::kBusy;  // dropped meanwhile: once more
   }
-  pool_->OnStored(ended.generation, verdict);
+  if (lent_ == nullptr || !lent_->OnStored(ended.generation, verdict)) {
+    pool_->OnStored(ended.generation, verdict);
+  }
   return true;
 }
 
@@ -203,13 +206,31 @@ void Node::Tick(TimeNs now) {
 
 void Node::BeginDrain() {
   for (const auto& tenant : tenants_) tenant->BeginDrain();
+  if (pool_ != nullptr) lent_ = pool_->DrainLent(this);
 }
 
-bool Node::Drained() const {
+bool Node::DrainOn() {
   for (const auto& tenant : tenants_) {
     if (!tenant->Drained()) return false;
   }
-  return true;
+  // (Also what peers have asked this store to keep.)
+  return (lent_ == nullptr || lent_->Pump()) && peer_writes_.empty();
+}
+
+DrainReport Node::ReportDrain() {
+  DrainReport report;
+  for (const auto& tenant : tenants_) tenant->ReportDrain(&report);
+  if (lent_ == nullptr) return report;
+  report.lent_written = lent_->written();
+  for (const auto& [refusal, sum] : lent_->refused()) {
+    DrainSum& left = report.lent_left[TextOfRefusal(refusal)];
+    left.blocks += sum.blocks;
+    left.bytes += sum.bytes;
+  }
+  if (const DrainSum late = lent_->CountLeft(); late.blocks != 0) {
+    report.lent_left[DrainReport::kTimeRanOut] = late;
+  }
+  return report;
 }
 
 std::uint64_t Node::dirty_bytes() const {

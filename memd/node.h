@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "memd/drain_report.h"
 #include "memd/pool/pool_node.h"
 #include "memd/tenant.h"
 
@@ -54,8 +55,12 @@ class Node final : public StoredBlocks, public ServedStore {
   // Takes the store's completions; how many there were.
   std::size_t PollStore(TimeNs now);
   void Tick(TimeNs now);
+  // Nothing new is taken; what is dirty, and `state` that only memory has, is
+  // written down: this node's own first, then what it lends memory for.
   void BeginDrain();
-  bool Drained() const;
+  // Goes on with it; true: it has ended.
+  bool DrainOn();
+  DrainReport ReportDrain();
   // Of class state, and not written down.
   std::uint64_t dirty_bytes() const;
   bool restless() const;
@@ -94,6 +99,7 @@ class Node final : public StoredBlocks, public ServedStore {
   absl::flat_hash_map<std::uint64_t, PeerWrite> peer_writes_;
   std::uint64_t next_peer_op_ = 0;
   std::uint64_t serve_bytes_ = 0;
+  std::unique_ptr<LentDrain> lent_;  // null: nothing is lent, or no drain
 };
 
 }  // namespace agentmem

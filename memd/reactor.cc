@@ -101,21 +101,11 @@ absl::Status Reactor::Start() {
   return options_.pool == nullptr ? absl::OkStatus() : WatchPool();
 }
 
-void Reactor::Run() {
+bool Reactor::Run() {
   TouchAhead();
   for (std::uint64_t turn = 0;; ++turn) {
     const TimeNs now = clock_->Now();
-    // First the agents, which need their blocks written, then the blocks.
-    if (stop_.load(std::memory_order_relaxed) && stop_until_ == 0) {
-      stop_until_ = now + options_.drain_ns_max;
-    }
-    if (stop_until_ != 0 && !draining_ && AgentsStopped(now)) {
-      draining_ = true;
-      drain_until_ = now + options_.drain_ns_max;
-      node_->BeginDrain();
-      LogInfo("draining: writing down what is not stored yet");
-    }
-    if (draining_ && (node_->Drained() || now >= drain_until_)) break;
+    if (stop_.load(std::memory_order_relaxed) && Drain(now)) break;
     if (Turn(now) != 0) {
       last_work_ = now;
       if (turn % kTurnsPerPoll != 0) continue;
@@ -132,6 +122,30 @@ void Reactor::Run() {
     ended_ = true;
   }
   RunPosted();
+  return !stop_now_.load(std::memory_order_relaxed);
+}
+
+// First the agents, which need their blocks written, then the blocks.
+bool Reactor::Drain(TimeNs now) {
+  if (stop_until_ == 0) {
+    stop_until_ = now + options_.stop_ns;
+    agents_until_ = now + options_.stop_ns / 3;
+  }
+  const bool at_once = stop_now_.load(std::memory_order_relaxed);
+  if (!draining_ && (at_once || AgentsStopped(now))) {
+    draining_ = true;
+    node_->BeginDrain();
+    LogInfo("draining: writing down what is not stored yet");
+  }
+  if (!draining_) return false;
+  if (!node_->DrainOn() && !at_once && now < stop_until_) return false;
+  const DrainReport report = node_->ReportDrain();
+  if (report.whole()) {
+    LogInfo(report.Text());
+  } else {
+    LogWarning(report.Text());
+  }
+  return true;
 }
 
 // Longer while another node's answer is awaited, or its next question is
@@ -147,7 +161,7 @@ DurationNs Reactor::SpinNs() const {
 
 bool Reactor::AgentsStopped(TimeNs now) {
   if (options_.agents == nullptr || options_.agents->Stopped()) return true;
-  if (now < stop_until_) return false;
+  if (now < agents_until_) return false;
   LogError(
       "agents did not end in time: what they acknowledged as visible "
       "only may be lost");
@@ -336,6 +350,16 @@ void Reactor::Stop() {
   stop_.store(true, std::memory_order_relaxed);
   const std::uint64_t one = 1;
   [[maybe_unused]] ssize_t put = ::write(wake_.get(), &one, sizeof(one));
+}
+
+bool Reactor::StopNow() {
+  {
+    MutexLock lock(&mutex_);
+    if (ended_) return false;
+    stop_now_.store(true, std::memory_order_relaxed);
+  }
+  Stop();
+  return true;
 }
 
 bool Reactor::Post(std::function<void()> work) {

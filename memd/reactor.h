@@ -8,8 +8,8 @@
 // from then on its doorbell makes it active again.
 //
 // Ownership: owns sockets, pidfds and client files; borrows node and store.
-// Threads: Run belongs to one thread; Post, Stop and AdminBackend are
-// thread-safe. Errors: Start says what could not be opened. Cost: idle, it
+// Threads: Run belongs to one thread; Post, Stop, StopNow and AdminBackend
+// are thread-safe. Errors: Start says what could not be opened. Cost: idle, it
 // wakes ten times a second while clients are attached, else never.
 #ifndef AGENTMEM_MEMD_REACTOR_H_
 #define AGENTMEM_MEMD_REACTOR_H_
@@ -58,7 +58,7 @@ struct ReactorOptions {
   std::string state_directory;
   std::uint64_t clients_max = 4096;
   DurationNs spin_ns = 20 * kMicrosecondNs;
-  DurationNs drain_ns_max = 20 * kSecondNs;
+  DurationNs stop_ns = 60 * kSecondNs;  // from Stop to the end of Run
   std::uint64_t instance = 0;
   std::function<std::uint64_t()> disk_bytes;
   Populator* populator = nullptr;  // may be missing: first writers touch
@@ -89,10 +89,13 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
 
   // Binds the socket. UNAVAILABLE: somebody else answers there.
   absl::Status Start();
-  // Serves until Stop, then drains: what is dirty is written down.
-  void Run();
+  // Serves until Stop, then drains: what memory alone has is written down.
+  // False: StopNow ended that.
+  bool Run();
   // From a signal handler too: it writes to an eventfd.
   void Stop();
+  // False: Run has ended, or is about to.
+  bool StopNow();
 
   // Runs `work` on the reactor's thread; false when it has ended. At most
   // kPostedMax wait.
@@ -144,6 +147,8 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   void RunPosted();
   void TouchAhead();
   bool AgentsStopped(TimeNs now);
+  // True: it has ended, or was given up.
+  bool Drain(TimeNs now);
   int TimeoutMs(TimeNs now) const;
   void Watch(int fd, std::uint64_t tag, std::uint32_t events);
   void Activate(std::uint64_t id);
@@ -186,6 +191,7 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   UniqueFd listener_;
   UniqueFd wake_;  // eventfd: posted work, or Stop
   std::atomic<bool> stop_{false};
+  std::atomic<bool> stop_now_{false};
   absl::flat_hash_map<std::uint64_t, std::unique_ptr<Connection>> connections_;
   std::uint64_t next_id_ = 16;  // below: tags of the fixed descriptors
   std::vector<std::uint64_t> active_;
@@ -195,8 +201,8 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   TimeNs accept_again_ = 0;    // not before: there were no descriptors
   bool agents_busy_ = false;   // the agents have something to clear away
   bool draining_ = false;
-  TimeNs stop_until_ = 0;  // 0: nobody said Stop
-  TimeNs drain_until_ = 0;
+  TimeNs stop_until_ = 0;    // 0: nobody said Stop
+  TimeNs agents_until_ = 0;  // then blocks have their turn
   TimeNs last_work_ = 0;
   TimeNs next_tick_ = 0;
   TimeNs next_pool_tick_ = 0;

@@ -115,16 +115,82 @@ void Tenant::BeginDrain() {
   draining_ = true;
   // Once more for what failed: its disk may be well again.
   retry_failed_at_ = kNoDeadline;
-  for (const QueuedWrite& write : std::exchange(failed_writes_, {})) {
-    if (slots_[write.slot].generation == write.generation) {
-      QueueWrite(write.slot, false);
+  failed_writes_.clear();
+  // Copies in memory, here and elsewhere, may end with their nodes: all of a
+  // cluster may be told to stop.
+  std::uint64_t room =
+      options_.store_quota_bytes == 0 ? UINT64_MAX : DrainRoom();
+  for (std::uint32_t index = 0; index < slots_.size(); ++index) {
+    if (!IsOnlyInMemory(index)) continue;
+    const SlotRecord& slot = slots_[index];
+    if (slot.dirty) {
+      QueueWrite(index, false);
+    } else if (slot.length <= room) {
+      room -= slot.length;
+      QueueWrite(index, false);
+    } else {
+      drain_failures_[index] = TextOfRefusal(StoreRefusal::kQuota);
     }
   }
 }
 
+// Published, of class state, and not in the store.
+bool Tenant::IsOnlyInMemory(std::uint32_t index) const {
+  const SlotRecord& slot = slots_[index];
+  if (slot.state != SlotState::kPublished) return false;
+  const BlockRecord& record = directory_.find(slot.key)->second;
+  return record.block_class == BlockClass::kState &&
+         record.stored == Stored::kNo;
+}
+
+// Of the quota, for what is not counted in it yet: what is dirty was let in.
+std::uint64_t Tenant::DrainRoom() const {
+  if (!stored_cache_fifo_.empty()) return UINT64_MAX;  // it gives way
+  const std::uint64_t used = stored_bytes_ + arriving_bytes_ + dirty_bytes_;
+  return options_.store_quota_bytes -
+         std::min(used, options_.store_quota_bytes);
+}
+
+void Tenant::NoteDrained(const Inflight& op, Code code) {
+  if (!draining_ || op.block_class != BlockClass::kState) return;
+  if (code == Code::kOk) {
+    drain_failures_.erase(op.slot);
+    return drained_.Add(op.length);
+  }
+  std::string& why = drain_failures_[op.slot];
+  const std::size_t named =
+      std::find(op.store_node.begin(), op.store_node.end(), '\0') -
+      op.store_node.begin();
+  why = code == Code::kResourceExhausted ? "no room in the store"
+        : code == Code::kAborted ? "the store has another block of that name"
+                                 : "the store failed";
+  if (named != 0) {
+    why += " of node " + std::string(op.store_node.data(), named);
+  }
+}
+
+void Tenant::ReportDrain(DrainReport* report) const {
+  report->own_written.blocks += drained_.blocks;
+  report->own_written.bytes += drained_.bytes;
+  for (std::uint32_t index = 0; index < slots_.size(); ++index) {
+    if (!IsOnlyInMemory(index)) continue;
+    const auto failed = drain_failures_.find(index);
+    report
+        ->own_left[failed == drain_failures_.end() ? DrainReport::kTimeRanOut
+                                                   : failed->second]
+        .Add(slots_[index].length);
+  }
+}
+
+// (Who goes on reading does not hold it up.)
 bool Tenant::Drained() const {
-  return urgent_writes_.empty() && inflight_.empty() && delete_queue_.empty() &&
-         (dirty_bytes_ == 0 || !failed_writes_.empty());
+  return urgent_writes_.empty() && delete_queue_.empty() &&
+         (dirty_bytes_ == 0 || !failed_writes_.empty()) &&
+         std::all_of(inflight_.begin(), inflight_.end(), [](const auto& op) {
+           const Io io = op.second.io;
+           return io == Io::kStoreGet || io == Io::kPoolGet ||
+                  io == Io::kPoolFind;
+         });
 }
 
 void Tenant::Answer(const OpRef& op) {

@@ -44,6 +44,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "base/clock.h"
 #include "memd/client.h"
+#include "memd/drain_report.h"
 #include "memd/dram/data_pool.h"
 #include "memd/dram/extent_holds.h"
 #include "memd/dram/index_writer.h"
@@ -142,9 +143,11 @@ class Tenant {
   // What time brings: deadlines, limbo, access notes, retries.
   void Tick(TimeNs now);
 
-  // No new work (kShutdown); what is dirty is written. True when all is below.
+  // No new work (kShutdown); `state` that is not in the store is written, also
+  // what others have in memory. True when all is there, or was refused.
   void BeginDrain();
   bool Drained() const;
+  void ReportDrain(DrainReport* report) const;
 
   std::uint64_t dirty_bytes() const { return dirty_bytes_; }
 
@@ -421,6 +424,11 @@ class Tenant {
   bool PumpDeletes();
   bool SubmitDelete(const Key& key);
   void VoidStored(BlockRecord* block);
+
+  // tenant.cc: at the end.
+  bool IsOnlyInMemory(std::uint32_t slot) const;
+  std::uint64_t DrainRoom() const;
+  void NoteDrained(const Inflight& op, Code code);
   void KeepStoreQuota();
   std::uint64_t NewTicket(const Inflight& op);
   std::vector<OpRef> TakeDurableWaiters(std::uint32_t slot);
@@ -540,6 +548,9 @@ class Tenant {
 
   std::vector<ClientId> signalled_;
   bool draining_ = false;
+  DrainSum drained_;
+  // Why a write of the drain failed, or was not begun; a slot's last reason.
+  absl::flat_hash_map<std::uint32_t, std::string> drain_failures_;
   TimeNs last_tick_ = 0;
   bool freed_since_look_ = false;  // a slot, since ExpireWaiters looked
   TimeNs last_freed_ = 0;          // about

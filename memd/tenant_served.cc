@@ -6,9 +6,6 @@
 namespace agentmem {
 
 StoreVerdict Tenant::Admit(const ServedBlock& block) {
-  if (draining_) {
-    return {Code::kUnavailable, StoreRefusal::kDraining, 0, 0};
-  }
   const auto found = directory_.find(block.key);
   if (found != directory_.end()) {
     const BlockRecord& record = found->second;

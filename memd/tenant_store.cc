@@ -173,6 +173,7 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
   // A slot with I/O is not evicted, so the block is still in it.
   BlockRecord& block = directory_.find(op.key)->second;
   AGENTMEM_CHECK(block.slot == op.slot);
+  NoteDrained(op, code);
   if (code != Code::kOk) {
     for (const OpRef& waiter : TakeDurableWaiters(op.slot)) {
       ++puts_failed_;

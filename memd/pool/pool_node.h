@@ -48,6 +48,7 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "memd/pool/export_pool.h"
+#include "memd/pool/lent_drain.h"
 #include "memd/pool/piece_digest.h"
 #include "memd/pool/pool.h"
 #include "memd/pool/pool_peer.h"
@@ -101,6 +102,11 @@ class PoolNode final : public Pool {
   // says of which; none named: of any member that serves. Before the first
   // Poll.
   void UseRemoteStore(std::vector<std::string> nodes);
+  // Before this node ends: what it lends memory for goes into its `store`. Once
+  // all of that is there, peers' puts and pings get no answer any more: as of a
+  // node that has ended, so that they go elsewhere. Null: it lends nothing. Not
+  // to be used after this.
+  std::unique_ptr<LentDrain> DrainLent(ServedStore* store);
   // Blocks are sealed from here on, and only sealed ones are taken. Before the
   // first Poll.
   void UseSealing(Sealing* sealing) { sealing_ = sealing; }
@@ -324,7 +330,7 @@ class PoolNode final : public Pool {
   // pool_node_get.cc
   bool HasMissingMembers() const;
   bool MayBeElsewhere() const;
-  bool MayBeInOwnStore(const Op& op) const;
+  bool MayBeForgotten(const Op& op) const;
   void StartGet(std::uint32_t index);
   void NextCandidate(std::uint32_t index, std::uint8_t leg);
   std::uint32_t TakeCandidate(Op* op);
@@ -504,6 +510,7 @@ class PoolNode final : public Pool {
   TimeNs now_ = 0;
   TimeNs started_at_ = 0;
   bool told_of_members_ = false;
+  bool taking_ = true;  // what peers put here; see DrainLent
   std::vector<std::string> members_;
   std::size_t activity_ = 0;
 

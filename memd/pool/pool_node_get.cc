@@ -50,10 +50,17 @@ bool PoolNode::MayBeElsewhere() const {
          });
 }
 
-// May the disk of a node that has none itself have what nobody knows the class
-// of, and not be asked now? A miss would say that it is nowhere.
-bool PoolNode::MayBeInOwnStore(const Op& op) const {
-  return remote_store_ && op.op.kind == PoolOp::Kind::kFind && IsAStoreAway();
+// Of what nobody knows the class of: may it be `state`, with a node that cannot
+// be asked now? A miss would say that it is nowhere. (A node without a disk
+// knows nothing of what it has put before it was started again. One with a disk
+// knows its own; it waits for who went away a moment ago, and may be back.)
+bool PoolNode::MayBeForgotten(const Op& op) const {
+  if (op.op.kind != PoolOp::Kind::kFind) return false;
+  if (remote_store_) return MayBeElsewhere();
+  return std::any_of(peers_.begin(), peers_.end(), [](const auto& peer) {
+    return !peer->gone && peer->met && peer->card.export_bytes != 0 &&
+           peer->state != PoolPeerState::kUp && peer->backoff < kBackoffNsMax;
+  });
 }
 
 void PoolNode::StartGet(std::uint32_t index) {
@@ -67,7 +74,7 @@ void PoolNode::StartGet(std::uint32_t index) {
     op.unreachable = IsAStoreAway() || HasMissingMembers();
   }
   AddPlaces(&op);
-  op.unreachable |= MayBeInOwnStore(op);
+  op.unreachable |= MayBeForgotten(op);
   if (op.op.block_class == BlockClass::kState) {
     // It is looked for everywhere before it is called lost, and not so called
     // while a node that may have it is away.
@@ -121,7 +128,7 @@ void PoolNode::NextCandidate(std::uint32_t index, std::uint8_t leg_index) {
     // One that went away since the start was passed over.
     op.unreachable |=
         !drop && op.op.block_class == BlockClass::kState && MayBeElsewhere();
-    op.unreachable |= MayBeInOwnStore(op);
+    op.unreachable |= MayBeForgotten(op);
     return Finish(index, op.unreachable ? Code::kUnavailable
                          : op.corrupt   ? Code::kDataLoss
                          : drop         ? Code::kOk

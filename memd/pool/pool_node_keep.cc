@@ -15,6 +15,12 @@ void PoolNode::ServeStore(ServedStore* store) {
   server_ = std::make_unique<StoreServer>(exports_, store, sealing_);
 }
 
+std::unique_ptr<LentDrain> PoolNode::DrainLent(ServedStore* store) {
+  if (exports_ == nullptr) return nullptr;
+  return std::make_unique<LentDrain>(exports_, store, sealing_,
+                                     [this] { taking_ = false; });
+}
+
 void PoolNode::UseRemoteStore(std::vector<std::string> nodes) {
   remote_store_ = true;
   store_names_ = std::move(nodes);

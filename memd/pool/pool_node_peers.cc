@@ -10,6 +10,17 @@
 
 namespace agentmem {
 
+namespace {
+
+// Who has none of these answered puts elsewhere.
+bool IsPut(PoolMessage type) {
+  return type == PoolMessage::kReserve || type == PoolMessage::kCommit ||
+         type == PoolMessage::kStage || type == PoolMessage::kKeep ||
+         type == PoolMessage::kPing;
+}
+
+}  // namespace
+
 void PoolNode::AddPeer(const PoolPeer& card, TimeNs now) {
   now_ = now;
   if (card.node == options_.node) return;
@@ -355,6 +366,7 @@ void PoolNode::OnMessage(std::span<const char> message) {
     return;
   }
   const std::uint32_t index = sender->second;
+  if (!taking_ && IsPut(header.type)) return;
   switch (header.type) {
     case PoolMessage::kPing:
     case PoolMessage::kReserve:

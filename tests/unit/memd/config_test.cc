@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <string>
+
 #include "base/status.h"
 #include "proto/types.h"
 
@@ -49,6 +52,19 @@ TEST(ConfigTest, AnEmptyFileIsTheDefaults) {
   EXPECT_EQ(config->tenants[0].name, "default");
   EXPECT_EQ(config->tenants[0].dram_bytes, 1ULL << 30);
   EXPECT_EQ(config->tenants[0].hold_quota_bytes, 256ULL << 20);
+}
+
+// What it wrote has to be made stable after that, and systemd kills.
+TEST(ConfigTest, MemdStopsWellBeforeItsUnitsTimeout) {
+  std::ifstream unit(AGENTMEM_SOURCE_DIR "/configs/memd.service");
+  std::string line;
+  while (std::getline(unit, line) && !line.starts_with("TimeoutStopSec=")) {
+  }
+  ASSERT_TRUE(line.starts_with("TimeoutStopSec="));
+  const std::uint64_t timeout_ms = 1000 * std::stoull(line.substr(15));
+  EXPECT_LE(DefaultConfig(Somebody()).stop_ms + 20'000, timeout_ms);
+  EXPECT_EQ(Parse("stop_ms = 5000")->stop_ms, 5000u);
+  EXPECT_THAT(ErrorOf("stop_ms = -1"), HasSubstr("stop_ms"));
 }
 
 TEST(ConfigTest, TenantsTakeWhatTheyDoNotSayFromTheTop) {

@@ -78,6 +78,41 @@ class PoolNodeStoredTest : public ::testing::Test {
     op.length = length;
     return op;
   }
+  // Its copies in memory are gone, and only "b", which is none of its places,
+  // has it on its disk: as it is for a block whose places were killed.
+  std::uint32_t PutOnTheDiskAlone() {
+    cluster_.Start("c", kLent);
+    cluster_.Start("d", kLent);
+    cluster_.IntroduceAll();
+    cluster_.RunFor(kSecondNs);
+    EXPECT_EQ(cluster_.at("a").node->places(), 4u);
+    std::uint32_t number = 10;
+    const auto is_at = [&](const char* name) {
+      return cluster_.at(name).exports->Find({kTenant, NameOf(number)}) !=
+             nullptr;
+    };
+    for (;; ++number) {
+      PoolOp put = Get(number, 5000);
+      put.kind = PoolOp::Kind::kPut;
+      put.copies = 2;
+      EXPECT_EQ(cluster_.Do("a", put).code, Code::kOk);
+      if (is_at("c") && is_at("d")) break;
+    }
+    for (const char* name : {"c", "d"}) {
+      cluster_.at(name).exports->Drop({kTenant, NameOf(number)},
+                                      cluster_.now());
+    }
+    store_.blocks[NameOf(number)] = std::string(5000, 's');
+    return number;
+  }
+  void ExpectReadFromDisk(const PoolOp& find) {
+    ASSERT_TRUE(cluster_.at("a").node->Submit(find));
+    ASSERT_TRUE(Asked());
+    store_.FinishOne(cluster_.at("b").node.get());
+    cluster_.RunFor(100 * kMillisecondNs);
+    ASSERT_EQ(cluster_.at("a").done.size(), 1u);
+    EXPECT_EQ(cluster_.at("a").done[0].code, Code::kOk);
+  }
   // Until the store has been asked, or `seconds` have passed.
   bool Asked() {
     return cluster_.RunFor(kSecondNs, [&] { return !store_.reads.empty(); });
@@ -147,6 +182,29 @@ TEST_F(PoolNodeStoredTest, AReadThatTakesLongKeepsItsPlace) {
   EXPECT_GT(cluster_.at("b").exports->used_bytes(), 0u)
       << "the store would read into another block";
   store_.FinishOne(cluster_.at("b").node.get());
+}
+
+TEST_F(PoolNodeStoredTest, OffItsPlacesADiskIsAskedForStateAlone) {
+  const std::uint32_t number = PutOnTheDiskAlone();
+  cluster_.RunFor(kWanderNs + 10 * kSecondNs);
+  // A client's get: of which class it is nobody knows.
+  PoolOp unknown = Find(number);
+  unknown.block_class = BlockClass::kCache;
+  EXPECT_EQ(cluster_.Do("a", unknown).code, Code::kNotFound);
+  EXPECT_TRUE(store_.reads.empty());
+  // A region's page, or what this node knows to be state.
+  ExpectReadFromDisk(Find(number));
+}
+
+TEST_F(PoolNodeStoredTest, ForAMinuteAfterAChangeOfNodesAllDisksAreAsked) {
+  const std::uint32_t number = PutOnTheDiskAlone();
+  cluster_.RunFor(kWanderNs + 10 * kSecondNs);
+  cluster_.Start("e", kLent);
+  cluster_.IntroduceAll();
+  cluster_.RunFor(kWanderNs / 2);
+  PoolOp unknown = Find(number);
+  unknown.block_class = BlockClass::kCache;
+  ExpectReadFromDisk(unknown);
 }
 
 TEST_F(PoolNodeStoredTest, APutThatMeetsADeathGoesToWhoIsLeft) {
