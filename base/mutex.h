@@ -29,9 +29,6 @@ namespace agentmem {
 class AGENTMEM_ANNOTATION(capability("mutex")) Mutex {
  public:
   void Lock() AGENTMEM_ANNOTATION(acquire_capability()) { mutex_.lock(); }
-  bool TryLock() AGENTMEM_ANNOTATION(try_acquire_capability(true)) {
-    return mutex_.try_lock();
-  }
   void Unlock() AGENTMEM_ANNOTATION(release_capability()) { mutex_.unlock(); }
 
  private:

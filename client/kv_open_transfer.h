@@ -16,6 +16,7 @@
 #include "base/mutex.h"
 #include "client/deadline.h"
 #include "client/kv_transfer.h"
+#include "client/timed_mutex.h"
 #include "cuda/device.h"
 #include "proto/outcome.h"
 
@@ -28,21 +29,21 @@ class KvOpenTransfer {
 
   // It advances itself while it waits: the sweep passes it by.
   Outcome Wait(const Deadline& deadline) AGENTMEM_EXCLUDES(mutex_) {
-    MutexLock lock(&mutex_);
+    const Turn turn(&mutex_);
     return transfer_->Wait(deadline);
   }
   Outcome WaitLayer(std::uint32_t layer, Stream stream)
       AGENTMEM_EXCLUDES(mutex_) {
-    MutexLock lock(&mutex_);
+    const Turn turn(&mutex_);
     return transfer_->WaitLayer(layer, stream);
   }
   // They do not change, and stay as long as the transfer.
   std::span<const agentmem_tier> tiers() AGENTMEM_EXCLUDES(mutex_) {
-    MutexLock lock(&mutex_);
+    const Turn turn(&mutex_);
     return transfer_->tiers();
   }
   std::unique_ptr<KvTransfer> Take() AGENTMEM_EXCLUDES(mutex_) {
-    MutexLock lock(&mutex_);
+    const Turn turn(&mutex_);
     return std::move(transfer_);
   }
 
@@ -55,7 +56,23 @@ class KvOpenTransfer {
   }
 
  private:
-  Mutex mutex_;
+  class AGENTMEM_ANNOTATION(scoped_lockable) Turn {
+   public:
+    explicit Turn(TimedMutex* mutex)
+        AGENTMEM_ANNOTATION(acquire_capability(mutex))
+        : mutex_(mutex) {
+      while (!mutex->Lock(Deadline::After(UINT64_MAX))) {
+      }
+    }
+    ~Turn() AGENTMEM_ANNOTATION(release_capability()) { mutex_->Unlock(); }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    TimedMutex* const mutex_;
+  };
+
+  TimedMutex mutex_;
   std::unique_ptr<KvTransfer> transfer_ AGENTMEM_GUARDED_BY(mutex_);
 };
 
