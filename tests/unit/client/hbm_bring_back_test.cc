@@ -65,5 +65,33 @@ TEST_F(HbmBringBackTest, WhatAnotherFillsJustNowIsWaitedForByWhoComesBack) {
   EXPECT_THAT(Load(1, 3, "ada"), Each(kHbm));
 }
 
+// Wherever it fails: it is answered, no block of which a byte is wrong is ever
+// found, and nothing stays in use (TearDown looks).
+TEST_F(HbmBringBackTest, AFailureAtAnyPointHoldsUpNobody) {
+  constexpr HostDevice::Point kPoints[] = {
+      HostDevice::Point::kAllocate, HostDevice::Point::kPost,
+      HostDevice::Point::kCopy, HostDevice::Point::kRecord,
+      HostDevice::Point::kWait};
+  const std::vector<Key> keys = Keys(1, 6);
+  for (const HostDevice::Point point : kPoints) {
+    for (std::uint64_t nth = 1; nth <= 8; ++nth) {
+      SCOPED_TRACE(testing::Message()
+                   << "point " << static_cast<int>(point) << ", " << nth);
+      Store(1, 6, "ada");
+      ASSERT_TRUE(StepUntilAnswered(link_.Wish(kEmpty, "ada", In(kSecondNs))));
+      ASSERT_EQ(PoolBytes(), 0u);
+      device_.FailNth({point, nth, Code::kInternal});
+      const std::uint64_t back = link_.Wish(kBringBack, "ada", kNoDeadline);
+      ASSERT_TRUE(StepUntilAnswered(back));
+      device_.Disarm();
+      device_.Mend();
+      ExpectPoolIsRight(keys);
+      clock_.Advance(2 * kSecondNs);  // the pool asks for memory again
+      Load(1, 6, "ada");
+      EXPECT_THAT(Load(1, 6, "ada"), Each(kHbm));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace agentmem
