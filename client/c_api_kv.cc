@@ -170,7 +170,8 @@ agentmem_code Hand(const Outcome& outcome, agentmem_device* device,
     device->of.Abandon(std::move(made));
     return Answer(outcome, error);
   }
-  *transfer = new agentmem_kv_transfer{device, std::move(made)};
+  *transfer =
+      new agentmem_kv_transfer{device, device->of.Hand(std::move(made))};
   return AGENTMEM_OK;
 }
 
@@ -248,7 +249,7 @@ agentmem_code agentmem_device_describe(agentmem_device* device,
 
 void agentmem_device_poll(agentmem_device* device) {
   if (device == nullptr || device->Forked()) return;
-  device->of.Sweep();
+  device->of.SweepAll();
 }
 
 agentmem_code agentmem_device_allocate(agentmem_device* device, uint64_t bytes,
@@ -391,7 +392,7 @@ agentmem_code agentmem_kv_wait(agentmem_kv_transfer* transfer,
 
 void agentmem_kv_close_transfer(agentmem_kv_transfer* transfer) {
   if (transfer == nullptr || transfer->Forked()) return;
-  transfer->device->of.Abandon(std::move(transfer->transfer));
+  transfer->device->of.Abandon(transfer->transfer->Take());
   delete transfer;
 }
 

@@ -12,7 +12,7 @@
 #include "agentmem/kv.h"
 #include "base/mutex.h"
 #include "client/kv_device.h"
-#include "client/kv_transfer.h"
+#include "client/kv_open_transfer.h"
 
 struct agentmem_device {
   agentmem::client::KvDevice of;
@@ -56,7 +56,7 @@ struct agentmem_kv {
 
 struct agentmem_kv_transfer {
   agentmem_device* const device;
-  std::unique_ptr<agentmem::client::KvTransfer> transfer;
+  const std::shared_ptr<agentmem::client::KvOpenTransfer> transfer;
   bool Forked() const { return device->Forked(); }
 };
 

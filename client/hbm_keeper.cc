@@ -324,7 +324,7 @@ bool HbmKeeper::BringBack(Job* job) {
       continue;
     }
     const HbmMoves::Read read = moves_.BringUp(one, job->agent);
-    if (read == HbmMoves::Read::kNotResident) left.push_back(one);
+    if (read == HbmMoves::Read::kLater) left.push_back(one);
     is_full = read == HbmMoves::Read::kNoRoom;
   }
   if (left.size() < job->keys.size()) moved_at_ = parts_.clock->Now();

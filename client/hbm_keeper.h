@@ -17,8 +17,9 @@
 // A block that a copy uses cannot leave: the keeper looks again, every
 // millisecond, and a wish that takes longer than memd's deadline is answered
 // late. While nothing happens it sleeps on the link's bell, a second at a time,
-// to see whether memd has died. It also sweeps: transfers that were closed
-// before they were done are ended, and extents that memd wants are given back.
+// to see whether memd has died. It also sweeps: transfers let go of blocks
+// whose copies have ended, also when nobody waits for them, and extents that
+// memd wants are given back.
 //
 // Nobody waits for the keeper but who asks for room, and who ends it. Nothing
 // of it is on the path of a store or load: these set a flag, and wake it once

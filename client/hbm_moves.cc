@@ -85,7 +85,7 @@ HbmMoves::Read HbmMoves::BringUp(const HbmPool::Remembered& what,
                                  HbmAgent agent) {
   Up up;
   if (parts_.reader->PinResident(&what.key, 1, &up.span) != 0) {
-    return parts_.reader->ClassBelow(what.key).has_value() ? Read::kNotResident
+    return parts_.reader->ClassBelow(what.key).has_value() ? Read::kLater
                                                            : Read::kDone;
   }
   HbmNew wanted;
@@ -99,7 +99,8 @@ HbmMoves::Read HbmMoves::BringUp(const HbmPool::Remembered& what,
   if (fill != HbmFill::kBegun) {
     parts_.reader->Release(&up.span, 1);
     if (fill == HbmFill::kThere) pool_->EndUse(up.block);
-    return fill == HbmFill::kThere ? Read::kDone : Read::kNoRoom;
+    if (fill == HbmFill::kTaken) return Read::kLater;
+    return fill == HbmFill::kNoRoom ? Read::kNoRoom : Read::kDone;
   }
   const Outcome outcome =
       BeginUse(parts_.memory, TableOf(up.span)->session, up.span.data,
@@ -107,7 +108,7 @@ HbmMoves::Read HbmMoves::BringUp(const HbmPool::Remembered& what,
   if (!outcome.ok()) {
     parts_.reader->Release(&up.span, 1);
     pool_->EndFill(up.block, false);
-    return Read::kNotResident;
+    return Read::kLater;
   }
   up.is_whole = Copy(up.block, up.span.data, Direction::kToDevice).ok();
   (void)parts_.device->Record(parts_.device->properties().to_device, &up.event);

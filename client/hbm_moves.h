@@ -48,9 +48,9 @@ class HbmMoves {
   }
 
   enum class Read : std::uint8_t {
-    kDone,         // begun, or it is there, or nowhere
-    kNotResident,  // memd has it, but not in DRAM yet
-    kNoRoom,       // in the pool
+    kDone,    // begun, or it is there, or cannot be
+    kLater,   // memd has it, but not in DRAM yet; or another fills it just now
+    kNoRoom,  // in the pool
   };
   Read BringUp(const HbmPool::Remembered& what, HbmAgent agent);
 

@@ -76,9 +76,9 @@ HbmFill HbmPool::BeginFillLocked(const HbmNew& what, HbmCause cause,
   if (size_class == kSizeClasses) return HbmFill::kNoRoom;
   if (const auto found = by_key_.find(what.key); found != by_key_.end()) {
     Entry& entry = entries_[found->second];
-    if (entry.state != State::kThere || entry.bytes != what.bytes ||
-        entry.tag != what.tag) {
-      return HbmFill::kNoRoom;
+    if (entry.state != State::kThere) return HbmFill::kTaken;
+    if (entry.bytes != what.bytes || entry.tag != what.tag) {
+      return HbmFill::kOther;
     }
     if (what.block_class == BlockClass::kState) {
       entry.block_class = BlockClass::kState;

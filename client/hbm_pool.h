@@ -99,11 +99,11 @@ enum class HbmCause : std::uint8_t {
 };
 
 enum class HbmFill : std::uint8_t {
-  kBegun,  // the block is the caller's to fill, until EndFill
-  kThere,  // it is there; the caller has a use of it
-  // Or somebody fills it just now, its agent is away, or one of another length
-  // or tag is there.
-  kNoRoom,
+  kBegun,   // the block is the caller's to fill, until EndFill
+  kThere,   // it is there; the caller has a use of it
+  kTaken,   // somebody fills it just now
+  kOther,   // under its key one of another length or tag is there
+  kNoRoom,  // or its agent is away
 };
 
 // How a block that TakeToWrite gave was written.

@@ -94,7 +94,7 @@ Outcome KvDevice::OpenPool(std::uint64_t wanted_bytes,
   keeper_parts.pool = pool.get();
   keeper_parts.link = link.get();
   keeper_parts.clock = &clock_;
-  keeper_parts.sweep = [this] { return Sweep(); };
+  keeper_parts.sweep = [this] { return SweepAll(); };
   keeper_parts.meet = [this] {
     Session* session = nullptr;
     const Outcome met =
@@ -129,6 +129,16 @@ Outcome KvDevice::Allocate(std::uint64_t bytes, DeviceAddress* memory) {
   }
 }
 
+// (Without a pool it has no blocks there, and its owner ends it.)
+std::shared_ptr<KvOpenTransfer> KvDevice::Hand(
+    std::unique_ptr<KvTransfer> transfer) {
+  auto open = std::make_shared<KvOpenTransfer>(std::move(transfer));
+  if (pool() == nullptr) return open;
+  MutexLock lock(&open_mutex_);
+  open_.push_back(open);
+  return open;
+}
+
 void KvDevice::Abandon(std::unique_ptr<KvTransfer> transfer) {
   if (transfer->Advance()) return;
   {
@@ -147,6 +157,22 @@ bool KvDevice::Sweep() {
   std::erase_if(abandoned_,
                 [](const auto& transfer) { return transfer->Advance(); });
   return abandoned_.empty();
+}
+
+// Nobody who begins or ends a transfer waits meanwhile.
+bool KvDevice::SweepAll() {
+  std::vector<std::shared_ptr<KvOpenTransfer>> open;
+  {
+    MutexLock lock(&open_mutex_);
+    open.swap(open_);
+  }
+  std::erase_if(open, [](const auto& one) { return one->AdvanceIfFree(); });
+  {
+    MutexLock lock(&open_mutex_);
+    open_.insert(open_.end(), open.begin(), open.end());
+  }
+  open.clear();
+  return Sweep();
 }
 
 }  // namespace agentmem::client

@@ -4,7 +4,8 @@
 //
 // Ownership: owns the device; borrows the client, which outlives it. Threads:
 // thread-safe. Errors: Open as agentmem_device_open, OpenPool as
-// agentmem_hbm_open. Cost: Sweep: a look at each abandoned transfer.
+// agentmem_hbm_open. Cost: Sweep: a look at each abandoned transfer; SweepAll:
+// at each that is open, too.
 #ifndef AGENTMEM_CLIENT_KV_DEVICE_H_
 #define AGENTMEM_CLIENT_KV_DEVICE_H_
 
@@ -21,6 +22,7 @@
 #include "client/hbm_keeper.h"
 #include "client/hbm_link.h"
 #include "client/hbm_pool.h"
+#include "client/kv_open_transfer.h"
 #include "client/kv_transfer.h"
 #include "cuda/device.h"
 
@@ -55,10 +57,16 @@ class KvDevice {
   // What the pool has gives way.
   Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory);
 
+  // What is in its owner's hand; with a pool, SweepAll advances it.
+  std::shared_ptr<KvOpenTransfer> Hand(std::unique_ptr<KvTransfer> transfer)
+      AGENTMEM_EXCLUDES(open_mutex_);
   // Advances it until it is done, whoever calls next.
   void Abandon(std::unique_ptr<KvTransfer> transfer) AGENTMEM_EXCLUDES(mutex_);
   // Hears memd's wishes, too. True: nothing is left.
   bool Sweep() AGENTMEM_EXCLUDES(mutex_);
+  // As Sweep; open transfers whose copies have ended give back their blocks,
+  // too.
+  bool SweepAll() AGENTMEM_EXCLUDES(mutex_, open_mutex_);
 
  private:
   agentmem_client* const client_;
@@ -77,6 +85,9 @@ class KvDevice {
   Mutex mutex_;
   std::vector<std::unique_ptr<KvTransfer>> abandoned_
       AGENTMEM_GUARDED_BY(mutex_);
+  Mutex open_mutex_;
+  std::vector<std::shared_ptr<KvOpenTransfer>> open_
+      AGENTMEM_GUARDED_BY(open_mutex_);
 };
 
 }  // namespace agentmem::client

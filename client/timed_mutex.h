@@ -20,12 +20,13 @@ namespace agentmem::client {
 
 class AGENTMEM_ANNOTATION(capability("mutex")) TimedMutex {
  public:
+  bool TryLock() AGENTMEM_ANNOTATION(try_acquire_capability(true)) {
+    std::uint32_t free = 0;
+    return word_.compare_exchange_strong(free, 1, std::memory_order_acquire);
+  }
   bool Lock(const Deadline& deadline)
       AGENTMEM_ANNOTATION(try_acquire_capability(true)) {
-    std::uint32_t free = 0;
-    if (word_.compare_exchange_strong(free, 1, std::memory_order_acquire)) {
-      return true;
-    }
+    if (TryLock()) return true;
     while (word_.exchange(2, std::memory_order_acquire) != 0) {
       if (deadline.Passed()) return false;
       FutexWait(&word_, 2, deadline.Remaining(kSecondNs));

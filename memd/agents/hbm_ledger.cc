@@ -237,7 +237,7 @@ void HbmLedger::Erase(Tenant* tenant, Process* process, Uses::iterator use) {
   --tenant->agents;
 }
 
-void HbmLedger::TakeUse(Tenant* tenant, Process* process, const HbmUse& use) {
+bool HbmLedger::TakeUse(Tenant* tenant, Process* process, const HbmUse& use) {
   auto [entry, made] = process->uses.try_emplace(NameOf(use));
   if (made) ++tenant->agents;
   Use& its = entry->second;
@@ -255,7 +255,8 @@ void HbmLedger::TakeUse(Tenant* tenant, Process* process, const HbmUse& use) {
   process->left.erase(wish.number);
   if (IsIn(use)) {
     const auto away = tenant->away.find(entry->first);
-    if (away != tenant->away.end()) AskToEmpty(process, entry, away->second);
+    if (away == tenant->away.end()) return made;
+    AskToEmpty(process, entry, away->second);
   } else if (!wish.open) {
     if (wish.kind == HbmWishKind::kEmpty) {
       process->left[wish.number] = entry;
@@ -263,6 +264,7 @@ void HbmLedger::TakeUse(Tenant* tenant, Process* process, const HbmUse& use) {
       Erase(tenant, process, entry);
     }
   }
+  return false;
 }
 
 absl::StatusOr<HbmLedger::Answer> HbmLedger::Take(TenantId id,
@@ -278,7 +280,10 @@ absl::StatusOr<HbmLedger::Answer> HbmLedger::Take(TenantId id,
   AGENTMEM_RETURN_IF_ERROR(Check(process, report));
   AGENTMEM_RETURN_IF_ERROR(CheckRoom(tenant, process, report.uses));
   process.allocated_bytes = report.allocated_bytes;
-  for (const HbmUse& use : report.uses) TakeUse(&tenant, &process, use);
+  Answer answer;
+  for (const HbmUse& use : report.uses) {
+    if (TakeUse(&tenant, &process, use)) answer.unheard.push_back(NameOf(use));
+  }
   ForgetLeft(&tenant, &process);
   // Too often: a later report says it again.
   const std::uint64_t wanted =
@@ -290,7 +295,6 @@ absl::StatusOr<HbmLedger::Answer> HbmLedger::Take(TenantId id,
     process.wanted_bytes = wanted;
     Divide(process.device, token);
   }
-  Answer answer;
   answer.budget_bytes = process.budget_bytes;
   answer.wishes = Tell(&process);
   return answer;

@@ -105,6 +105,9 @@ class HbmLedger {
     // All that are open, if at most kHbmWishesMax are; else those that were not
     // told yet, and of the others some by turns.
     std::vector<HbmWish> wishes;
+    // Agents of which this process has blocks from now on, and no phase that
+    // empties was said here: who knows of an earlier one says it (SetPhase).
+    std::vector<std::string> unheard;
   };
   // All of the report, or nothing of it.
   absl::StatusOr<Answer> Take(TenantId tenant, std::uint64_t token,
@@ -195,7 +198,8 @@ class HbmLedger {
                          std::span<const HbmUse> uses) const
       AGENTMEM_REQUIRES(mutex_);
   void ForgetLeft(Tenant* tenant, Process* process) AGENTMEM_REQUIRES(mutex_);
-  void TakeUse(Tenant* tenant, Process* process, const HbmUse& use)
+  // True: it is new, and unheard of (Answer).
+  bool TakeUse(Tenant* tenant, Process* process, const HbmUse& use)
       AGENTMEM_REQUIRES(mutex_);
   void End(Tenant* tenant, std::uint64_t token) AGENTMEM_REQUIRES(mutex_);
   // Budgets of a device's processes; those that change are woken, but `asker`.

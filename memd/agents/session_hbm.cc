@@ -23,6 +23,30 @@ static_assert(sizeof(AgentReply) +
                   kHbmEntriesMax * (sizeof(HbmEntry) + kFieldBytes) <=
               kAgentPacketMax);
 
+// What was said of them last, by their records: who waits for a human waits for
+// him still when memd was started anew. Of one that somebody writes, what he
+// says counts.
+void HearPhases(const std::vector<std::string>& agents, TenantAgents* tenant) {
+  for (const std::string& agent : agents) {
+    // (Else it is known when it is said again.)
+    if (!tenant->reachable()) return;
+    const auto found = tenant->book.Find(agent);
+    if (found.status().code() == absl::StatusCode::kUnavailable) return;
+    if (!found.ok()) continue;
+    AgentState* const state = found->get();
+    // Nobody says more meanwhile.
+    MutexLock lock(&state->mutex);
+    // (One that was just made is idle, and nobody has said so.)
+    if (state->writer.token != 0 ||
+        state->record.phase_wall_ns == state->record.created_wall_ns) {
+      continue;
+    }
+    // How long a tool was to take is not known any more.
+    tenant->hbm->SetPhase(tenant->id, agent,
+                          static_cast<AgentPhase>(state->record.phase), 0);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::uint32_t> AgentSession::FreeWord() const {
@@ -77,6 +101,7 @@ absl::Status AgentSession::HbmReport(const Request& request, Reply* reply) {
   report.uses = uses;
   AGENTMEM_ASSIGN_OR_RETURN(const HbmLedger::Answer answer,
                             tenant_->hbm->Take(tenant_->id, token_, report));
+  HearPhases(answer.unheard, tenant_);
   reply->value[0] = answer.budget_bytes;
   FieldWriter wishes;
   for (const HbmWish& wish : answer.wishes) wishes.AddStruct(wish);

@@ -111,6 +111,13 @@ class HbmPoolTest : public KvTest {
       return state.blocks == 0 && state.allocated_bytes == 0;
     });
   }
+  // What was said of it, too: such a change waits for the disk.
+  void SettleOnDisk(const char* agent) {
+    EXPECT_EQ(agentmem_agent_set_retention(client_, agent, AGENTMEM_RETAIN_ALL,
+                                           0, kLongNs, &error_),
+              AGENTMEM_OK)
+        << error_.message;
+  }
   // As LoadAndCheck; where each was.
   std::vector<agentmem_tier> LoadTiers(Engine* to, std::uint32_t first,
                                        std::uint32_t count) {
@@ -195,6 +202,33 @@ TEST_F(HbmPoolTest, AMemdThatIsKilledAndStartedAgainHearsOfIt) {
   ASSERT_TRUE(AwaitEmpty());
   EXPECT_EQ(State().dropped + State().demoted, had);
   LoadTiers(&to, 0, 16);
+}
+
+TEST_F(HbmPoolTest, AMemdThatIsStartedAgainKnowsWhoWaitsForAHuman) {
+  Engine from(device_, Order::kTokensFirst, 32);
+  OpenPool(32 * kMiB);
+  Keep(from, "ada");
+  {
+    AgentChild ada(memd_, "ada");
+    ada.SetPhase(AGENTMEM_HUMAN_WAIT);
+    SettleOnDisk("ada");
+    memd_.Kill();
+  }
+  memd_.Start();
+  StoreAll(&from, 0, 16);
+  ASSERT_TRUE(Await([](const agentmem_hbm_state& state) {
+    return state.emptied == 1 && state.blocks == 0;
+  }));
+  const auto heard = memd_.Memctl("hbm --agents")["agents"];
+  ASSERT_EQ(heard.size(), 1u);
+  EXPECT_EQ(heard[0]["phase"], "human_wait");
+  const std::uint64_t left = State().dropped + State().demoted;
+  EXPECT_GE(left, 1u);
+  AgentChild ada(memd_, "ada");
+  ada.SetPhase(AGENTMEM_REASONING);
+  ASSERT_TRUE(Await([left](const agentmem_hbm_state& state) {
+    return state.brought_back == left && state.blocks == left;
+  }));
 }
 
 TEST_F(HbmPoolTest, AProcessWithoutRoomForAPoolsBlocksGetsIt) {

@@ -101,7 +101,9 @@ agentmem_device_describe(agentmem_device* device, agentmem_device_state* state,
 
 /* For an engine that is idle for long: gives back DRAM that memd wants, and
  * ends transfers that were closed before they were done. Every store, load,
- * wait and describe does so as well. Waits for no copy that is not done. */
+ * wait and describe does so as well. With a pool of blocks in device memory,
+ * transfers that are open and done let go of their blocks, too; the pool's
+ * thread does all of it by itself. Waits for no copy that is not done. */
 AGENTMEM_API void agentmem_device_poll(agentmem_device* device);
 
 /* Memory of the device, for who has no allocator of his own. */
@@ -211,8 +213,8 @@ AGENTMEM_API agentmem_code
 agentmem_kv_wait_layer(agentmem_kv_transfer* transfer, uint32_t layer,
                        uint64_t stream, agentmem_error* error);
 /* Waits until all of it is done, and what it held is given back; a store: until
- * it is acknowledged. Call it, or
- * poll it with a timeout of 0, for a store's blocks to be published: nothing
+ * it is acknowledged. Call it, or poll it with a timeout of 0, for a store's
+ * blocks to be published: without a pool of blocks in device memory nothing
  * runs between calls. DEADLINE_EXCEEDED: it goes on. */
 AGENTMEM_API agentmem_code agentmem_kv_wait(agentmem_kv_transfer* transfer,
                                             uint64_t timeout_ns,

@@ -1,4 +1,5 @@
 // The pool in device memory through the C ABI, with its own thread.
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -55,7 +56,8 @@ class FakeHbm {
   }
   HbmUse AwaitAnswer() {
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [this] { return answered_.answers != 0; });
+    EXPECT_TRUE(changed_.wait_for(lock, std::chrono::minutes(1),
+                                  [this] { return answered_.answers != 0; }));
     return answered_;
   }
   void AwaitBlocks(std::uint64_t blocks) {
@@ -153,6 +155,13 @@ class HbmAbiTest : public AgentTest {
   // Blocks 1, 2, ... from or into pages 0, 1, ...
   template <typename Begin>
   agentmem_kv_transfer* Move(std::uint32_t count, Begin begin) {
+    agentmem_kv_transfer* const transfer = Post(count, begin);
+    EXPECT_EQ(agentmem_kv_wait(transfer, kLongNs, &error_), AGENTMEM_OK)
+        << error_.message;
+    return transfer;
+  }
+  template <typename Begin>
+  agentmem_kv_transfer* Post(std::uint32_t count, Begin begin) {
     std::vector<agentmem_key> keys;
     std::vector<std::uint32_t> pages;
     for (std::uint32_t i = 0; i < count; ++i) {
@@ -161,24 +170,28 @@ class HbmAbiTest : public AgentTest {
     }
     agentmem_kv_transfer* transfer = nullptr;
     EXPECT_EQ(begin(keys, pages, &transfer), AGENTMEM_OK) << error_.message;
-    EXPECT_EQ(agentmem_kv_wait(transfer, kLongNs, &error_), AGENTMEM_OK)
-        << error_.message;
     return transfer;
   }
+  auto Storing() {
+    return [this](const auto& keys, const auto& pages,
+                  agentmem_kv_transfer** transfer) {
+      return agentmem_kv_store(kv_, keys.data(), keys.size(), pages.data(),
+                               kStream, AGENTMEM_CACHE, AGENTMEM_VISIBLE,
+                               kLongNs, transfer, &error_);
+    };
+  }
+  auto Loading() {
+    return [this](const auto& keys, const auto& pages,
+                  agentmem_kv_transfer** transfer) {
+      return agentmem_kv_load(kv_, keys.data(), keys.size(), pages.data(),
+                              kStream, kLongNs, transfer, &error_);
+    };
+  }
   agentmem_kv_transfer* Store(std::uint32_t count) {
-    return Move(count, [this, count](const auto& keys, const auto& pages,
-                                     agentmem_kv_transfer** transfer) {
-      return agentmem_kv_store(kv_, keys.data(), count, pages.data(), kStream,
-                               AGENTMEM_CACHE, AGENTMEM_VISIBLE, kLongNs,
-                               transfer, &error_);
-    });
+    return Move(count, Storing());
   }
   agentmem_kv_transfer* Load(std::uint32_t count) {
-    return Move(count, [this, count](const auto& keys, const auto& pages,
-                                     agentmem_kv_transfer** transfer) {
-      return agentmem_kv_load(kv_, keys.data(), count, pages.data(), kStream,
-                              kLongNs, transfer, &error_);
-    });
+    return Move(count, Loading());
   }
   std::vector<agentmem_tier> LoadAndTell(std::uint32_t count) {
     const std::string before(bytes(), kLayerBytes);
@@ -272,6 +285,23 @@ TEST_F(HbmAbiTest, AnAgentThatMemdWishesAwayIsGoneByItself) {
   hbm_.WishEmpty("");
   EXPECT_THAT(LoadAndTell(6), Each(AGENTMEM_TIER_DRAM));
   EXPECT_THAT(LoadAndTell(6), Each(AGENTMEM_TIER_HBM)) << "it works again";
+}
+
+TEST_F(HbmAbiTest, AnAgentLeavesThoughItsTransfersAreNotWaitedFor) {
+  hbm_.Serve(agentd_.get());
+  ASSERT_EQ(OpenPool(8 << 20), AGENTMEM_OK) << error_.message;
+  ASSERT_EQ(agentmem_kv_keep(kv_, "ada", &error_), AGENTMEM_OK);
+  agentmem_kv_close_transfer(Store(3));
+  hbm_.AwaitBlocks(3);
+  hbm_.WishEmpty("ada");
+  agentmem_kv_transfer* const load = Post(3, Loading());
+  agentmem_kv_transfer* const store = Post(6, Storing());  // memd hears of it
+  ASSERT_EQ(hbm_.AwaitAnswer().blocks, 0u);
+  EXPECT_EQ(State().blocks, 0u);
+  EXPECT_EQ(agentmem_kv_wait(load, kLongNs, &error_), AGENTMEM_OK);
+  EXPECT_EQ(agentmem_kv_wait(store, kLongNs, &error_), AGENTMEM_OK);
+  agentmem_kv_close_transfer(load);
+  agentmem_kv_close_transfer(store);
 }
 
 TEST_F(HbmAbiTest, ThePoolGivesWayToWhoAllocates) {

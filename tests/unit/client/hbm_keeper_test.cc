@@ -23,10 +23,6 @@ constexpr HbmWishKind kBringBack = HbmWishKind::kBringBack;
 
 class HbmKeeperTest : public HbmTest {
  protected:
-  TimeNs In(DurationNs duration) { return clock_.Now() + duration; }
-  ::testing::AssertionResult StepUntilAnswered(std::uint64_t number) {
-    return StepUntil([&] { return link_.answers.contains(number); });
-  }
   bool IsPublished(std::uint32_t number) {
     return client_->reader().ClassBelow(Keys(number, 1)[0]).has_value();
   }

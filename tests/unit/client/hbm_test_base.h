@@ -237,6 +237,10 @@ class HbmTest : public KvTest {
     }
     return ::testing::AssertionFailure() << "not in 10,000 rounds";
   }
+  TimeNs In(DurationNs duration) { return clock_.Now() + duration; }
+  ::testing::AssertionResult StepUntilAnswered(std::uint64_t number) {
+    return StepUntil([&] { return link_.answers.contains(number); });
+  }
   std::uint64_t PoolBytes() {
     return device_.counts().allocated_bytes - engine_bytes_;
   }

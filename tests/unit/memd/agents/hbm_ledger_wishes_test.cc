@@ -206,6 +206,19 @@ TEST_F(HbmLedgerTest, APhaseIsKnownOfAnAgentWhoseProcessComesLater) {
   }
 }
 
+TEST_F(HbmLedgerTest, OfWhomItHearsFirstItSaysThatNoPhaseIsKnown) {
+  Open(kOne, 1, 100);
+  ledger_->SetPhase(kOne, "b", AgentPhase::kHumanWait, 0);
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(Report(1, {UseOf("a", 1), UseOf("b", 1), UseOf("c", 0)}).unheard,
+            (Names{"a"}));
+  EXPECT_EQ(Report(1, {UseOf("a", 2)}).unheard, Names()) << "it is known now";
+  ASSERT_TRUE(Report(1, {UseOf("a", 0)}).wishes.size() == 1) << "of b";
+  EXPECT_EQ(Report(1, {UseOf("a", 1)}).unheard, (Names{"a"}));
+  Open(kOne, 2, 100);
+  EXPECT_EQ(Report(2, {UseOf("a", 1)}).unheard, (Names{"a"}));
+}
+
 TEST_F(HbmLedgerTest, TheListGoesOnWhereAPageEnded) {
   Open(kOne, 1, 20);
   Report(1, {UseOf("b", 1), UseOf("a", 2)});
