@@ -106,15 +106,16 @@ void KvLoad::NoteTiers(const KvBlocks& blocks) {
 // there: then fewer are asked for.
 Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
   std::size_t batch = kHoldBatch;
+  bool met_again = false;
   for (;;) {
     const std::size_t at = window->first + window->spans.size();
     const std::size_t count = std::min(batch, missing_.size() - at);
     if (count == 0) return {};
     std::vector<agentmem_span> spans(count);
-    Outcome outcome = parts_.reader->Get(missing_keys_.data() + at, count,
-                                         deadline, spans.data());
+    const Outcome obtained = parts_.reader->Get(missing_keys_.data() + at,
+                                                count, deadline, spans.data());
     const Outcome held = parts_.reader->Hold(spans.data(), count, deadline);
-    if (outcome.ok()) outcome = held;
+    Outcome outcome = obtained.ok() ? held : obtained;
     // Those before the first that was not obtained.
     const auto end =
         std::find_if(spans.begin(), spans.end(), [](const agentmem_span& span) {
@@ -124,6 +125,11 @@ Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
     parts_.reader->Release(spans.data() + (end - spans.begin()),
                            static_cast<std::size_t>(spans.end() - end));
     if (outcome.ok()) continue;
+    // What was resident is not with memd's successor, which Hold has found.
+    if (obtained.ok() && held.code == Code::kUnavailable && !met_again) {
+      met_again = true;
+      continue;
+    }
     const bool full = outcome.code == Code::kResourceExhausted;
     if (full && !window->spans.empty()) return {};
     if (full && !windows_.empty()) {

@@ -277,6 +277,11 @@ Outcome Reader::HoldBatch(std::span<agentmem_span*> spans,
     if (first.ok()) first = std::move(failed);
   }
   session->Unref();
+  // Gets found them in the memory of a memd that is dead, and would again.
+  if (first.code == Code::kUnavailable &&
+      channel_->AcquireLive(deadline, &session).ok()) {
+    session->Unref();
+  }
   return first;
 }
 

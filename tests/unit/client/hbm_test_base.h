@@ -184,13 +184,6 @@ class HbmTest : public KvTest {
     // memd has published them.
     for (const Key& key : keys) AwaitResident(key);
   }
-  void AwaitResident(const Key& key) {
-    agentmem_span span;
-    const agentmem_key of = {key.group,
-                             {key.name[0], key.name[1], key.name[2]}};
-    EXPECT_EQ(Get(of, &span), AGENTMEM_OK);
-    agentmem_release(client_, &span, 1);
-  }
   // Into pages that were poisoned, and compares every byte with `from_`, block
   // i of which is in pages 2i and 2i + 1.
   std::vector<agentmem_tier> Load(std::uint32_t first, std::uint32_t count,

@@ -101,6 +101,14 @@ class KvTest : public ClientTest {
   std::unique_ptr<client::KvLoad> NewLoad();
   // Stores blocks 1 and 2 of `from_` out of pages 7, 0 and 3, 11.
   void StoreTwo();
+  // memd has published it.
+  void AwaitResident(const Key& key) {
+    agentmem_span span;
+    const agentmem_key of = {key.group,
+                             {key.name[0], key.name[1], key.name[2]}};
+    EXPECT_EQ(Get(of, &span), AGENTMEM_OK);
+    agentmem_release(client_, &span, 1);
+  }
   // Of a device that is held: step by step, until what is posted to `stream`
   // now has passed, and no further.
   void StepTo(Stream stream);

@@ -346,6 +346,26 @@ TEST_F(KvTransferTest, AFailureAtAnyPointLosesNothing) {
   EXPECT_EQ(Holds(), 0u);
 }
 
+// What was resident can be read still; it cannot be held.
+TEST_F(KvTransferTest, ALoadAfterMemdsRestartIsOfTheNextMemd) {
+  StoreTwo();
+  for (const Key& key : keys_) AwaitResident(key);
+  const std::vector<std::string> bytes = {memd_->BytesOf(keys_[0]),
+                                          memd_->BytesOf(keys_[1])};
+  memory_->ReleaseAll();
+  Kill();
+  Start();
+  for (int i = 0; i < 2; ++i) memd_->AddResident(keys_[i], bytes[i]);
+  const auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
+  Outcome outcome = load->Post(Blocks(2, pages), engine_, Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  outcome = load->Wait(Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  EXPECT_TRUE(to_->SamePage(0, 1, *from_, 7));
+  EXPECT_TRUE(to_->SamePage(kLayers - 1, 4, *from_, 11));
+}
+
 TEST_F(KvTransferTest, AStoreWhoseMemdDiesIsUnavailable) {
   StoreTwo();
   device_.Hold();
