@@ -537,6 +537,10 @@ void PoolNode::TickPeers() {
       Lose(i);
       continue;
     }
+    if (busy && peer->moving == 0 && peer->pinged_at <= peer->progress_at &&
+        now_ - peer->progress_at > kProbeNs) {
+      SendPing(i);
+    }
     const DurationNs every =
         peer->state == PoolPeerState::kConnecting ? kConnectPingNs : kPingNs;
     if (now_ - peer->pinged_at >= every) SendPing(i);

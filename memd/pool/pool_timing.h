@@ -67,6 +67,9 @@ inline constexpr DurationNs kMeetNs = 5 * kSecondNs;
 inline constexpr DurationNs kAwayNs = 250 * kMillisecondNs;
 // Something is under way to it, nothing comes, and another node has a copy.
 inline constexpr DurationNs kStallNs = 30 * kMillisecondNs;
+// Before that, who is only asked something is pinged: a find may wait for the
+// peer's disk, and a peer that lives answers the ping.
+inline constexpr DurationNs kProbeNs = 10 * kMillisecondNs;
 // A link that does not come up is tried again after.
 inline constexpr DurationNs kBackoffNsMin = 10 * kMillisecondNs;
 inline constexpr DurationNs kBackoffNsMax = kSecondNs;

@@ -184,6 +184,32 @@ TEST_F(PoolNodeStoredTest, AReadThatTakesLongKeepsItsPlace) {
   store_.FinishOne(cluster_.at("b").node.get());
 }
 
+TEST_F(PoolNodeStoredTest, ASlowDiskCostsNoLink) {
+  cluster_.Start("c", kLent);
+  cluster_.IntroduceAll();
+  cluster_.RunFor(kSecondNs);
+  PoolNode* const a = cluster_.at("a").node.get();
+  // Of some "b" is asked first, and "c" would be asked next.
+  constexpr std::uint32_t kFirst = 20;
+  constexpr std::uint32_t kCount = 16;
+  for (std::uint32_t n = kFirst; n < kFirst + kCount; ++n) {
+    store_.blocks[NameOf(n)] = std::string(5000, 's');
+    ASSERT_TRUE(a->Submit(Find(n)));
+  }
+  cluster_.RunFor(200 * kMillisecondNs);
+  for (const auto& peer : a->Snapshot(cluster_.now()).peers) {
+    EXPECT_EQ(peer.losses, 0u) << peer.node;
+  }
+  while (!store_.reads.empty()) {
+    store_.FinishOne(cluster_.at("b").node.get());
+    cluster_.RunFor(10 * kMillisecondNs);
+  }
+  ASSERT_EQ(cluster_.at("a").done.size(), kCount);
+  for (const PoolCompletion& done : cluster_.at("a").done) {
+    EXPECT_EQ(done.code, Code::kOk) << done.ticket;
+  }
+}
+
 TEST_F(PoolNodeStoredTest, OffItsPlacesADiskIsAskedForStateAlone) {
   const std::uint32_t number = PutOnTheDiskAlone();
   cluster_.RunFor(kWanderNs + 10 * kSecondNs);
