@@ -75,7 +75,7 @@ agentmem_code agentmem_sequence_open(agentmem_client* client,
   }
   std::unique_ptr<agentmem_sequence> made(new agentmem_sequence{
       client, agentmem::client::Sequence(
-                  &client->contexts(), client->tenant_key(),
+                  &client->contexts(), &client->reader(), client->tenant_key(),
                   options->block_tokens, options->model, digest)});
   if (!made->chain.ok()) {
     return Answer(Fail(agentmem::Code::kInternal,
