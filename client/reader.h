@@ -42,7 +42,7 @@ class Reader {
   static constexpr std::size_t kBatch = 128;
   // Contains and a match have no timeout of their caller's. What others have
   // not said by then does not count.
-  static constexpr DurationNs kOthersNs = 100 * kMillisecondNs;
+  static constexpr std::uint64_t kOthersNs = 100 * kMillisecondNs;
 
   Reader(ThreadContexts* contexts, Channel* channel)
       : contexts_(contexts), channel_(channel) {}

@@ -29,7 +29,8 @@ Key Sequence::KeyAt(const Head& head, std::span<const std::uint32_t> tokens) {
 }
 
 Outcome Sequence::Match(std::span<const std::uint32_t> tokens,
-                        std::span<Key> keys, std::size_t* matched) {
+                        std::span<Key> keys, std::uint64_t timeout_ns,
+                        std::size_t* matched) {
   *matched = 0;
   head_ = Head{};
   ThreadContext* context = contexts_->Current();
@@ -45,8 +46,12 @@ Outcome Sequence::Match(std::span<const std::uint32_t> tokens,
     head_ = Head{key, i + 1};
     *matched = i + 1;
   }
-  if (*matched != blocks && Reader::HasOthers(*context->session)) {
-    if (Outcome outcome = MatchElsewhere(tokens, keys.first(blocks), matched);
+  if (*matched != blocks && timeout_ns != 0 &&
+      Reader::HasOthers(*context->session)) {
+    const Deadline deadline =
+        Deadline::After(std::min(timeout_ns, Reader::kOthersNs));
+    if (Outcome outcome =
+            MatchElsewhere(tokens, keys.first(blocks), deadline, matched);
         !outcome.ok()) {
       return outcome;
     }
@@ -60,8 +65,8 @@ Outcome Sequence::Match(std::span<const std::uint32_t> tokens,
 // Goes on where the index knows no more. The keys of a window are known before
 // any of its blocks is: they follow from the tokens.
 Outcome Sequence::MatchElsewhere(std::span<const std::uint32_t> tokens,
-                                 std::span<Key> keys, std::size_t* matched) {
-  const Deadline deadline = Deadline::After(Reader::kOthersNs);
+                                 std::span<Key> keys, const Deadline& deadline,
+                                 std::size_t* matched) {
   Key ahead[Reader::kBatch];
   agentmem_tier tiers[Reader::kBatch];
   for (std::size_t window = kFirstWindow; *matched < keys.size();

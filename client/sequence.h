@@ -29,8 +29,10 @@ class Sequence {
 
   bool ok() const { return namer_.ok(); }
 
+  // Other nodes are waited for until the timeout, and Reader::kOthersNs, at
+  // most.
   Outcome Match(std::span<const std::uint32_t> tokens, std::span<Key> keys,
-                std::size_t* matched);
+                std::uint64_t timeout_ns, std::size_t* matched);
   Outcome Next(std::span<const std::uint32_t> tokens, Key* key);
 
   // The head, to go back to when what should have followed did not.
@@ -44,7 +46,8 @@ class Sequence {
  private:
   Key KeyAt(const Head& head, std::span<const std::uint32_t> tokens);
   Outcome MatchElsewhere(std::span<const std::uint32_t> tokens,
-                         std::span<Key> keys, std::size_t* matched);
+                         std::span<Key> keys, const Deadline& deadline,
+                         std::size_t* matched);
 
   ThreadContexts* const contexts_;
   Reader* const reader_;

@@ -263,7 +263,8 @@ AGENTMEM_API agentmem_code agentmem_sequence_append(
     agentmem_ack ack, uint64_t timeout_ns, agentmem_put_id* put,
     agentmem_error* error);
 /* match and get in one: spans of the longest prefix (at most `capacity`). A
- * block that vanished in between ends the prefix: not an error. */
+ * block that vanished in between ends the prefix: not an error. Other nodes are
+ * asked as by match, within the timeout; with a timeout of 0 they are not. */
 AGENTMEM_API agentmem_code agentmem_sequence_load(
     agentmem_sequence* sequence, const uint32_t* tokens, size_t token_count,
     uint64_t timeout_ns, agentmem_span* spans, size_t capacity,

@@ -402,6 +402,7 @@ void FakeMemd::AddBelow(const Key& key, const std::string& bytes) {
 
 void FakeMemd::AddElsewhere(const Key& key) {
   std::lock_guard<std::mutex> lock(mutex_);
+  below_[key] = "from afar";
   elsewhere_.insert(key);
 }
 

@@ -172,6 +172,34 @@ TEST_F(SharedSequenceTest, AMatchWithoutAnAnswerIsThatOfTheIndex) {
   EXPECT_EQ(Match(sequence_, tokens_.size()), 2u);
 }
 
+TEST_F(SharedSequenceTest, ALoadWithoutTimeAsksNobody) {
+  const std::vector<Key> keys = KeysOf(sequence_, 2);
+  memd_->AddResident(keys[0], "x");
+  memd_->AddElsewhere(keys[1]);
+  const std::uint64_t before = Posted();
+  agentmem_span spans[8];
+  std::size_t loaded = 0;
+  ASSERT_EQ(agentmem_sequence_load(sequence_, tokens_.data(), tokens_.size(), 0,
+                                   spans, 8, &loaded, &error_),
+            AGENTMEM_OK);
+  EXPECT_EQ(loaded, 1u);
+  EXPECT_EQ(Posted(), before);
+  agentmem_release(client_, spans, loaded);
+}
+
+TEST_F(SharedSequenceTest, ALoadBringsWhatOnlyOtherNodesHave) {
+  const std::vector<Key> keys = KeysOf(sequence_, 2);
+  memd_->AddElsewhere(keys[0]);
+  agentmem_span spans[8];
+  std::size_t loaded = 0;
+  ASSERT_EQ(agentmem_sequence_load(sequence_, tokens_.data(), tokens_.size(),
+                                   kLongNs, spans, 8, &loaded, &error_),
+            AGENTMEM_OK);
+  ASSERT_EQ(loaded, 1u);
+  EXPECT_EQ(TextOf(spans[0]), "from afar");
+  agentmem_release(client_, spans, loaded);
+}
+
 TEST_F(SequenceTest, AMatchLeavesNoPin) {
   ASSERT_EQ(Append("x"), AGENTMEM_OK);
   ASSERT_EQ(Match(sequence_, tokens_.size()), 1u);
