@@ -54,6 +54,23 @@ Outcome CheckOptions(const agentmem_sequence_options* options) {
   return {};
 }
 
+agentmem_code MatchWithin(std::uint64_t timeout_ns, agentmem_sequence* sequence,
+                          const std::uint32_t* tokens, std::size_t token_count,
+                          agentmem_key* keys, std::size_t capacity,
+                          std::size_t* matched_blocks, agentmem_error* error) {
+  AGENTMEM_REQUIRE(sequence != nullptr, "sequence is NULL", error);
+  AGENTMEM_ENTER(sequence->client, error);
+  AGENTMEM_REQUIRE(tokens != nullptr || token_count == 0, "tokens is NULL",
+                   error);
+  AGENTMEM_REQUIRE(keys != nullptr || capacity == 0, "keys is NULL", error);
+  AGENTMEM_REQUIRE(matched_blocks != nullptr, "matched_blocks is NULL", error);
+  static_assert(sizeof(Key) == sizeof(agentmem_key));
+  return Answer(sequence->chain.Match({tokens, token_count},
+                                      {reinterpret_cast<Key*>(keys), capacity},
+                                      timeout_ns, matched_blocks),
+                error);
+}
+
 }  // namespace
 
 extern "C" {
@@ -75,7 +92,7 @@ agentmem_code agentmem_sequence_open(agentmem_client* client,
   }
   std::unique_ptr<agentmem_sequence> made(new agentmem_sequence{
       client, agentmem::client::Sequence(
-                  &client->contexts(), client->tenant_key(),
+                  &client->contexts(), &client->reader(), client->tenant_key(),
                   options->block_tokens, options->model, digest)});
   if (!made->chain.ok()) {
     return Answer(Fail(agentmem::Code::kInternal,
@@ -93,17 +110,8 @@ agentmem_code agentmem_sequence_match(agentmem_sequence* sequence,
                                       size_t token_count, agentmem_key* keys,
                                       size_t capacity, size_t* matched_blocks,
                                       agentmem_error* error) {
-  AGENTMEM_REQUIRE(sequence != nullptr, "sequence is NULL", error);
-  AGENTMEM_ENTER(sequence->client, error);
-  AGENTMEM_REQUIRE(tokens != nullptr || token_count == 0, "tokens is NULL",
-                   error);
-  AGENTMEM_REQUIRE(keys != nullptr || capacity == 0, "keys is NULL", error);
-  AGENTMEM_REQUIRE(matched_blocks != nullptr, "matched_blocks is NULL", error);
-  static_assert(sizeof(Key) == sizeof(agentmem_key));
-  return Answer(sequence->chain.Match({tokens, token_count},
-                                      {reinterpret_cast<Key*>(keys), capacity},
-                                      matched_blocks),
-                error);
+  return MatchWithin(agentmem::client::Reader::kOthersNs, sequence, tokens,
+                     token_count, keys, capacity, matched_blocks, error);
 }
 
 agentmem_code agentmem_sequence_next(agentmem_sequence* sequence,
@@ -149,11 +157,14 @@ agentmem_code agentmem_sequence_load(agentmem_sequence* sequence,
   *loaded_blocks = 0;
   std::vector<agentmem_key> keys(capacity);
   std::size_t matched = 0;
-  agentmem_code code = agentmem_sequence_match(
-      sequence, tokens, token_count, keys.data(), capacity, &matched, error);
+  const Deadline deadline = Deadline::After(timeout_ns);
+  agentmem_code code = MatchWithin(timeout_ns, sequence, tokens, token_count,
+                                   keys.data(), capacity, &matched, error);
   if (code != AGENTMEM_OK) return code;
-  code = agentmem_get(sequence->client, keys.data(), matched, timeout_ns, spans,
-                      error);
+  code = Answer(
+      sequence->client->reader().Get(agentmem::client::KeysOf(keys.data()),
+                                     matched, deadline, spans),
+      error);
   std::size_t loaded = 0;
   while (loaded < matched && spans[loaded].data != nullptr) ++loaded;
   agentmem_release(sequence->client, spans + loaded, matched - loaded);

@@ -28,6 +28,31 @@ int Severity(Code code) {
   }
 }
 
+agentmem_tier TierOf(EntryKind kind) {
+  switch (kind) {
+    case EntryKind::kEmpty:
+      break;
+    case EntryKind::kResident:
+      return AGENTMEM_TIER_DRAM;
+    case EntryKind::kInStore:
+      return AGENTMEM_TIER_STORE;
+    case EntryKind::kInPool:
+      return AGENTMEM_TIER_POOL;
+  }
+  return AGENTMEM_TIER_NONE;
+}
+
+// How many of them the index does not know.
+std::size_t FindHere(const ThreadContext& context, const Key* keys,
+                     std::size_t count, agentmem_tier* tiers) {
+  std::size_t unknown = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    tiers[i] = TierOf(context.index.Find(keys[i]).kind);
+    unknown += tiers[i] == AGENTMEM_TIER_NONE;
+  }
+  return unknown;
+}
+
 }  // namespace
 
 // The worst failure so far, and how many there are.
@@ -291,23 +316,67 @@ Outcome Reader::Contains(const Key* keys, std::size_t count,
   if (context == nullptr) {
     return Fail(Code::kFailedPrecondition, "this thread is ending");
   }
-  for (std::size_t i = 0; i < count; ++i) {
-    switch (context->index.Find(keys[i]).kind) {
-      case EntryKind::kEmpty:
-        tiers[i] = AGENTMEM_TIER_NONE;
-        break;
-      case EntryKind::kResident:
-        tiers[i] = AGENTMEM_TIER_DRAM;
-        break;
-      case EntryKind::kInStore:
-        tiers[i] = AGENTMEM_TIER_STORE;
-        break;
-      case EntryKind::kInPool:
-        tiers[i] = AGENTMEM_TIER_POOL;
-        break;
-    }
+  if (FindHere(*context, keys, count, tiers) != 0 &&
+      HasOthers(*context->session)) {
+    FindElsewhere(keys, count, Deadline::After(kOthersNs), tiers);
   }
   return {};
+}
+
+Outcome Reader::FindTiers(const Key* keys, std::size_t count,
+                          const Deadline& deadline, agentmem_tier* tiers) {
+  const ThreadContext* context = contexts_->Current();
+  if (context == nullptr) {
+    return Fail(Code::kFailedPrecondition, "this thread is ending");
+  }
+  if (FindHere(*context, keys, count, tiers) != 0) {
+    FindElsewhere(keys, count, deadline, tiers);
+  }
+  return {};
+}
+
+// Asks for those whose tier is none yet.
+void Reader::FindElsewhere(const Key* keys, std::size_t count,
+                           const Deadline& deadline, agentmem_tier* tiers) {
+  SubmissionEntry entries[kBatch];
+  agentmem_tier* asked[kBatch];
+  std::size_t batched = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (tiers[i] == AGENTMEM_TIER_NONE) {
+      asked[batched] = &tiers[i];
+      SubmissionEntry& entry = entries[batched++];
+      entry = SubmissionEntry{};
+      entry.op = Op::kFindTier;
+      entry.key = keys[i];
+      entry.deadline_ns = deadline.at();
+    }
+    if (batched == 0 || (batched != kBatch && i + 1 < count)) continue;
+    if (!AskForTiers({entries, batched}, asked, deadline)) return;
+    batched = 0;
+  }
+}
+
+// False: memd, or those it asked, did not say it of all before the deadline.
+// The index is the answer then, as it is while memd is gone.
+bool Reader::AskForTiers(std::span<SubmissionEntry> entries,
+                         agentmem_tier* const* tiers,
+                         const Deadline& deadline) {
+  Session* session = channel_->Acquire();
+  std::size_t posted = 0;
+  bool all =
+      channel_->Post(session, entries, Answers::kWanted, deadline, &posted)
+          .ok();
+  channel_->WaitAll(session, entries.first(posted), deadline);
+  for (std::size_t i = 0; i < posted; ++i) {
+    CompletionEntry answer = {};
+    if (!channel_->Take(entries[i].op_id, &answer)) {
+      all = false;
+    } else if (answer.code == Code::kOk) {
+      *tiers[i] = answer.tier;
+    }
+  }
+  session->Unref();
+  return all;
 }
 
 std::optional<BlockClass> Reader::ClassBelow(const Key& key) {

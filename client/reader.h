@@ -6,9 +6,16 @@
 // slot (docs/data-path.md). FetchMissing asks memd for the rest in batches;
 // what it brings comes held, and the hold becomes a pin where one is free.
 //
+// Contains and FindTiers look into the index, which knows what this node has
+// met. What it does not know they ask memd for, if memd has other nodes to ask;
+// it then knows them, too. Both are answers of the moment: no miss is
+// remembered, for another node may put the block right after.
+//
 // Ownership: borrows contexts and channel; spans are the caller's to release.
 // Threads: thread-safe. Errors: see agentmem_get.
-// Cost: PinResident: no system call, allocation, lock or log.
+// Cost: PinResident, and Contains and FindTiers of what the index knows or on a
+// node by itself: no system call, allocation, lock or log. Of what it does not
+// know: a round trip to memd for each kBatch keys; memd asks others.
 #ifndef AGENTMEM_CLIENT_READER_H_
 #define AGENTMEM_CLIENT_READER_H_
 
@@ -32,6 +39,11 @@ struct Nothing {
 
 class Reader {
  public:
+  static constexpr std::size_t kBatch = 128;
+  // Contains and a match have no timeout of their caller's. What others have
+  // not said by then does not count.
+  static constexpr std::uint64_t kOthersNs = 100 * kMillisecondNs;
+
   Reader(ThreadContexts* contexts, Channel* channel)
       : contexts_(contexts), channel_(channel) {}
 
@@ -76,6 +88,13 @@ class Reader {
   Outcome Hold(agentmem_span* spans, std::size_t count,
                const Deadline& deadline);
   Outcome Contains(const Key* keys, std::size_t count, agentmem_tier* tiers);
+  // Has the memd of that session other nodes to ask?
+  static bool HasOthers(const Session& session) {
+    return (session.welcome().flags & kWelcomeFindsTiers) != 0;
+  }
+  // As Contains, for who knows that it HasOthers, and until then.
+  Outcome FindTiers(const Key* keys, std::size_t count,
+                    const Deadline& deadline, agentmem_tier* tiers);
   Outcome Prefetch(const Key* keys, std::size_t count);
   // The class of the block, if the index has it in any tier. Of class state it
   // is only said to be there while memd lives (a system call): what a dead one
@@ -83,7 +102,6 @@ class Reader {
   std::optional<BlockClass> ClassBelow(const Key& key);
 
  private:
-  static constexpr std::size_t kBatch = 128;
   // A writer may die in the middle, and a reader must not spin for it.
   static constexpr int kPinAttempts = 8;
 
@@ -102,6 +120,10 @@ class Reader {
   bool Accept(Session* session, const CompletionEntry& answer,
               agentmem_span* span);
   Outcome HoldBatch(std::span<agentmem_span*> spans, const Deadline& deadline);
+  void FindElsewhere(const Key* keys, std::size_t count,
+                     const Deadline& deadline, agentmem_tier* tiers);
+  bool AskForTiers(std::span<SubmissionEntry> entries,
+                   agentmem_tier* const* tiers, const Deadline& deadline);
 
   ThreadContexts* const contexts_;
   Channel* const channel_;

@@ -233,6 +233,7 @@ absl::Status Reactor::Attach(std::uint64_t id, const HelloRequest& hello,
   welcome.tenant_id = options.id.value();
   welcome.client_layout_version = kClientVersion;
   welcome.index_layout_version = kIndexVersion;
+  welcome.flags = door->tenant->in_cluster() ? kWelcomeFindsTiers : 0;
   welcome.data_bytes = door->data->bytes();
   welcome.index_bytes = door->index->bytes();
   welcome.client_file_bytes = kClientFileBytes;

@@ -97,6 +97,7 @@ class Tenant {
   // Blocks may be in other nodes' memory; `memory` is this tenant's data, as
   // the pool knows it. Before any client.
   void UsePool(Pool* pool, MemoryId memory);
+  bool in_cluster() const { return cluster_pool_ != nullptr; }
   // A completion of the pool; after the last one that has come:
   // AfterCompletions.
   void OnPoolCompletion(const PoolCompletion& completion, TimeNs now);
@@ -354,12 +355,15 @@ class Tenant {
   void FinishPoolWrite(const Inflight& op, const PoolCompletion& completion,
                        TimeNs now);
   void FinishPoolLoad(const Inflight& op, Code code, TimeNs now);
-  enum class Wanted : std::uint8_t { kBlock, kDurable };
+  enum class Wanted : std::uint8_t { kBlock, kDurable, kTier };
   void StartFind(const Key& key, const OpRef* op,
                  Wanted wanted = Wanted::kBlock);
   void FinishFind(const Inflight& op, const PoolCompletion& completion,
                   TimeNs now);
-  void FailFind(const OpRef& waiter, const PoolCompletion& completion);
+  void FailFind(const OpRef& waiter, const PoolCompletion& completion,
+                Wanted wanted);
+  void FindTier(Client* client, const SubmissionEntry& entry);
+  void AnswerTier(const OpRef& op, const BlockRecord& record);
   bool GetFromPool(const Inflight& op, BlockClass block_class, char* to,
                    std::uint64_t ticket);
   void ForgetPooled(const Key& key);
@@ -489,10 +493,13 @@ class Tenant {
   // Other nodes' memory; null: there is none.
   Pool* cluster_pool_ = nullptr;
   MemoryId pool_memory_;
-  // Fetches of blocks that this node knows nothing of: others are asked.
+  // Blocks that this node knows nothing of: others are asked.
   struct Find {
-    std::vector<OpRef> waiters;
+    std::vector<OpRef> waiters;   // kFetch
     std::vector<OpRef> durables;  // kMakeDurable
+    std::vector<OpRef> tiers;     // kFindTier
+    // Its bytes are to come here: for those that wait, or ahead.
+    bool load = false;
     // A region's, or one that was forgotten, perhaps: it is not lost because
     // nobody has it now.
     bool state = false;

@@ -458,6 +458,7 @@ void Tenant::ExpireWaiters(TimeNs now) {
   for (auto& [key, find] : finds_) {
     expire(&find.waiters);
     expire(&find.durables);
+    expire(&find.tiers);
   }
 }
 

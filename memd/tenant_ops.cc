@@ -56,6 +56,8 @@ void Tenant::Handle(Client* client, const SubmissionEntry& entry, TimeNs now) {
       return;
     case Op::kMakeDurable:
       return MakeDurable(client, entry, now);
+    case Op::kFindTier:
+      return FindTier(client, entry);
     case Op::kAddStored:
     case Op::kDrop:
     case Op::kDemote:

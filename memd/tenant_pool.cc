@@ -100,13 +100,21 @@ void Tenant::QueuePoolWrite(std::uint32_t index) {
 
 void Tenant::PumpPool(TimeNs now) {
   while (!find_queue_.empty() && !StoreShareUsed()) {
+    const auto find = finds_.find(find_queue_.front());
+    AGENTMEM_CHECK(find != finds_.end());
+    // Who asked for the tier alone waits briefly, and others wait behind it.
+    if (!find->second.load && find->second.tiers.empty()) {
+      finds_.erase(find);
+      find_queue_.pop_front();
+      continue;
+    }
     Inflight inflight;
     inflight.io = Io::kPoolFind;
     inflight.key = find_queue_.front();
     PoolOp op;
     op.kind = PoolOp::Kind::kFind;
     op.block_class =
-        finds_[inflight.key].state ? BlockClass::kState : BlockClass::kCache;
+        find->second.state ? BlockClass::kState : BlockClass::kCache;
     op.tenant = options_.cluster_id;
     op.key = inflight.key;
     op.ticket = NewTicket(inflight);
@@ -396,8 +404,11 @@ void Tenant::StartFind(const Key& key, const OpRef* op, Wanted wanted) {
   }
   const auto [find, is_new] = finds_.try_emplace(key);
   find->second.state |= forgot_state_;
+  find->second.load |= wanted != Wanted::kTier;
   if (op != nullptr) {
-    (wanted == Wanted::kDurable ? find->second.durables : find->second.waiters)
+    (wanted == Wanted::kDurable ? find->second.durables
+     : wanted == Wanted::kTier  ? find->second.tiers
+                                : find->second.waiters)
         .push_back(*op);
     const auto asker = clients_.find(op->client);
     find->second.state |=
@@ -406,7 +417,33 @@ void Tenant::StartFind(const Key& key, const OpRef* op, Wanted wanted) {
   if (is_new) find_queue_.push_back(key);
 }
 
-void Tenant::FailFind(const OpRef& waiter, const PoolCompletion& completion) {
+// Of a block that this node knows of, the books are the answer.
+void Tenant::FindTier(Client* client, const SubmissionEntry& entry) {
+  const OpRef op = {client->identity().id, entry.op_id, entry.deadline_ns};
+  const auto found = directory_.find(entry.key);
+  if (found != directory_.end()) return AnswerTier(op, found->second);
+  if (cluster_pool_ != nullptr) {
+    return StartFind(entry.key, &op, Wanted::kTier);
+  }
+  Fail(op, Code::kNotFound, Reason::kNoSuchBlock);
+}
+
+void Tenant::AnswerTier(const OpRef& op, const BlockRecord& record) {
+  const auto client = clients_.find(op.client);
+  if (client == clients_.end()) return;
+  CompletionEntry entry = {};
+  entry.op_id = op.op_id;
+  entry.kind = CompletionKind::kOp;
+  entry.tier = static_cast<std::uint8_t>(
+      record.slot != kNoSlot                     ? Tier::kDram
+      : BelowKind(record) == EntryKind::kInStore ? source_->tier()
+                                                 : Tier::kPool);
+  entry.length = record.length;
+  client->second->Complete(entry);
+}
+
+void Tenant::FailFind(const OpRef& waiter, const PoolCompletion& completion,
+                      Wanted wanted) {
   if (completion.code == Code::kUnavailable) {
     return Fail(waiter, Code::kUnavailable, Reason::kPoolFailed);
   }
@@ -415,16 +452,17 @@ void Tenant::FailFind(const OpRef& waiter, const PoolCompletion& completion) {
       completion.block_class == BlockClass::kState) {
     return Fail(waiter, Code::kDataLoss, Reason::kCorrupt);
   }
-  ++misses_;
+  misses_ += wanted != Wanted::kTier;
   Fail(waiter, Code::kNotFound, Reason::kNoSuchBlock);
 }
 
 void Tenant::FinishFind(const Inflight& op, const PoolCompletion& completion,
                         TimeNs now) {
-  const auto wanted = finds_.extract(op.key);
-  if (!wanted) return;
-  const std::vector<OpRef>& waiters = wanted.mapped().waiters;
-  const std::vector<OpRef>& durables = wanted.mapped().durables;
+  const auto found = finds_.extract(op.key);
+  if (!found) return;
+  const std::vector<OpRef>& waiters = found.mapped().waiters;
+  const std::vector<OpRef>& durables = found.mapped().durables;
+  const std::vector<OpRef>& tiers = found.mapped().tiers;
   const auto [record, is_new] = directory_.try_emplace(op.key);
   if (is_new && completion.code == Code::kOk) {
     record->second.length = completion.length;
@@ -437,10 +475,16 @@ void Tenant::FinishFind(const Inflight& op, const PoolCompletion& completion,
     NoteHearsay(op.key, &record->second);
   } else if (is_new) {
     directory_.erase(record);
-    for (const OpRef& waiter : waiters) FailFind(waiter, completion);
-    for (const OpRef& waiter : durables) FailFind(waiter, completion);
+    const auto fail = [&](const std::vector<OpRef>& ops, Wanted wanted) {
+      for (const OpRef& waiter : ops) FailFind(waiter, completion, wanted);
+    };
+    fail(waiters, Wanted::kBlock);
+    fail(durables, Wanted::kDurable);
+    fail(tiers, Wanted::kTier);
     return;
   }
+  for (const OpRef& waiter : tiers) AnswerTier(waiter, record->second);
+  if (!found.mapped().load) return;
   if (record->second.slot != kNoSlot) {  // put meanwhile
     const std::uint32_t slot = record->second.slot;
     for (const OpRef& waiter : waiters) {

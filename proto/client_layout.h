@@ -118,6 +118,9 @@ enum class Op : std::uint8_t {
   // INVALID_ARGUMENT, kBadField, the offset of `op`.
   kHoldExtents = 12,
   kReleaseExtents = 13,  // as kHoldExtents: those are not held; not answered
+  // key: which tier has it, here or on another node; nothing is brought. OK:
+  // tier, length. Only of a memd whose Welcome has kWelcomeFindsTiers.
+  kFindTier = 14,
 
   // Of memd's own ports (regions); from others: INVALID_ARGUMENT.
   kAddStored = 32,  // key, length, class: the store has this block
@@ -192,7 +195,7 @@ struct CompletionEntry {
   CompletionKind kind;
   Code code;
   Reason reason;
-  std::uint8_t tier;  // kFetch: where it was found (Tier)
+  std::uint8_t tier;  // kFetch, kFindTier: where it was found (Tier)
   std::uint8_t reserved0;
   std::uint32_t slot;
   std::uint32_t length;

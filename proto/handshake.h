@@ -55,6 +55,11 @@ struct Hello {
 };
 static_assert(sizeof(Hello) == 160);
 
+// Welcome.flags; a client passes over those that it does not know.
+// memd has other nodes to ask, and answers Op::kFindTier. A memd without it may
+// know no such op.
+inline constexpr std::uint32_t kWelcomeFindsTiers = 1;
+
 struct Welcome {
   MessageHeader header;
   std::uint64_t client_id;

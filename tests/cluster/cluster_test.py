@@ -132,6 +132,32 @@ class ThreeNodes(unittest.TestCase):
         for reader in ("n2", "n3"):
             self.assertEqual(set(self.expect_all(reader, numbers)), {"pool"})
 
+    def test_what_a_node_put_others_name_before_anybody_reads_it(self):
+        numbers = self.put_many("n1")
+        nobodys = numbers[-1] + 1_000_000
+        for reader in ("n2", "n3"):
+            with self.blocks.client(reader) as client:
+                expected = ["pool"] * len(numbers) + ["none"]
+                # It waits a tenth of a second for others at most.
+                until(lambda c=client: c.contains([*numbers, nobodys])
+                      == expected, f"{reader} names what n1 put")
+
+    def test_a_prefix_of_one_node_is_matched_on_all_before_any_get(self):
+        tokens = [*range(1000, 1000 + 40 * 4)]
+        for ack in (DURABLE, REPLICATED):
+            tokens = [token + 7000 for token in tokens]
+            with self.blocks.client("n1") as client:
+                client.append(tokens, 4, content(ack, 1000), ack)
+            for reader in ("n2", "n3"):
+                with self.blocks.client(reader) as client:
+                    # A match waits a tenth of a second for others at most.
+                    until(lambda c=client, t=tokens[:8]: c.match(t, 4) == 2,
+                          f"{reader} sees two of two blocks of n1")
+                    until(lambda c=client, t=[*tokens, 1, 2, 3, 4]:
+                          c.match(t, 4) == 40,
+                          f"{reader} sees 40 of 41 blocks of n1")
+                    self.assertEqual(client.match([5, *tokens], 4), 0)
+
     def test_a_killed_node_costs_no_block_and_comes_back(self):
         numbers = self.put_many("n2")
         self.cluster.kill_member("n2")

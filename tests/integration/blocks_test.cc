@@ -80,7 +80,7 @@ TEST(BlocksTest, AHitAndAMatchOf400BlocksMakeNoSystemCall) {
     if (agentmem_sequence_open(client, &options, &sequence, nullptr) != 0) {
       return 1;
     }
-    std::vector<std::uint32_t> tokens(400 * 16);
+    std::vector<std::uint32_t> tokens(401 * 16);  // the last is nowhere
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       tokens[i] = static_cast<std::uint32_t>(i * 2654435761u);
     }
@@ -93,7 +93,7 @@ TEST(BlocksTest, AHitAndAMatchOf400BlocksMakeNoSystemCall) {
         return 2;
       }
     }
-    std::vector<agentmem_key> found(400);
+    std::vector<agentmem_key> found(401);
     std::size_t matched = 0;
     agentmem_span span = {};
     ForbidSystemCalls();

@@ -139,7 +139,11 @@ AGENTMEM_API agentmem_code agentmem_hold(agentmem_client* client,
                                          agentmem_span* spans, size_t count,
                                          uint64_t timeout_ns,
                                          agentmem_error* error);
-/* tiers[i]: the highest tier that has keys[i]. One walk in shared memory. */
+/* tiers[i]: the highest tier that has keys[i]. One walk in shared memory; on a
+ * node by itself that is all. In a cluster memd is asked for the keys that the
+ * node has not met, and asks the others, also for blocks put a moment ago: a
+ * round trip for each 128 keys, 100 ms at most in all. Bytes are not brought.
+ * NONE: nobody has it, or who may have it did not answer by then. */
 AGENTMEM_API agentmem_code agentmem_contains(agentmem_client* client,
                                              const agentmem_key* keys,
                                              size_t count, agentmem_tier* tiers,
@@ -235,7 +239,11 @@ AGENTMEM_API void agentmem_sequence_close(agentmem_sequence* sequence);
 
 /* The longest stored prefix of `tokens`, in whole blocks: writes its keys (at
  * most `capacity`) and sets the sequence's head behind it. Blocks in any tier
- * count. One walk in shared memory: no daemon, no system call. */
+ * count. One walk in shared memory: no daemon, no system call. In a cluster
+ * those of other nodes count, too: where the walk ends, memd is asked for the
+ * next blocks, 4, then 16, 64, 128 at a time while all of them are found. A
+ * prefix that ends there costs one round trip to memd. All of it takes 100 ms
+ * at most; what did not come by then, or memd being gone, ends the prefix. */
 AGENTMEM_API agentmem_code
 agentmem_sequence_match(agentmem_sequence* sequence, const uint32_t* tokens,
                         size_t token_count, agentmem_key* keys, size_t capacity,
@@ -255,7 +263,8 @@ AGENTMEM_API agentmem_code agentmem_sequence_append(
     agentmem_ack ack, uint64_t timeout_ns, agentmem_put_id* put,
     agentmem_error* error);
 /* match and get in one: spans of the longest prefix (at most `capacity`). A
- * block that vanished in between ends the prefix: not an error. */
+ * block that vanished in between ends the prefix: not an error. Other nodes are
+ * asked as by match, within the timeout; with a timeout of 0 they are not. */
 AGENTMEM_API agentmem_code agentmem_sequence_load(
     agentmem_sequence* sequence, const uint32_t* tokens, size_t token_count,
     uint64_t timeout_ns, agentmem_span* spans, size_t capacity,

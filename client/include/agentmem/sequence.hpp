@@ -10,7 +10,7 @@
 // Ownership: owns the sequence's handle; must end before its Client. Move only.
 // Threads: thread-compatible. Errors: those of opening the sequence are the
 // answer of every operation. Cost: Match hashes the tokens and walks shared
-// memory; no daemon, no system call.
+// memory; no daemon, no system call. In a cluster, see agentmem_sequence_match.
 #ifndef AGENTMEM_SEQUENCE_HPP_
 #define AGENTMEM_SEQUENCE_HPP_
 

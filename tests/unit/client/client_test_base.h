@@ -56,9 +56,19 @@ class ClientTest : public testing::Test {
     options.timeout_ns = timeout_ns;
     return agentmem_connect(&options, &client_, &error_);
   }
-  void StartAndConnect() {
-    Start();
+  void StartAndConnect(const FakeMemd::Options& options = FakeMemd::Options()) {
+    Start(options);
     ASSERT_EQ(Connect(), AGENTMEM_OK) << error_.message;
+  }
+  // A memd with other nodes to ask.
+  void StartAndConnectInCluster() {
+    FakeMemd::Options options;
+    options.welcome_flags = kWelcomeFindsTiers;
+    StartAndConnect(options);
+  }
+  // What this client has asked of memd so far, whatever it was.
+  std::uint64_t Posted() {
+    return memd_->file().header().submission_tail.load();
   }
   void Close() {
     agentmem_close(client_);

@@ -155,6 +155,7 @@ void FakeMemd::SendWelcome(Attached* client) {
   welcome.client_id = clients_.size() + 1;
   welcome.client_layout_version = options_.client_layout_version;
   welcome.index_layout_version = kIndexVersion;
+  welcome.flags = options_.welcome_flags;
   welcome.data_bytes = options_.data_bytes;
   welcome.index_bytes = index_bytes_;
   welcome.client_file_bytes = kClientFileBytes;
@@ -241,6 +242,10 @@ void FakeMemd::Handle(Attached* client, const SubmissionEntry& entry) {
           .state.store(
               PackGrant(++client->sequences[entry.grant], GrantState::kFree));
       return;
+    case Op::kFindTier:
+      answer.tier = static_cast<std::uint8_t>(Tier::kPool);
+      if (!elsewhere_.contains(entry.key)) answer.code = Code::kNotFound;
+      break;
     case Op::kPrefetch:
     case Op::kHoldExtents:
       break;
@@ -393,6 +398,12 @@ void FakeMemd::AddBelow(const Key& key, const std::string& bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   below_[key] = bytes;
   SetEntry(key, BelowEntry(key, EntryKind::kInStore, BlockClass::kCache));
+}
+
+void FakeMemd::AddElsewhere(const Key& key) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  below_[key] = "from afar";
+  elsewhere_.insert(key);
 }
 
 void FakeMemd::Evict(const Key& key) {

@@ -16,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -36,6 +37,7 @@ class FakeMemd {
     std::uint32_t wire_version = kWireVersion;
     std::uint32_t client_layout_version = kClientVersion;
     std::uint32_t index_version = kIndexVersion;
+    std::uint32_t welcome_flags = 0;
     std::string refusal;  // not empty: PERMISSION_DENIED with this text
     // Takes connections for agents, behind their Hello. Empty: this memd is too
     // old to know of agents, and welcomes them as it does others.
@@ -53,6 +55,8 @@ class FakeMemd {
   std::uint32_t AddResidentAt(const Key& key, std::uint64_t offset,
                               std::uint32_t length);
   void AddBelow(const Key& key, const std::string& bytes);
+  // Another node has it: memd says so when it is asked, and not the index.
+  void AddElsewhere(const Key& key);
   // Unpublishes; the slot's bytes stay as they are.
   void Evict(const Key& key);
   // As memd reuses a slot: unpublishes it, and if then no pin stands on it,
@@ -143,6 +147,7 @@ class FakeMemd {
   std::uint32_t slots_used_ = 0;
   std::map<Key, std::uint32_t> resident_;
   std::map<Key, std::string> below_;
+  std::set<Key> elsewhere_;
   std::map<Op, CompletionEntry> answers_;
   std::map<std::pair<Op, Key>, CompletionEntry> answers_once_;
   std::map<Op, int> counts_;

@@ -223,6 +223,75 @@ TEST_F(GetTest, ContainsNamesTheTier) {
                                    AGENTMEM_TIER_NONE));
 }
 
+TEST_F(GetTest, ContainsOfANodeByItselfAsksNobody) {
+  StartAndConnect();
+  memd_->AddElsewhere(AsKey(TestKey(1)));
+  const std::uint64_t before = Posted();
+  const agentmem_key key = TestKey(1);
+  agentmem_tier tier = AGENTMEM_TIER_DRAM;
+  ASSERT_EQ(agentmem_contains(client_, &key, 1, &tier, &error_), AGENTMEM_OK);
+  EXPECT_EQ(tier, AGENTMEM_TIER_NONE);
+  EXPECT_EQ(Posted(), before);
+}
+
+TEST_F(GetTest, ContainsAsksForWhatTheIndexDoesNotKnowAndForNothingElse) {
+  StartAndConnectInCluster();
+  memd_->AddResident(AsKey(TestKey(1)), "x");
+  memd_->AddBelow(AsKey(TestKey(2)), "x");
+  memd_->AddElsewhere(AsKey(TestKey(3)));
+  const agentmem_key keys[] = {TestKey(1), TestKey(3), TestKey(2), TestKey(4)};
+  agentmem_tier tiers[4];
+  ASSERT_EQ(agentmem_contains(client_, keys, 4, tiers, &error_), AGENTMEM_OK);
+  EXPECT_THAT(tiers,
+              testing::ElementsAre(AGENTMEM_TIER_DRAM, AGENTMEM_TIER_POOL,
+                                   AGENTMEM_TIER_STORE, AGENTMEM_TIER_NONE));
+  EXPECT_EQ(memd_->Count(Op::kFindTier), 2);
+  EXPECT_EQ(memd_->Count(Op::kFetch), 0) << "no bytes are brought";
+}
+
+TEST_F(GetTest, ContainsAsksForMoreKeysThanABatchHas) {
+  StartAndConnectInCluster();
+  std::vector<agentmem_key> keys;
+  for (std::uint32_t n = 0; n < 300; ++n) keys.push_back(TestKey(n));
+  memd_->AddElsewhere(AsKey(keys[0]));
+  memd_->AddElsewhere(AsKey(keys[299]));
+  std::vector<agentmem_tier> tiers(keys.size(), AGENTMEM_TIER_HBM);
+  ASSERT_EQ(agentmem_contains(client_, keys.data(), keys.size(), tiers.data(),
+                              &error_),
+            AGENTMEM_OK);
+  EXPECT_EQ(tiers[0], AGENTMEM_TIER_POOL);
+  EXPECT_EQ(tiers[299], AGENTMEM_TIER_POOL);
+  EXPECT_EQ(std::count(tiers.begin(), tiers.end(), AGENTMEM_TIER_NONE), 298);
+  EXPECT_EQ(memd_->Count(Op::kFindTier), 300);
+}
+
+TEST_F(GetTest, ContainsDoesNotRememberAMiss) {
+  StartAndConnectInCluster();
+  const agentmem_key key = TestKey(1);
+  agentmem_tier tier = AGENTMEM_TIER_DRAM;
+  ASSERT_EQ(agentmem_contains(client_, &key, 1, &tier, &error_), AGENTMEM_OK);
+  EXPECT_EQ(tier, AGENTMEM_TIER_NONE);
+  memd_->AddElsewhere(AsKey(key));
+  ASSERT_EQ(agentmem_contains(client_, &key, 1, &tier, &error_), AGENTMEM_OK);
+  EXPECT_EQ(tier, AGENTMEM_TIER_POOL);
+}
+
+TEST_F(GetTest, ContainsOfAMemdThatIsSilentOrGoneSaysWhatTheIndexSays) {
+  StartAndConnectInCluster();
+  memd_->AddResident(AsKey(TestKey(1)), "x");
+  memd_->AddElsewhere(AsKey(TestKey(2)));
+  const agentmem_key keys[] = {TestKey(1), TestKey(2)};
+  agentmem_tier tiers[2];
+  memd_->Pause();
+  ASSERT_EQ(agentmem_contains(client_, keys, 2, tiers, &error_), AGENTMEM_OK);
+  EXPECT_THAT(tiers,
+              testing::ElementsAre(AGENTMEM_TIER_DRAM, AGENTMEM_TIER_NONE));
+  Kill();
+  ASSERT_EQ(agentmem_contains(client_, keys, 2, tiers, &error_), AGENTMEM_OK);
+  EXPECT_THAT(tiers,
+              testing::ElementsAre(AGENTMEM_TIER_DRAM, AGENTMEM_TIER_NONE));
+}
+
 TEST_F(GetTest, PrefetchAsksOnlyForWhatIsNotInDram) {
   StartAndConnect();
   memd_->AddResident(AsKey(TestKey(1)), "x");

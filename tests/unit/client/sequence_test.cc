@@ -16,7 +16,7 @@ class SequenceTest : public ClientTest {
  protected:
   void SetUp() override {
     ClientTest::SetUp();
-    StartAndConnect();
+    StartMemd();
     Open(&sequence_, "model");
     tokens_.resize(10 * kBlockTokens + 5);
     std::iota(tokens_.begin(), tokens_.end(), 100u);
@@ -24,6 +24,20 @@ class SequenceTest : public ClientTest {
   void TearDown() override {
     agentmem_sequence_close(sequence_);
     ClientTest::TearDown();
+  }
+  virtual void StartMemd() { StartAndConnect(); }
+  // The keys of its first blocks.
+  std::vector<Key> KeysOf(agentmem_sequence* sequence, std::size_t count) {
+    EXPECT_EQ(Match(sequence, 0), 0u);
+    std::vector<Key> keys(count);
+    for (Key& key : keys) {
+      agentmem_key next = {};
+      EXPECT_EQ(agentmem_sequence_next(sequence, tokens_.data(), tokens_.size(),
+                                       &next, &error_),
+                AGENTMEM_OK);
+      key = AsKey(next);
+    }
+    return keys;
   }
   void Open(agentmem_sequence** sequence, const char* model) {
     const agentmem_sequence_options options = {sizeof(options), kBlockTokens,
@@ -34,7 +48,7 @@ class SequenceTest : public ClientTest {
   }
   std::size_t Match(agentmem_sequence* sequence, std::size_t token_count,
                     std::vector<agentmem_key>* keys = nullptr) {
-    std::vector<agentmem_key> found(32);
+    std::vector<agentmem_key> found(512);
     std::size_t blocks = 99;
     EXPECT_EQ(
         agentmem_sequence_match(sequence, tokens_.data(), token_count,
@@ -86,6 +100,104 @@ TEST_F(SequenceTest, AMatchEndsAtTheFirstBlockThatIsMissing) {
   EXPECT_EQ(Match(sequence_, tokens_.size()), 2u);
   memd_->AddBelow(AsKey(keys[2]), "x");
   EXPECT_EQ(Match(sequence_, tokens_.size()), 4u);  // any tier counts
+}
+
+TEST_F(SequenceTest, AMatchOnANodeByItselfAsksNobody) {
+  const std::vector<Key> keys = KeysOf(sequence_, 3);
+  memd_->AddResident(keys[0], "x");
+  memd_->AddElsewhere(keys[1]);
+  const std::uint64_t before = Posted();
+  EXPECT_EQ(Match(sequence_, tokens_.size()), 1u);
+  EXPECT_EQ(Posted(), before);
+}
+
+class SharedSequenceTest : public SequenceTest {
+ protected:
+  void StartMemd() override { StartAndConnectInCluster(); }
+};
+
+TEST_F(SharedSequenceTest, AMatchGoesOnWithWhatOnlyOtherNodesHave) {
+  const std::vector<Key> keys = KeysOf(sequence_, 10);
+  memd_->AddElsewhere(keys[0]);
+  memd_->AddResident(keys[1], "x");
+  for (std::size_t i = 2; i < 8; ++i) memd_->AddElsewhere(keys[i]);
+  std::vector<agentmem_key> found;
+  ASSERT_EQ(Match(sequence_, tokens_.size(), &found), 8u);
+  for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(AsKey(found[i]), keys[i]) << i;
+  EXPECT_EQ(memd_->Count(Op::kFetch), 0) << "no bytes are brought";
+  agentmem_key next;
+  ASSERT_EQ(agentmem_sequence_next(sequence_, tokens_.data(), tokens_.size(),
+                                   &next, &error_),
+            AGENTMEM_OK);
+  EXPECT_EQ(AsKey(next), keys[8]) << "the head is behind the match";
+}
+
+TEST_F(SharedSequenceTest, AMatchEndsAtTheFirstBlockThatNobodyHas) {
+  const std::vector<Key> keys = KeysOf(sequence_, 10);
+  for (std::size_t i = 0; i < 10; ++i) {
+    if (i != 5) memd_->AddElsewhere(keys[i]);
+  }
+  EXPECT_EQ(Match(sequence_, tokens_.size()), 5u);
+}
+
+TEST_F(SharedSequenceTest, AMatchThatTheIndexAnswersWholeAsksNobody) {
+  const std::vector<Key> keys = KeysOf(sequence_, 10);
+  for (const Key& key : keys) memd_->AddBelow(key, "x");
+  const std::uint64_t before = Posted();
+  EXPECT_EQ(Match(sequence_, tokens_.size()), 10u);
+  EXPECT_EQ(Posted(), before);
+}
+
+// One window, and so one round trip; and a small one.
+TEST_F(SharedSequenceTest, AMatchOfWhatIsNowhereAsksOnce) {
+  tokens_.resize(400 * kBlockTokens);
+  EXPECT_EQ(Match(sequence_, tokens_.size()), 0u);
+  EXPECT_EQ(memd_->Count(Op::kFindTier), 4);
+}
+
+TEST_F(SharedSequenceTest, ALongPrefixIsFoundWithEachBlockAskedForOnce) {
+  tokens_.resize(400 * kBlockTokens);
+  for (const Key& key : KeysOf(sequence_, 400)) memd_->AddElsewhere(key);
+  EXPECT_EQ(Match(sequence_, tokens_.size()), 400u);
+  EXPECT_EQ(memd_->Count(Op::kFindTier), 400);
+}
+
+TEST_F(SharedSequenceTest, AMatchWithoutAnAnswerIsThatOfTheIndex) {
+  const std::vector<Key> keys = KeysOf(sequence_, 3);
+  memd_->AddResident(keys[0], "x");
+  memd_->AddElsewhere(keys[1]);
+  memd_->Pause();
+  EXPECT_EQ(Match(sequence_, tokens_.size()), 1u);
+  memd_->Resume();
+  EXPECT_EQ(Match(sequence_, tokens_.size()), 2u);
+}
+
+TEST_F(SharedSequenceTest, ALoadWithoutTimeAsksNobody) {
+  const std::vector<Key> keys = KeysOf(sequence_, 2);
+  memd_->AddResident(keys[0], "x");
+  memd_->AddElsewhere(keys[1]);
+  const std::uint64_t before = Posted();
+  agentmem_span spans[8];
+  std::size_t loaded = 0;
+  ASSERT_EQ(agentmem_sequence_load(sequence_, tokens_.data(), tokens_.size(), 0,
+                                   spans, 8, &loaded, &error_),
+            AGENTMEM_OK);
+  EXPECT_EQ(loaded, 1u);
+  EXPECT_EQ(Posted(), before);
+  agentmem_release(client_, spans, loaded);
+}
+
+TEST_F(SharedSequenceTest, ALoadBringsWhatOnlyOtherNodesHave) {
+  const std::vector<Key> keys = KeysOf(sequence_, 2);
+  memd_->AddElsewhere(keys[0]);
+  agentmem_span spans[8];
+  std::size_t loaded = 0;
+  ASSERT_EQ(agentmem_sequence_load(sequence_, tokens_.data(), tokens_.size(),
+                                   kLongNs, spans, 8, &loaded, &error_),
+            AGENTMEM_OK);
+  ASSERT_EQ(loaded, 1u);
+  EXPECT_EQ(TextOf(spans[0]), "from afar");
+  agentmem_release(client_, spans, loaded);
 }
 
 TEST_F(SequenceTest, AMatchLeavesNoPin) {
