@@ -47,13 +47,6 @@ std::string HumanBytes(std::uint64_t bytes) {
   return text;
 }
 
-std::string KeyText(const Key& key) {
-  char text[48];
-  std::snprintf(text, sizeof(text), "%08x-%08x%08x%08x", key.group, key.name[0],
-                key.name[1], key.name[2]);
-  return text;
-}
-
 std::string Explain(const CompletionEntry& completion) {
   const auto& detail = completion.detail;
   switch (completion.reason) {

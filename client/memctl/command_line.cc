@@ -26,7 +26,7 @@ constexpr char kExamples[] =
     "Data goes to standard output, messages to standard error.\n";
 
 constexpr char kKeyHelp[] =
-    "KEY is 32 hex digits, group and name, with or without the colon:\n"
+    "KEY is as messages and memd's log have it, 8 and 24 hex digits:\n"
     "  0000002a:00112233445566778899aabb\n";
 
 std::string Version() {

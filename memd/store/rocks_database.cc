@@ -177,6 +177,19 @@ void RocksDatabase::LogOnce(const std::string& message) {
   if (last) LogError("that many errors of the store were logged: no more are");
 }
 
+void RocksDatabase::NameTenant(TenantId tenant, const std::string& name) {
+  MutexLock lock(&mutex_);
+  tenant_names_[tenant] = name;
+}
+
+std::string RocksDatabase::WhoseText(TenantId tenant) {
+  MutexLock lock(&mutex_);
+  const auto found = tenant_names_.find(tenant);
+  if (found == tenant_names_.end()) return "";
+  return "; tenant " + std::to_string(tenant.value()) + " is \"" +
+         found->second + "\"";
+}
+
 std::uint64_t RocksDatabase::DiskBytes() {
   const std::shared_ptr<OpenedRocks> opened = Opened();
   if (opened == nullptr) return 0;
