@@ -125,7 +125,10 @@ std::string Explain(const CompletionEntry& completion) {
     case Reason::kStoreQuota:
       return "the store quota of " + HumanBytes(detail[0]) +
              " is used up: " + HumanBytes(detail[1]) +
-             " are stored; delete what is not needed, or raise the quota";
+             " are stored; raise store_quota in memd's configuration. Blocks "
+             "are "
+             "not deleted one by one: what agents keep goes with them "
+             "(`memctl agent delete`)";
   }
   return "memd answered with reason " +
          std::to_string(static_cast<int>(completion.reason)) +

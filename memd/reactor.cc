@@ -121,6 +121,8 @@ absl::Status Reactor::Start() {
 }
 
 void Reactor::Run() {
+  // A start that failed ends it before it has served anybody.
+  const bool serves = !stop_.load(std::memory_order_relaxed);
   TouchAhead();
   for (std::uint64_t turn = 0;; ++turn) {
     const TimeNs now = clock_->Now();
@@ -132,7 +134,7 @@ void Reactor::Run() {
       draining_ = true;
       drain_until_ = now + options_.drain_ns_max;
       node_->BeginDrain();
-      LogInfo("draining: writing down what is not stored yet");
+      if (serves) LogInfo("draining: writing down what is not stored yet");
     }
     if (draining_ && (node_->Drained() || now >= drain_until_)) break;
     if (Turn(now) != 0) {

@@ -51,7 +51,16 @@ absl::StatusOr<std::unique_ptr<RocksDatabase>> RocksDatabase::Open(
     const std::string& path) {
   AGENTMEM_RETURN_IF_ERROR(MakeDirectories(path));
   std::unique_ptr<RocksDatabase> database(new RocksDatabase(path));
-  AGENTMEM_RETURN_IF_ERROR(database->OpenDatabase());
+  const absl::Status status = database->OpenDatabase();
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    std::string message = StatusMessage(status);
+    if (message.ends_with(kGoesOnByItself)) {
+      message.resize(message.size() - kGoesOnByItself.size());
+    }
+    return ResourceExhausted(message +
+                             "; free space there, and start memd again");
+  }
+  AGENTMEM_RETURN_IF_ERROR(status);
   return database;
 }
 

@@ -14,6 +14,14 @@ TEST(MessagesTest, BytesAreReadable) {
   EXPECT_EQ(HumanBytes(std::uint64_t{3} << 30), "3 GiB");
 }
 
+TEST(MessagesTest, AFullQuotaIsAnsweredWithWhatThereIsToDo) {
+  CompletionEntry answer = {};
+  answer.reason = Reason::kStoreQuota;
+  answer.code = Code::kResourceExhausted;
+  EXPECT_THAT(Explain(answer), HasSubstr("raise store_quota"));
+  EXPECT_THAT(Explain(answer), HasSubstr("memctl agent delete"));
+}
+
 TEST(MessagesTest, EveryReasonHasASentenceOfItsOwn) {
   CompletionEntry answer = {};
   std::string last;
