@@ -16,8 +16,10 @@ constexpr DurationNs kSleepMax = 50 * kMillisecondNs;
 constexpr DurationNs kAliveFor = kMillisecondNs;
 // How long a closing client waits for a place in the ring.
 constexpr DurationNs kCloseFor = kSecondNs;
-// Between two attempts to connect.
+// Between two attempts to connect; each attempt of a first Connect, which may
+// be refused for as long as it lasts, waits twice as long as the one before.
 constexpr int kRetryMs = 2;
+constexpr int kRetryMsMax = 256;
 
 }  // namespace
 
@@ -57,7 +59,8 @@ void Channel::PostClose(Session* session) {
 void Channel::Pause() { poll(nullptr, 0, kRetryMs); }
 
 Outcome Channel::Connect(const Deadline& deadline) {
-  for (;;) {
+  for (int pause_ms = kRetryMs;;
+       pause_ms = std::min(2 * pause_ms, kRetryMsMax)) {
     Session* session = nullptr;
     Outcome outcome = OpenSession(deadline, &session);
     if (outcome.ok()) {
@@ -68,7 +71,8 @@ Outcome Channel::Connect(const Deadline& deadline) {
     if (outcome.code != Code::kUnavailable || deadline.Passed()) {
       return outcome;
     }
-    Pause();
+    const DurationNs left = deadline.Remaining(pause_ms * kMillisecondNs);
+    poll(nullptr, 0, static_cast<int>(left / kMillisecondNs) + 1);
   }
 }
 

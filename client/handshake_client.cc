@@ -120,9 +120,12 @@ Outcome ReceiveAnswer(const Endpoint& endpoint, int socket,
     case PacketEnd::kHungUp:
       return Unreachable(endpoint, "it hung up");
     case PacketEnd::kDeadline:
-      return Unreachable(endpoint,
-                         "it accepted the connection and then said nothing "
-                         "before the deadline");
+      return Fail(Code::kUnavailable,
+                  "memd at " + endpoint.socket_path +
+                      " has not answered before the deadline, though its "
+                      "socket takes connections: it is stopped (SIGSTOP, a "
+                      "debugger), hangs or is overloaded; look at its process "
+                      "and its log");
     case PacketEnd::kFailed:
       break;
   }

@@ -6,6 +6,7 @@
 #include "client/kv_transfer.h"
 #include "client/kv_wait.h"
 #include "client/messages.h"
+#include "proto/key_text.h"
 
 namespace agentmem::client {
 namespace {

@@ -47,13 +47,6 @@ std::string HumanBytes(std::uint64_t bytes) {
   return text;
 }
 
-std::string KeyText(const Key& key) {
-  char text[48];
-  std::snprintf(text, sizeof(text), "%08x-%08x%08x%08x", key.group, key.name[0],
-                key.name[1], key.name[2]);
-  return text;
-}
-
 std::string Explain(const CompletionEntry& completion) {
   const auto& detail = completion.detail;
   switch (completion.reason) {
@@ -132,7 +125,10 @@ std::string Explain(const CompletionEntry& completion) {
     case Reason::kStoreQuota:
       return "the store quota of " + HumanBytes(detail[0]) +
              " is used up: " + HumanBytes(detail[1]) +
-             " are stored; delete what is not needed, or raise the quota";
+             " are stored; raise store_quota in memd's configuration. Blocks "
+             "are "
+             "not deleted one by one: what agents keep goes with them "
+             "(`memctl agent delete`)";
   }
   return "memd answered with reason " +
          std::to_string(static_cast<int>(completion.reason)) +

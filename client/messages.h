@@ -15,9 +15,6 @@ namespace agentmem::client {
 // "1.5 MiB"; exact below 1 KiB.
 std::string HumanBytes(std::uint64_t bytes);
 
-// group and name in hex: "0000002a-000000010000000200000003".
-std::string KeyText(const Key& key);
-
 // Why memd answered `completion` with an error, and what to do about it.
 std::string Explain(const CompletionEntry& completion);
 

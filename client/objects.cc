@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "client/messages.h"
+#include "proto/key_text.h"
 
 namespace agentmem::client {
 namespace {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "client/messages.h"
+#include "proto/key_text.h"
 
 namespace agentmem::client {
 namespace {

@@ -4,11 +4,13 @@
 #include <cctype>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 #include <sstream>
 
 #include "base/status.h"
 #include "memd/config_fields.h"
+#include "memd/dram/index_writer.h"
 #include "proto/handshake.h"
 #include "proto/size_class.h"
 #include "proto/types.h"
@@ -21,26 +23,28 @@ constexpr std::uint64_t kDefaultDramMax = 1ULL << 30;
 // is 12 longer and then moved.
 constexpr std::size_t kSocketPathBytesMax = 95;
 
-absl::Status CheckPaths(const std::string& name, const Config& config) {
+absl::Status CheckPaths(const Config& config) {
+  const ConfigPlaces& at = config.places;
   const std::pair<const char*, const std::string*> fields[] = {
       {"state_directory", &config.state_directory},
       {"socket", &config.socket_path},
       {"admin_socket", &config.admin_socket_path}};
   for (const auto& [field, path] : fields) {
     if (path->empty() || path->front() != '/') {
-      return InvalidArgument(name + ": field \"" + field + "\" is \"" + *path +
+      return InvalidArgument(at.Of(field) + ": field \"" + field + "\" is \"" +
+                             *path +
                              "\"; it must be an absolute path (a default needs "
                              "$HOME)");
     }
     if (path != &config.state_directory && path->size() > kSocketPathBytesMax) {
       return InvalidArgument(
-          name + ": field \"" + field + "\" is " + *path + " with " +
+          at.Of(field) + ": field \"" + field + "\" is " + *path + " with " +
           std::to_string(path->size()) + " bytes; at most " +
           std::to_string(kSocketPathBytesMax) + " are allowed");
     }
   }
   if (config.socket_path == config.admin_socket_path) {
-    return InvalidArgument(name +
+    return InvalidArgument(at.Of("socket") +
                            ": fields \"socket\" and \"admin_socket\" are "
                            "both " +
                            config.socket_path + "; they must differ");
@@ -49,19 +53,34 @@ absl::Status CheckPaths(const std::string& name, const Config& config) {
 }
 
 // More slots than the smallest of them fill the pool are memory for nothing.
-absl::Status CheckSlots(const std::string& name, const TenantConfig& tenant) {
+absl::Status CheckSlots(const std::string& place, const TenantConfig& tenant) {
   const std::uint64_t slots_max = tenant.dram_bytes / SizeClassBytes(0);
   if (tenant.slots <= slots_max) return absl::OkStatus();
-  return InvalidArgument(name + ": field \"slots\" of tenant " + tenant.name +
+  return InvalidArgument(place + ": field \"slots\" of tenant " + tenant.name +
                          " is " + std::to_string(tenant.slots) +
                          "; its dram has room for 64 to " +
                          std::to_string(slots_max));
 }
 
-absl::Status CheckQuota(const std::string& name, const TenantConfig& tenant,
+// An index beyond the machine's memory is a slip of the keys.
+absl::Status CheckIndex(const std::string& place, const TenantConfig& tenant,
+                        std::uint64_t memory_bytes) {
+  const std::uint64_t bytes = IndexWriter::BytesFor(
+      IndexWriter::ShapeFor(tenant.slots, tenant.index_entries));
+  if (memory_bytes == 0 || bytes <= memory_bytes) return absl::OkStatus();
+  return InvalidArgument(
+      place + ": field \"index_entries\" of tenant " + tenant.name + " is " +
+      std::to_string(tenant.index_entries) + "; with " +
+      std::to_string(tenant.slots) + " slots that is an index of " +
+      std::to_string(bytes >> 20) + " MiB, and this machine has " +
+      std::to_string(memory_bytes >> 20) +
+      " MiB: lower it, or leave it out for twice the slots");
+}
+
+absl::Status CheckQuota(const std::string& place, const TenantConfig& tenant,
                         const std::string& field, std::uint64_t bytes) {
   if (bytes <= tenant.dram_bytes) return absl::OkStatus();
-  return InvalidArgument(name + ": field \"" + field + "\" of tenant " +
+  return InvalidArgument(place + ": field \"" + field + "\" of tenant " +
                          tenant.name + " is " + std::to_string(bytes) +
                          " bytes; at most its dram, " +
                          std::to_string(tenant.dram_bytes) + ", can be kept");
@@ -75,29 +94,36 @@ bool IsTenantName(const std::string& name) {
 }
 
 // Fills what follows from something else, and checks what must fit together.
-absl::Status Complete(const std::string& name, Config* config) {
+absl::Status Complete(std::uint64_t memory_bytes, Config* config) {
+  const ConfigPlaces& at = config->places;
   if (config->admin_socket_path.empty()) {
     config->admin_socket_path =
         (std::filesystem::path(config->socket_path).parent_path() /
          "admin.sock")
             .string();
   }
-  AGENTMEM_RETURN_IF_ERROR(CheckPaths(name, *config));
+  AGENTMEM_RETURN_IF_ERROR(CheckPaths(*config));
   std::set<std::string> names;
-  for (TenantConfig& tenant : config->tenants) {
+  for (std::size_t i = 0; i < config->tenants.size(); ++i) {
+    TenantConfig& tenant = config->tenants[i];
+    const std::string table = "tenant." + std::to_string(i) + ".";
     if (!names.insert(tenant.name).second) {
-      return InvalidArgument(name + ": two tenants are named \"" + tenant.name +
+      return InvalidArgument(at.Of(table + "name") +
+                             ": two tenants are named \"" + tenant.name +
                              "\"; names must differ");
     }
-    tenant.dram_bytes -= tenant.dram_bytes % kExtentBytes;
+    RoundDown(at.Of(at.lines.count(table + "dram") ? table + "dram" : "dram"),
+              "dram", &tenant.dram_bytes, &config->remarks);
     if (tenant.slots == 0) {
       tenant.slots =
           std::clamp<std::uint64_t>(tenant.dram_bytes / 8192, 4096, 1ULL << 20);
     }
-    AGENTMEM_RETURN_IF_ERROR(CheckSlots(name, tenant));
+    AGENTMEM_RETURN_IF_ERROR(CheckSlots(at.Of(table + "slots"), tenant));
     if (tenant.index_entries == 0) {
       tenant.index_entries = std::max<std::uint64_t>(2 * tenant.slots, 1 << 16);
     }
+    AGENTMEM_RETURN_IF_ERROR(
+        CheckIndex(at.Of(table + "index_entries"), tenant, memory_bytes));
     if (tenant.hold_quota_bytes == 0) {
       tenant.hold_quota_bytes = tenant.dram_bytes / 4;
     }
@@ -105,12 +131,32 @@ absl::Status Complete(const std::string& name, Config* config) {
       tenant.grant_quota_bytes =
           std::max<std::uint64_t>(tenant.dram_bytes / 16, kMaxBlockBytes);
     }
-    AGENTMEM_RETURN_IF_ERROR(
-        CheckQuota(name, tenant, "hold_quota", tenant.hold_quota_bytes));
-    AGENTMEM_RETURN_IF_ERROR(
-        CheckQuota(name, tenant, "grant_quota", tenant.grant_quota_bytes));
+    AGENTMEM_RETURN_IF_ERROR(CheckQuota(at.Of(table + "hold_quota"), tenant,
+                                        "hold_quota", tenant.hold_quota_bytes));
+    AGENTMEM_RETURN_IF_ERROR(CheckQuota(at.Of(table + "grant_quota"), tenant,
+                                        "grant_quota",
+                                        tenant.grant_quota_bytes));
   }
   return absl::OkStatus();
+}
+
+void NotePlaces(const toml::table& table, const std::string& prefix,
+                std::map<std::string, std::uint32_t>* lines) {
+  for (const auto& [key, node] : table) {
+    const std::string path = prefix + std::string(key.str());
+    (*lines)[path] = node.source().begin.line;
+    if (const toml::table* const inner = node.as_table()) {
+      NotePlaces(*inner, path + ".", lines);
+    }
+    const toml::array* const array = node.as_array();
+    if (array == nullptr || !array->is_array_of_tables()) continue;
+    std::size_t index = 0;
+    for (const toml::node& element : *array) {
+      const std::string one = path + "." + std::to_string(index++);
+      (*lines)[one] = element.source().begin.line;
+      NotePlaces(*element.as_table(), one + ".", lines);
+    }
+  }
 }
 
 // toml++ 3.3 asserts on some control characters instead of refusing them (found
@@ -164,6 +210,17 @@ absl::Status ParseHbm(const toml::table& table, const std::string& name,
 
 }  // namespace
 
+void RoundDown(const std::string& place, const std::string& field,
+               std::uint64_t* bytes, std::vector<std::string>* remarks) {
+  const std::uint64_t over = *bytes % kExtentBytes;
+  if (over == 0) return;
+  *bytes -= over;
+  remarks->push_back(place + ": field \"" + field + "\" is " +
+                     std::to_string(*bytes + over) +
+                     " bytes; memory is taken in whole 4 MiB, so it is " +
+                     std::to_string(*bytes));
+}
+
 absl::StatusOr<std::uint64_t> ParseBytes(const std::string& text) {
   std::size_t digits = 0;
   std::uint64_t number = 0;
@@ -208,8 +265,9 @@ Config DefaultConfig(const Surroundings& surroundings) {
   TenantConfig tenant;
   tenant.dram_bytes = std::clamp<std::uint64_t>(surroundings.memory_bytes / 4,
                                                 kDramBytesMin, kDefaultDramMax);
+  tenant.dram_bytes -= tenant.dram_bytes % kExtentBytes;
   config.tenants.push_back(tenant);
-  (void)Complete("defaults", &config);  // defaults fit together: tested
+  (void)Complete(0, &config);  // defaults fit together: tested
   return config;
 }
 
@@ -229,6 +287,8 @@ absl::StatusOr<Config> ParseConfig(const std::string& text,
   config.tenants.clear();
   config.admin_socket_path.clear();
   const toml::table& table = parsed.table();
+  config.places.file = name;
+  NotePlaces(table, "", &config.places.lines);
   Fields fields(table, name);
   fields.String("state_directory", &config.state_directory);
   fields.String("socket", &config.socket_path);
@@ -258,10 +318,10 @@ absl::StatusOr<Config> ParseConfig(const std::string& text,
   if (const toml::table* const hbm = fields.Table("hbm")) {
     AGENTMEM_RETURN_IF_ERROR(ParseHbm(*hbm, name, &config.hbm));
   }
-  AGENTMEM_RETURN_IF_ERROR(ParseClusterTables(&fields, name, &config));
+  AGENTMEM_RETURN_IF_ERROR(ParseClusterTables(&fields, &config));
   AGENTMEM_RETURN_IF_ERROR(fields.Finish());
   if (config.tenants.empty()) config.tenants.push_back(lone);
-  AGENTMEM_RETURN_IF_ERROR(Complete(name, &config));
+  AGENTMEM_RETURN_IF_ERROR(Complete(surroundings.memory_bytes, &config));
   return config;
 }
 

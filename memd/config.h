@@ -1,7 +1,7 @@
 // memd's configuration: one TOML file, or defaults that work without one.
 //
-// A wrong file is refused at start: the message names file, field, value and
-// what is allowed; an unknown field is wrong. Sizes are integers (bytes) or
+// A wrong file is refused at start: the message names file, line, field, value
+// and what is allowed; an unknown field is wrong. Sizes are integers (bytes) or
 // strings ("512MiB").
 //
 // Ownership: a value. Threads: thread-compatible. Errors: INVALID_ARGUMENT,
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "memd/config_places.h"
 
 namespace agentmem {
 
@@ -105,6 +106,9 @@ struct Config {
   PoolConfig pool;
   StoreConfig store;
   HbmConfig hbm;
+  ConfigPlaces places;
+  // What is accepted and not meant, perhaps; main logs them.
+  std::vector<std::string> remarks;
 };
 
 // What decides the defaults; main reads it from the system.

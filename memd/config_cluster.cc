@@ -46,10 +46,26 @@ absl::Status ParseCluster(const toml::table& table, const std::string& name,
   return fields.Finish();
 }
 
-absl::Status CheckCluster(const std::string& name,
+// A member all the same; but with a slip in "node" its peers wait for one that
+// never comes.
+void LookForOwnName(const ConfigPlaces& at, const ClusterConfig& cluster,
+                    std::vector<std::string>* remarks) {
+  if (cluster.peers.empty()) return;
+  std::string names;
+  for (const PeerConfig& peer : cluster.peers) {
+    if (peer.node == cluster.node) return;
+    names += (names.empty() ? "" : ", ") + peer.node;
+  }
+  remarks->push_back(
+      at.Of("cluster.peers") + ": field \"peers\" of [cluster] names " + names +
+      ", and not this node, \"" + cluster.node +
+      "\"; it is a member all the same: is that its name in its peers' lists?");
+}
+
+absl::Status CheckCluster(const ConfigPlaces& at,
                           const ClusterConfig& cluster) {
   if (!cluster.enabled()) {
-    return InvalidArgument(name +
+    return InvalidArgument(at.Of("cluster") +
                            ": [cluster] needs \"listen\", the host:port that "
                            "peers call, such as \"10.0.0.1:7474\"");
   }
@@ -57,16 +73,26 @@ absl::Status CheckCluster(const std::string& name,
        {std::pair<const char*, const std::string*>("listen", &cluster.listen),
         {"advertise", &cluster.advertise}}) {
     if (!value->empty() && value->rfind(':') == std::string::npos) {
-      return InvalidArgument(name + ": field \"" + field +
-                             "\" of [cluster] is " + *value +
-                             "; it must be host:port");
+      return InvalidArgument(at.Of(std::string("cluster.") + field) +
+                             ": field \"" + field + "\" of [cluster] is " +
+                             *value + "; it must be host:port");
     }
   }
   if (!cluster.peers.empty() && !cluster.etcd.empty()) {
     return InvalidArgument(
-        name +
+        at.Of("cluster.peers") +
         ": [cluster] has both \"peers\" and \"etcd\"; who is a member is "
         "either a list or etcd's word: leave one out");
+  }
+  for (const std::string& endpoint : cluster.etcd) {
+    if (!endpoint.starts_with("https://") || !cluster.etcd_authority.empty()) {
+      continue;
+    }
+    return InvalidArgument(
+        at.Of("cluster.etcd") + ": field \"etcd\" of [cluster] has " +
+        endpoint +
+        ": https needs \"etcd_authority\", the PEM file of who signed etcd's "
+        "certificate");
   }
   const bool files = !cluster.certificate.empty() || !cluster.key.empty() ||
                      !cluster.authority.empty();
@@ -74,7 +100,7 @@ absl::Status CheckCluster(const std::string& name,
                    !cluster.authority.empty();
   if (cluster.insecure ? files : !all) {
     return InvalidArgument(
-        name +
+        at.Of("cluster") +
         ": [cluster] needs \"certificate\", \"key\" and \"authority\" "
         "(PEM files) so that peers know each other, or, on a closed network, "
         "\"insecure = true\" instead of them");
@@ -113,18 +139,20 @@ bool IsOneAddress(const std::string& text) {
          !IN6_IS_ADDR_UNSPECIFIED(&six);
 }
 
-absl::Status CheckPool(const std::string& name, Config* config) {
+absl::Status CheckPool(Config* config) {
+  const ConfigPlaces& at = config->places;
   std::uint64_t& lent = config->pool.export_bytes;
   if (lent != 0 && lent < kExtentBytes) {
-    return InvalidArgument(name + ": field \"export\" of [pool] is " +
+    return InvalidArgument(at.Of("pool.export") +
+                           ": field \"export\" of [pool] is " +
                            std::to_string(lent) + " bytes; 0, or at least " +
                            std::to_string(kExtentBytes) + " can be lent");
   }
-  lent -= lent % kExtentBytes;
+  RoundDown(at.Of("pool.export"), "export", &lent, &config->remarks);
   if (!config->pool.durable && !config->cluster.etcd.empty() &&
       !config->store.remote) {
     return InvalidArgument(
-        name +
+        at.Of("pool.durable") +
         ": field \"durable\" of [pool] is false, but with etcd other nodes "
         "open "
         "what this one made durable: it must be in their memory");
@@ -153,48 +181,51 @@ absl::Status ParseStore(const toml::table& table, const std::string& name,
 
 // Two nodes that use one store must agree on the refs to what is in it, and on
 // the tenants' numbers.
-absl::Status CheckStore(const std::string& name, const Config& config) {
+absl::Status CheckStore(const Config& config) {
+  const ConfigPlaces& at = config.places;
   const StoreConfig& store = config.store;
   const bool shared = config.cluster.enabled() && !config.cluster.etcd.empty();
   if (store.remote && !shared) {
     return InvalidArgument(
-        name +
+        at.Of("store.kind") +
         ": [store] kind = \"remote\" needs refs that all nodes agree on: name "
         "etcd's endpoints in \"etcd\" of [cluster], or use this node's disk "
         "(kind = \"disk\")");
   }
-  for (const TenantConfig& tenant : config.tenants) {
+  for (std::size_t i = 0; i < config.tenants.size(); ++i) {
+    const TenantConfig& tenant = config.tenants[i];
     if (!store.remote || tenant.store_quota_bytes == 0) continue;
     return InvalidArgument(
-        name + ": field \"store_quota\" of tenant " + tenant.name +
+        at.Of("tenant." + std::to_string(i) + ".store_quota") +
+        ": field \"store_quota\" of tenant " + tenant.name +
         ", with [store] kind = \"remote\": what the tenant has on another "
         "node's disk only that node can count; set it there, in the "
         "configuration of each node that serves");
   }
   if (store.remote && store.serve_bytes != 0) {
     return InvalidArgument(
-        name +
+        at.Of("store.serve") +
         ": field \"serve\" of [store] with kind = \"remote\": this node has no "
         "disk to serve others with; set it on the nodes that have one");
   }
   if (!store.remote && !store.nodes.empty()) {
-    return InvalidArgument(name +
+    return InvalidArgument(at.Of("store.nodes") +
                            ": field \"nodes\" of [store] says whose disk is "
                            "used, with kind = \"remote\"; kind is \"disk\"");
   }
   if (std::count(store.nodes.begin(), store.nodes.end(), config.cluster.node)) {
-    return InvalidArgument(name + ": field \"nodes\" of [store] has \"" +
-                           config.cluster.node +
-                           "\", which is this node; name others");
+    return InvalidArgument(
+        at.Of("store.nodes") + ": field \"nodes\" of [store] has \"" +
+        config.cluster.node + "\", which is this node; name others");
   }
   if (store.serve_bytes != 0 && !shared) {
     return InvalidArgument(
-        name +
+        at.Of("store.serve") +
         ": field \"serve\" of [store] needs \"etcd\" in [cluster]: without it "
         "no other node has the same tenants as this one");
   }
   if (store.serve_bytes != 0 && config.pool.export_bytes == 0) {
-    return InvalidArgument(name +
+    return InvalidArgument(at.Of("store.serve") +
                            ": field \"serve\" of [store] needs \"export\" in "
                            "[pool]: peers' blocks "
                            "arrive in the memory that is lent");
@@ -203,18 +234,21 @@ absl::Status CheckStore(const std::string& name, const Config& config) {
 }
 
 // [cluster], [fabric], [pool]: the last two say nothing without the first.
-absl::Status ParseCluster(Fields* fields, const std::string& name,
-                          Config* config) {
+absl::Status ParseCluster(Fields* fields, Config* config) {
+  const ConfigPlaces& at = config->places;
+  const std::string& name = at.file;
   const toml::table* const cluster = fields->Table("cluster");
   const toml::table* const fabric = fields->Table("fabric");
   const toml::table* const pool = fields->Table("pool");
   if (cluster == nullptr) {
     if (fabric == nullptr && pool == nullptr) return absl::OkStatus();
-    return InvalidArgument(name + ": [" + (fabric ? "fabric" : "pool") +
+    return InvalidArgument(at.Of(fabric ? "fabric" : "pool") + ": [" +
+                           (fabric ? "fabric" : "pool") +
                            "] without [cluster]: who are the peers?");
   }
   AGENTMEM_RETURN_IF_ERROR(ParseCluster(*cluster, name, &config->cluster));
-  AGENTMEM_RETURN_IF_ERROR(CheckCluster(name, config->cluster));
+  AGENTMEM_RETURN_IF_ERROR(CheckCluster(at, config->cluster));
+  LookForOwnName(at, config->cluster, &config->remarks);
   if (fabric != nullptr) {
     AGENTMEM_RETURN_IF_ERROR(ParseFabric(*fabric, name, &config->fabric));
   }
@@ -233,25 +267,27 @@ absl::Status ParseCluster(Fields* fields, const std::string& name,
   }
   if (!IsOneAddress(config->fabric.address)) {
     return InvalidArgument(
-        name + ": blocks need the IP address of one interface of this node; " +
-        "\"" + config->fabric.address +
+        at.Of(at.lines.count("fabric.address") ? "fabric.address"
+                                               : "cluster.listen") +
+        ": blocks need the IP address of one interface of this node; " + "\"" +
+        config->fabric.address +
         "\" (\"address\" of [fabric], else the "
         "host of \"listen\") is none: set \"address\" in [fabric] to it, and "
         "\"advertise\" in "
         "[cluster] to what peers call");
   }
-  return CheckPool(name, config);
+  return CheckPool(config);
 }
 
 }  // namespace
 
-absl::Status ParseClusterTables(Fields* fields, const std::string& name,
-                                Config* config) {
+absl::Status ParseClusterTables(Fields* fields, Config* config) {
   if (const toml::table* const store = fields->Table("store")) {
-    AGENTMEM_RETURN_IF_ERROR(ParseStore(*store, name, &config->store));
+    AGENTMEM_RETURN_IF_ERROR(
+        ParseStore(*store, config->places.file, &config->store));
   }
-  AGENTMEM_RETURN_IF_ERROR(ParseCluster(fields, name, config));
-  return CheckStore(name, *config);
+  AGENTMEM_RETURN_IF_ERROR(ParseCluster(fields, config));
+  return CheckStore(*config);
 }
 
 }  // namespace agentmem

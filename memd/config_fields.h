@@ -120,8 +120,10 @@ class Fields {
     const toml::node* node = Take(field);
     if (node == nullptr) return;
     const toml::array* array = node->as_array();
-    const char* wanted = "an array of numeric user ids, such as [1000]";
-    if (array == nullptr) return Wrong(field, *node, wanted);
+    const char* wanted =
+        "an array of numeric user ids, such as [1000] (left out: memd's own)";
+    // (Nobody at all is a slip; that it means memd's own would surprise.)
+    if (array == nullptr || array->empty()) return Wrong(field, *node, wanted);
     for (const toml::node& element : *array) {
       const auto number = element.value_exact<std::int64_t>();
       if (!number.has_value() || *number < 0 || *number > 0xfffffffeLL) {
@@ -168,9 +170,13 @@ class Fields {
   absl::Status error_ = absl::OkStatus();
 };
 
-// [store], [cluster], [fabric] and [pool] of the whole file's `fields`.
-absl::Status ParseClusterTables(Fields* fields, const std::string& name,
-                                Config* config);
+// [store], [cluster], [fabric] and [pool] of the whole file's `fields`; the
+// places are in `config`.
+absl::Status ParseClusterTables(Fields* fields, Config* config);
+
+// To whole extents; what is lost so is a remark.
+void RoundDown(const std::string& place, const std::string& field,
+               std::uint64_t* bytes, std::vector<std::string>* remarks);
 
 }  // namespace agentmem
 

@@ -213,6 +213,7 @@ absl::StatusOr<std::vector<TenantDoor>> Daemon::Parts::OpenTenants(
     TenantMemory& mine = memory.emplace_back();
     AGENTMEM_ASSIGN_OR_RETURN(const TenantIdentity identity,
                               LoadTenant(tenant.name));
+    if (store != nullptr) store->NameTenant(identity.id, tenant.name);
     AGENTMEM_ASSIGN_OR_RETURN(
         TenantDoor door,
         OpenTenant(tenant, identity, instance,

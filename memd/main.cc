@@ -23,6 +23,7 @@
 #include "memd/service/admin_service.h"
 #include "memd/service/cluster_door.h"
 #include "memd/service/peer_grpc_log.h"
+#include "memd/service/start_check.h"
 #include "memd/systemd_notify.h"
 #include "memd/transport/fabric_provider.h"
 
@@ -115,8 +116,9 @@ void RestoreSignals() {
 }
 
 // libfabric reads these once; what the user has set stays.
-void SetFabricEnvironment(std::size_t peers) {
-  for (const auto& [name, value] : FabricEnvironment(peers)) {
+void SetFabricEnvironment(const Config& config) {
+  for (const auto& [name, value] :
+       FabricEnvironment(config.cluster.peers.size())) {
     setenv(name.c_str(), value.c_str(), 0);
   }
 }
@@ -161,6 +163,16 @@ int EndAndFail(Daemon* daemon, const absl::Status& status) {
   return Fail(status);
 }
 
+int Check(const Config& config) {
+  RestoreSignals();
+  SetFabricEnvironment(config);
+  LogGrpcErrorsOnce();
+  const absl::Status status = CheckStart(config);
+  if (!status.ok()) return Fail(status);
+  PrintConfig(config);
+  return 0;
+}
+
 int Serve(const Config& config) {
   RestoreSignals();
   // Signals are taken by a thread of their own; block them everywhere first.
@@ -175,8 +187,11 @@ int Serve(const Config& config) {
   RaiseDescriptorLimit();
   SetLogForJournal(!Environment("JOURNAL_STREAM").empty());
 
-  SetFabricEnvironment(config.cluster.peers.size());
+  SetFabricEnvironment(config);
   LogGrpcErrorsOnce();
+  // (gRPC and libfabric have threads of their own from here on.)
+  const absl::Status can_start = CheckStart(config);
+  if (!can_start.ok()) return Fail(can_start);
   const MonotonicClock clock;
   auto daemon = Daemon::Open(config, &clock);
   if (!daemon.ok()) return Fail(daemon.status());
@@ -253,10 +268,9 @@ int main(int argc, char** argv) {
                     : agentmem::LoadConfig(config_path, surroundings);
   if (!loaded.ok()) return agentmem::Fail(loaded.status());
   const agentmem::Config& config = *loaded;
-  agentmem::WarnOfShortMemory(config, surroundings.memory_bytes);
-  if (check) {
-    agentmem::PrintConfig(config);
-    return 0;
+  for (const std::string& remark : config.remarks) {
+    agentmem::LogWarning(remark);
   }
-  return agentmem::Serve(config);
+  agentmem::WarnOfShortMemory(config, surroundings.memory_bytes);
+  return check ? agentmem::Check(config) : agentmem::Serve(config);
 }

@@ -102,6 +102,8 @@ absl::Status Reactor::Start() {
 }
 
 bool Reactor::Run() {
+  // A start that failed ends it before it has served anybody.
+  serves_ = !stop_.load(std::memory_order_relaxed);
   TouchAhead();
   for (std::uint64_t turn = 0;; ++turn) {
     const TimeNs now = clock_->Now();
@@ -135,13 +137,13 @@ bool Reactor::Drain(TimeNs now) {
   if (!draining_ && (at_once || AgentsStopped(now))) {
     draining_ = true;
     node_->BeginDrain();
-    LogInfo("draining: writing down what is not stored yet");
+    if (serves_) LogInfo("draining: writing down what is not stored yet");
   }
   if (!draining_) return false;
   if (!node_->DrainOn() && !at_once && now < stop_until_) return false;
   const DrainReport report = node_->ReportDrain();
   if (report.whole()) {
-    LogInfo(report.Text());
+    if (serves_) LogInfo(report.Text());
   } else {
     LogWarning(report.Text());
   }

@@ -201,6 +201,7 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   TimeNs accept_again_ = 0;    // not before: there were no descriptors
   bool agents_busy_ = false;   // the agents have something to clear away
   bool draining_ = false;
+  bool serves_ = true;
   TimeNs stop_until_ = 0;    // 0: nobody said Stop
   TimeNs agents_until_ = 0;  // then blocks have their turn
   TimeNs last_work_ = 0;

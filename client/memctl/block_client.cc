@@ -5,7 +5,7 @@
 #include "agentmem/agentmem.h"
 #include "base/status.h"
 #include "client/memctl/abi_connection.h"
-#include "client/memctl/key_text.h"
+#include "proto/key_text.h"
 
 namespace agentmem::memctl {
 namespace {
@@ -33,7 +33,7 @@ class AbiBlockClient final : public BlockClient {
       agentmem_release(client_.get(), &span, 1);
     }
     if (code == AGENTMEM_NOT_FOUND) {
-      return NotFound("no tier has the block " + FormatKey(key) +
+      return NotFound("no tier has the block " + KeyText(key) +
                       " in this tenant: check the key and --tenant");
     }
     AGENTMEM_RETURN_IF_ERROR(FromAbi(code, error));

@@ -26,7 +26,7 @@ constexpr char kExamples[] =
     "Data goes to standard output, messages to standard error.\n";
 
 constexpr char kKeyHelp[] =
-    "KEY is 32 hex digits, group and name, with or without the colon:\n"
+    "KEY is as messages and memd's log have it, 8 and 24 hex digits:\n"
     "  0000002a:00112233445566778899aabb\n";
 
 std::string Version() {
@@ -101,7 +101,7 @@ void AddBlockCommands(CLI::App* app, Invocation* invocation, Texts* texts) {
           "\nA block has 1 B to 4 MiB. A key that exists keeps its bytes.\n\n"
           "Examples:\n"
           "  memctl block put 0000002a:00112233445566778899aabb kv.bin\n"
-          "  echo hi | memctl block put 0000002a00112233445566778899aabb \\\n"
+          "  echo hi | memctl block put 0000002a:00112233445566778899aabb \\\n"
           "      --class state --ack durable\n\n" +
           kExitCodes,
       Verb::kBlockPut, invocation);
@@ -123,7 +123,7 @@ void AddBlockCommands(CLI::App* app, Invocation* invocation, Texts* texts) {
       std::string(kKeyHelp) +
           "\nExamples:\n"
           "  memctl block get 0000002a:00112233445566778899aabb kv.bin\n"
-          "  memctl block get 0000002a00112233445566778899aabb | xxd\n\n" +
+          "  memctl block get 0000002a:00112233445566778899aabb | xxd\n\n" +
           kExitCodes,
       Verb::kBlockGet, invocation);
   AddKey(get, texts);
@@ -194,6 +194,15 @@ void Take(const Texts& texts, Invocation* invocation) {
   if (!texts.key.empty()) invocation->key = ParseKey(texts.key).value();
 }
 
+constexpr char kRunHelp[] = "Run with --help for more information.\n";
+
+// "memctl: "foo" is no command. "; empty: no word was left over.
+std::string UnknownCommand(const CLI::App& app) {
+  const std::vector<std::string> left = app.remaining(/*recurse=*/true);
+  if (left.empty()) return "";
+  return "\"" + left.front() + "\" is no command of memctl's. ";
+}
+
 }  // namespace
 
 ParsedCommandLine ParseCommandLine(const std::vector<std::string>& arguments,
@@ -214,6 +223,10 @@ ParsedCommandLine ParseCommandLine(const std::vector<std::string>& arguments,
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
     Take(texts, &invocation);
     parsed.invocation = invocation;
+  } catch (const CLI::RequiredError& error) {
+    // (CLI11 names what is missing, and not what stands in its place.)
+    parsed.exit_code = ExitCode::kUsage;
+    parsed.error = UnknownCommand(app) + error.what() + "\n" + kRunHelp;
   } catch (const CLI::ParseError& error) {
     std::ostringstream output;
     std::ostringstream message;

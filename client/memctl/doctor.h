@@ -9,6 +9,7 @@
 #ifndef AGENTMEM_CLIENT_MEMCTL_DOCTOR_H_
 #define AGENTMEM_CLIENT_MEMCTL_DOCTOR_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,12 @@ Finding CheckGpu(const SystemView& system);
 // Of a running memd, or why none answers.
 std::vector<Finding> CheckMemd(
     const absl::StatusOr<admin::v1::NodeSnapshot>& node);
+
+// Do the budgets of a running memd fit into this machine? Nothing, if they do.
+// (doctor_limits.cc)
+std::vector<Finding> CheckBudgets(const SystemView& system,
+                                  const admin::v1::NodeSnapshot& node,
+                                  std::uint64_t export_bytes);
 
 // doctor_fabric.cc: what memd says of the way to its peers. Nothing, where a
 // memd of before the fabric answers.

@@ -132,6 +132,23 @@ Finding CheckMemory(const SystemView& system) {
   return finding;
 }
 
+std::vector<Finding> CheckBudgets(const SystemView& system,
+                                  const admin::v1::NodeSnapshot& node,
+                                  std::uint64_t export_bytes) {
+  const std::uint64_t total = MemInfo(system, "MemTotal");
+  std::uint64_t budgets = export_bytes;
+  for (const auto& tenant : node.tenants()) {
+    budgets += tenant.dram().budget_bytes();
+  }
+  if (total == 0 || budgets <= total) return {};
+  return {{"memory_budgets", Level::kNote,
+           "the tenants' dram and the pool's export are " +
+               HumanBytes(budgets) + " together, of a machine with " +
+               HumanBytes(total),
+           "lower `dram` or `export` in memd's config: pages are taken when "
+           "they are first used, and then the kernel ends somebody"}};
+}
+
 Finding CheckMemoryCgroup(const SystemView& system) {
   const std::string groups = system.Read("/proc/self/cgroup").value_or("");
   CgroupMemory memory;

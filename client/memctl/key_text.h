@@ -1,7 +1,5 @@
-// A block's key as people write it: 32 hex digits, the group first.
-//
-//   0000002a:00112233445566778899aabb
-//   group    name (3 words of 8 digits, the first word first)
+// A block's key as people write it, read: the one spelling of proto/key_text.h,
+// so that what is searched for in a log is what was typed.
 //
 // Threads: pure functions. Errors: INVALID_ARGUMENT, with the format.
 // Cost: allocates.
@@ -15,9 +13,7 @@
 
 namespace agentmem::memctl {
 
-// The colon may be left out; upper case is accepted.
 absl::StatusOr<Key> ParseKey(const std::string& text);
-std::string FormatKey(const Key& key);
 
 }  // namespace agentmem::memctl
 

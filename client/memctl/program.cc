@@ -181,7 +181,13 @@ ExitCode RunDoctor(const Invocation& invocation, const Environment& environment,
   }
   std::vector<Finding> findings = CheckMemd(node);
   if (node.ok()) {
-    for (Finding& finding : CheckFabric(FetchFabric(invocation, world))) {
+    const auto fabric = FetchFabric(invocation, world);
+    for (Finding& finding : CheckFabric(fabric)) {
+      findings.push_back(std::move(finding));
+    }
+    const std::uint64_t exported =
+        fabric.ok() ? fabric->pool().export_bytes() : 0;
+    for (Finding& finding : CheckBudgets(*world.system, *node, exported)) {
       findings.push_back(std::move(finding));
     }
   }

@@ -3,10 +3,10 @@
 #include <utility>
 
 #include "client/memctl/human_text.h"
-#include "client/memctl/key_text.h"
 #include "client/memctl/render_fabric.h"
 #include "client/memctl/render_json.h"
 #include "client/memctl/table.h"
+#include "proto/key_text.h"
 
 namespace agentmem::memctl {
 namespace {
@@ -191,7 +191,7 @@ std::string RenderClients(const admin::v1::NodeSnapshot& node,
          Bytes(client.limbo_bytes()),
          client.socket_closed() ? "closed" : "open"});
     for (const auto& hold : client.oldest_holds()) {
-      holds.AddRow({id, FormatKey(ToKey(hold.key())), HumanBytes(hold.bytes()),
+      holds.AddRow({id, KeyText(ToKey(hold.key())), HumanBytes(hold.bytes()),
                     HumanDuration(hold.age_ns())});
     }
   }
@@ -218,7 +218,7 @@ std::string RenderBlocks(const admin::v1::ShowBlockResponse& response,
                {"HOLDS", Align::kRight}});
   for (const auto& block : response.blocks()) {
     blocks.push_back(ToJson(block));
-    table.AddRow({FormatKey(ToKey(block.key())), block.tenant(),
+    table.AddRow({KeyText(ToKey(block.key())), block.tenant(),
                   ClassName(block.block_class()), HumanBytes(block.length()),
                   Yes(block.in_dram()), std::to_string(block.pool_copies()),
                   Yes(block.in_store()),
@@ -267,25 +267,25 @@ std::string RenderPut(const Transfer& put, BlockClass block_class,
                       Output output) {
   const char* const name = ClassName(static_cast<int>(block_class));
   if (output == Output::kJson) {
-    return Dump(Json{{"key", FormatKey(put.key)},
+    return Dump(Json{{"key", KeyText(put.key)},
                      {"length", put.bytes},
                      {"block_class", name},
                      {"ack", put.how}});
   }
   Table table({{"KEY"}, {"LENGTH", Align::kRight}, {"CLASS"}, {"ACK"}});
-  table.AddRow({FormatKey(put.key), HumanBytes(put.bytes), name, put.how});
+  table.AddRow({KeyText(put.key), HumanBytes(put.bytes), name, put.how});
   return table.Render();
 }
 
 std::string RenderGet(const Transfer& get, Output output) {
   if (output == Output::kJson) {
-    return Dump(Json{{"key", FormatKey(get.key)},
+    return Dump(Json{{"key", KeyText(get.key)},
                      {"length", get.bytes},
                      {"tier", get.how},
                      {"file", get.file}});
   }
   Table table({{"KEY"}, {"LENGTH", Align::kRight}, {"TIER"}, {"FILE"}});
-  table.AddRow({FormatKey(get.key), HumanBytes(get.bytes), get.how, get.file});
+  table.AddRow({KeyText(get.key), HumanBytes(get.bytes), get.how, get.file});
   return table.Render();
 }
 

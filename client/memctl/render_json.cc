@@ -2,7 +2,7 @@
 
 #include <cstdio>
 
-#include "client/memctl/key_text.h"
+#include "proto/key_text.h"
 
 namespace agentmem::memctl {
 
@@ -81,7 +81,7 @@ Json ToJson(const admin::v1::TenantSnapshot& tenant) {
 Json ToJson(const admin::v1::ClientSnapshot& client) {
   Json holds = Json::array();
   for (const auto& hold : client.oldest_holds()) {
-    holds.push_back(Json{{"key", FormatKey(ToKey(hold.key()))},
+    holds.push_back(Json{{"key", KeyText(ToKey(hold.key()))},
                          {"bytes", hold.bytes()},
                          {"age_ns", hold.age_ns()}});
   }
@@ -105,7 +105,7 @@ Json ToJson(const admin::v1::ClientSnapshot& client) {
 }
 
 Json ToJson(const admin::v1::BlockSnapshot& block) {
-  return Json{{"key", FormatKey(ToKey(block.key()))},
+  return Json{{"key", KeyText(ToKey(block.key()))},
               {"tenant", block.tenant()},
               {"block_class", ClassName(block.block_class())},
               {"length", block.length()},

@@ -326,7 +326,13 @@ absl::Status StatusOf(const CompletionEntry& answer, const std::string& what) {
       return MakeStatus(code, what + ": the store's quota of " +
                                   number(answer.detail[0]) + " bytes is used");
     case Reason::kStoreFailed:
-      return MakeStatus(code, what + ": the store failed; see memd's log");
+      return MakeStatus(
+          code, what + (answer.code == Code::kResourceExhausted
+                            ? ": memd's store has no space left; free some, "
+                              "and it goes on by itself (memd's log names the "
+                              "directory)"
+                            : ": memd's store failed; memd's log says where "
+                              "and why"));
     case Reason::kRemoteStore: {
       char name[sizeof(answer.detail) + 1] = {};
       std::memcpy(name, answer.detail, sizeof(answer.detail));

@@ -5,13 +5,14 @@
 #include <string>
 
 #include "base/status.h"
+#include "proto/key_text.h"
 
 namespace agentmem {
 
 absl::StatusOr<Manifest> OpenVersion(const VersionLink& link,
                                      NodeSource* source) {
-  const std::string name =
-      "version " + std::to_string(link.number) + " of " + KeyText(link.key);
+  const std::string name = "version " + std::to_string(link.number) +
+                           " of block " + KeyText(link.key);
   auto bytes = source->Read(link.key, link.bytes);
   if (bytes.status().code() == absl::StatusCode::kNotFound) {
     return DataLoss(name + " is missing");

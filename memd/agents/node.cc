@@ -6,12 +6,13 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "memd/agents/piece_codec.h"
+#include "proto/key_text.h"
 
 namespace agentmem {
 namespace {
 
 absl::Status BadNode(const Key& key, const std::string& what) {
-  return DataLoss("node of " + KeyText(key) + ": " + what);
+  return DataLoss("node of block " + KeyText(key) + ": " + what);
 }
 
 std::string ReadAndExpected(std::uint64_t read, std::uint64_t expected) {

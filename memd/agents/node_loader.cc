@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "proto/key_text.h"
 
 namespace agentmem {
 
@@ -11,7 +12,7 @@ absl::StatusOr<std::shared_ptr<const TreeNode>> NodeLoader::Load(
   if (const auto found = index_.find(ref.key); found != index_.end()) {
     const std::shared_ptr<const TreeNode>& node = found->second->node;
     if (node->level() != level || node->first_page() != first_page) {
-      return DataLoss("node of " + KeyText(ref.key) + ": level " +
+      return DataLoss("node of block " + KeyText(ref.key) + ": level " +
                       std::to_string(node->level()) + " from page " +
                       std::to_string(node->first_page()) + ", expected level " +
                       std::to_string(level) + " from page " +
@@ -25,17 +26,17 @@ absl::StatusOr<std::shared_ptr<const TreeNode>> NodeLoader::Load(
     if (bytes.status().code() != absl::StatusCode::kNotFound) {
       return bytes.status();
     }
-    return DataLoss("node of " + KeyText(ref.key) + " is missing");
+    return DataLoss("node of block " + KeyText(ref.key) + " is missing");
   }
   if (bytes->size() != ref.bytes) {
-    return DataLoss("node of " + KeyText(ref.key) + ": " +
+    return DataLoss("node of block " + KeyText(ref.key) + ": " +
                     std::to_string(bytes->size()) + " bytes, expected " +
                     std::to_string(ref.bytes));
   }
   AGENTMEM_ASSIGN_OR_RETURN(TreeNode decoded,
                             DecodeNode(ref.key, *bytes, level, first_page));
   if (decoded.MappedPages() != ref.pages) {
-    return DataLoss("node of " + KeyText(ref.key) + ": " +
+    return DataLoss("node of block " + KeyText(ref.key) + ": " +
                     std::to_string(decoded.MappedPages()) +
                     " pages, expected " + std::to_string(ref.pages));
   }

@@ -33,19 +33,6 @@ std::string CheckPiece(const Piece& piece, std::uint64_t payload_bytes) {
 
 }  // namespace
 
-std::string KeyText(const Key& key) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text = "key ";
-  for (const std::uint64_t half : {key.low(), key.high()}) {
-    for (int i = 0; i < 8; ++i) {
-      const std::uint64_t byte = half >> (8 * i);
-      text += kDigits[byte >> 4 & 15];
-      text += kDigits[byte & 15];
-    }
-  }
-  return text;
-}
-
 std::string CheckPieces(std::span<const Piece> pieces,
                         std::uint64_t payload_bytes) {
   for (std::size_t i = 0; i < pieces.size(); ++i) {

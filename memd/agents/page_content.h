@@ -55,9 +55,6 @@ inline std::uint32_t BytesOfUnits(std::uint16_t units) {
   return static_cast<std::uint32_t>(std::popcount(units)) * kUnitBytes;
 }
 
-// "key 0011..ff" (32 hex digits, as the store's messages have it).
-std::string KeyText(const Key& key);
-
 // What is wrong with the pieces as a page's content; empty: nothing.
 // in_payload pieces are checked against `payload_bytes`.
 std::string CheckPieces(std::span<const Piece> pieces,

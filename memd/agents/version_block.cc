@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "memd/agents/piece_codec.h"
+#include "proto/key_text.h"
 
 namespace agentmem {
 namespace {
@@ -20,7 +21,7 @@ absl::Status BadVersion(const std::string& name, const std::string& what) {
 }
 
 std::string BlockName(const Key& key) {
-  return "version block of " + KeyText(key);
+  return "version block " + KeyText(key);
 }
 std::string BlockName(const Key& key, const VersionHeader& header) {
   return BlockName(key) + ", version " + std::to_string(header.number) +

@@ -5,6 +5,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "base/status.h"
 #include "memd/agents/page_content.h"
+#include "proto/key_text.h"
 #include "proto/manifest_layout.h"
 #include "proto/varint.h"
 
@@ -40,7 +41,7 @@ std::string EncodeWorkingSet(std::span<const std::uint32_t> pages) {
 absl::StatusOr<WorkingSet> DecodeWorkingSet(const Key& key,
                                             std::string_view bytes,
                                             std::uint64_t page_count) {
-  const std::string prefix = "working set " + KeyText(key) + ": ";
+  const std::string prefix = "working set in block " + KeyText(key) + ": ";
   WorkingSetHeader header;
   if (bytes.size() < sizeof(header)) {
     return DataLoss(prefix + std::to_string(bytes.size()) + " bytes");

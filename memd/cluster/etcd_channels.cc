@@ -174,8 +174,8 @@ absl::StatusOr<EtcdChannels::Connection> EtcdChannels::Connect(
     Pause({channels_[first], first}, deadline);
   }
   return Unavailable("etcd (" + names() +
-                     "): no connection by the deadline; is it running, and "
-                     "may memd reach it?");
+                     "): no connection by the deadline; is it running, is "
+                     "it an etcd (gRPC over HTTP/2), and may memd reach it?");
 }
 
 void EtcdChannels::Fault(std::size_t index) {

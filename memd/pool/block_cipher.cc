@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "proto/key_text.h"
 
 namespace agentmem {
 namespace {
@@ -69,12 +70,7 @@ absl::Status CryptoFailed(const char* what) {
 }
 
 std::string Name(std::uint64_t tenant, const Key& key) {
-  char text[80];
-  std::snprintf(text, sizeof(text), "tenant %llu key %016llx%016llx",
-                static_cast<unsigned long long>(tenant),
-                static_cast<unsigned long long>(key.low()),
-                static_cast<unsigned long long>(key.high()));
-  return text;
+  return "block " + KeyText(key) + " of tenant " + std::to_string(tenant);
 }
 
 absl::Status CheckLength(std::size_t plain_length) {

@@ -6,9 +6,9 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "base/log.h"
 #include "base/mutex.h"
-#include "memd/service/peer_card.h"
 
 namespace agentmem {
 namespace {
@@ -29,14 +29,23 @@ Said* TheSaid() {
   return said;
 }
 
+// Whole words of it, and a sign that there was more.
+std::string Beginning(const char* message) {
+  const std::size_t bytes = ::strnlen(message, kTellingBytes);
+  std::string line(message, bytes);
+  if (message[bytes] == 0) return line;
+  const std::size_t space = line.rfind(' ');
+  if (space != std::string::npos && space != 0) line.resize(space);
+  return line + " ...";
+}
+
 void Say(gpr_log_func_args* entry) {
   if (entry->severity != GPR_LOG_SEVERITY_ERROR) return;
   if (std::strstr(entry->message, "No match found for server name") !=
       nullptr) {
     return;
   }
-  const std::string line(entry->message,
-                         ::strnlen(entry->message, kTellingBytes));
+  const std::string line = Beginning(entry->message);
   Said* const said = TheSaid();
   MutexLock lock(&said->mutex);
   if (said->lines.size() > kRemembered || !said->lines.insert(line).second) {
@@ -47,7 +56,7 @@ void Say(gpr_log_func_args* entry) {
                std::to_string(kRemembered) + ": no more of them are said");
     return;
   }
-  LogWarning("gRPC (said once): " + Shown(line));
+  LogWarning("gRPC (said once): " + absl::CHexEscape(line));
 }
 
 }  // namespace

@@ -159,7 +159,9 @@ StoreCompletion BlockReader::Finish(const StoreOp& get, SegmentRead* read) {
 StoreCompletion BlockReader::Failed(const StoreOp& get,
                                     const absl::Status& status) {
   if (status.code() != absl::StatusCode::kNotFound) {
-    database_->LogOnce(StatusMessage(status) + ", in " + database_->path());
+    // (The status names the block, with the tenant's number.)
+    database_->LogOnce(StatusMessage(status) + ", in " + database_->path() +
+                       database_->WhoseText(get.tenant));
   }
   return {.ticket = get.ticket, .code = static_cast<Code>(status.code())};
 }

@@ -29,9 +29,7 @@ absl::Status RocksStatus(const rocksdb::Status& status, const std::string& what,
   const std::string message = what + " in " + path + ": " + status.ToString();
   if (status.IsNotFound()) return NotFound(message);
   if (status.IsNoSpace()) {
-    return ResourceExhausted(message +
-                             "; free space there, writes then go on by "
-                             "themselves");
+    return ResourceExhausted(message + std::string(kGoesOnByItself));
   }
   if (status.IsCorruption()) return DataLoss(message);
   return Unavailable(message);

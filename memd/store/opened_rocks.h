@@ -21,6 +21,10 @@
 namespace agentmem {
 
 // "`what` in `path`: ..." of `status`, under a canonical code.
+// How RocksStatus ends where a disk is full; a start has other advice.
+inline constexpr std::string_view kGoesOnByItself =
+    "; free space there, writes then go on by themselves";
+
 absl::Status RocksStatus(const rocksdb::Status& status, const std::string& what,
                          const std::string& path);
 

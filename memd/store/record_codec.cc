@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/status.h"
+#include "proto/key_text.h"
 #include "proto/segment_layout.h"
 
 // Inlined here and nowhere else, so that no other version of it is linked.
@@ -43,15 +44,8 @@ StoreKey EncodeStoreKey(TenantId tenant, const Key& key) {
 }
 
 std::string BlockName(TenantId tenant, const Key& key) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string hex;
-  unsigned char bytes[sizeof(key)];
-  std::memcpy(bytes, &key, sizeof(key));
-  for (const unsigned char byte : bytes) {
-    hex += kDigits[byte >> 4];
-    hex += kDigits[byte & 15];
-  }
-  return "tenant " + std::to_string(tenant.value()) + " key " + hex;
+  return "block " + KeyText(key) + " of tenant " +
+         std::to_string(tenant.value());
 }
 
 RecordHeader MakeRecordHeader(TenantId tenant, const Key& key,

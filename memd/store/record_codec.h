@@ -39,7 +39,7 @@ struct BlockLocation {
 
 StoreKey EncodeStoreKey(TenantId tenant, const Key& key);
 
-// "tenant 3 key 00112233445566778899aabbccddeeff", for people.
+// "block 0000002a:00112233445566778899aabb of tenant 3", for people.
 std::string BlockName(TenantId tenant, const Key& key);
 
 RecordHeader MakeRecordHeader(TenantId tenant, const Key& key,

@@ -51,7 +51,16 @@ absl::StatusOr<std::unique_ptr<RocksDatabase>> RocksDatabase::Open(
     const std::string& path) {
   AGENTMEM_RETURN_IF_ERROR(MakeDirectories(path));
   std::unique_ptr<RocksDatabase> database(new RocksDatabase(path));
-  AGENTMEM_RETURN_IF_ERROR(database->OpenDatabase());
+  const absl::Status status = database->OpenDatabase();
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    std::string message = StatusMessage(status);
+    if (message.ends_with(kGoesOnByItself)) {
+      message.resize(message.size() - kGoesOnByItself.size());
+    }
+    return ResourceExhausted(message +
+                             "; free space there, and start memd again");
+  }
+  AGENTMEM_RETURN_IF_ERROR(status);
   return database;
 }
 
@@ -175,6 +184,19 @@ void RocksDatabase::LogOnce(const std::string& message) {
   }
   LogError(message);
   if (last) LogError("that many errors of the store were logged: no more are");
+}
+
+void RocksDatabase::NameTenant(TenantId tenant, const std::string& name) {
+  MutexLock lock(&mutex_);
+  tenant_names_[tenant] = name;
+}
+
+std::string RocksDatabase::WhoseText(TenantId tenant) {
+  MutexLock lock(&mutex_);
+  const auto found = tenant_names_.find(tenant);
+  if (found == tenant_names_.end()) return "";
+  return "; tenant " + std::to_string(tenant.value()) + " is \"" +
+         found->second + "\"";
 }
 
 std::uint64_t RocksDatabase::DiskBytes() {

@@ -28,6 +28,7 @@
 #ifndef AGENTMEM_MEMD_STORE_ROCKS_DATABASE_H_
 #define AGENTMEM_MEMD_STORE_ROCKS_DATABASE_H_
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -36,6 +37,7 @@
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "memd/store/opened_rocks.h"
+#include "proto/types.h"
 
 namespace agentmem {
 
@@ -67,6 +69,11 @@ class RocksDatabase {
   // are, so that a broken disk does not fill the log; a last line says so.
   void LogOnce(const std::string& message);
 
+  // For the log, in which a number alone tells nobody whose a block is.
+  void NameTenant(TenantId tenant, const std::string& name);
+  // "; tenant 3 is \"assistants\"", for the end of a line; empty: no name.
+  std::string WhoseText(TenantId tenant);
+
   std::uint64_t DiskBytes();
 
   const std::string& path() const { return path_; }
@@ -97,6 +104,8 @@ class RocksDatabase {
   // The last failure, until a write of that kind succeeds.
   absl::Status failures_[2] AGENTMEM_GUARDED_BY(mutex_);
   std::set<std::string> logged_ AGENTMEM_GUARDED_BY(mutex_);
+  // As many as are configured.
+  std::map<TenantId, std::string> tenant_names_ AGENTMEM_GUARDED_BY(mutex_);
 };
 
 }  // namespace agentmem

@@ -39,6 +39,9 @@ class OpenedRocksStore final : public RocksStore {
   std::uint64_t disk_bytes() override {
     return database_->DiskBytes() + blocks_->segment_bytes();
   }
+  void NameTenant(TenantId tenant, const std::string& name) override {
+    database_->NameTenant(tenant, name);
+  }
 
  private:
   // In this order: the threads of blocks_ end before the database closes.

@@ -28,6 +28,7 @@
 #include "memd/store/block_store.h"
 #include "memd/store/ref_store.h"
 #include "memd/store/segment_io.h"
+#include "proto/types.h"
 
 namespace agentmem {
 
@@ -53,6 +54,8 @@ class RocksStore {
   virtual RefStore& refs() = 0;
   // Bytes on disk: RocksDB's files and the segments. Thread-safe; cheap.
   virtual std::uint64_t disk_bytes() = 0;
+  // The log's lines on that tenant's blocks have its name then. Thread-safe.
+  virtual void NameTenant(TenantId tenant, const std::string& name) = 0;
 };
 
 }  // namespace agentmem

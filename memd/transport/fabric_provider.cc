@@ -78,8 +78,15 @@ std::vector<std::string> UsableNames(const FabricCatalog& catalog) {
   for (const std::string& name : catalog.names()) {
     if (FindRefused(name) == nullptr) names.insert(name);
   }
-  std::vector<std::string> all = {"auto", "verbs", "tcp"};
-  all.insert(all.end(), names.begin(), names.end());
+  std::vector<std::string> all = {"auto"};
+  for (const KnownProvider& known : kKnown) all.emplace_back(known.name);
+  for (const std::string& name : names) {
+    const bool is_known = std::any_of(
+        std::begin(kKnown), std::end(kKnown), [&](const KnownProvider& known) {
+          return CoreOf(known.name) == CoreOf(name);
+        });
+    if (!is_known) all.push_back(name);
+  }
   return all;
 }
 
@@ -104,40 +111,6 @@ bool HasAddress(const std::string& address) {
   return !socket.valid() ||
          ::bind(socket.get(), reinterpret_cast<sockaddr*>(&storage),
                 sizeof(storage)) == 0;
-}
-
-absl::Status Validate(const FabricOptions& options,
-                      const FabricCatalog& catalog) {
-  if (!options.bind_address.empty() &&
-      AddressFamily(options.bind_address) == AF_UNSPEC) {
-    return InvalidArgument("the fabric's bind address '" +
-                           options.bind_address +
-                           "' is not an IP address; give that of one of this "
-                           "machine's interfaces, or none");
-  }
-  if (options.provider == "auto") return absl::OkStatus();
-  const std::string name = FullName(options.provider);
-  if (const RefusedProvider* const refused = FindRefused(name)) {
-    return InvalidArgument("the fabric provider '" + options.provider +
-                           "' is never used (" + refused->reason +
-                           "); use one of: " + Join(UsableNames(catalog)));
-  }
-  const KnownProvider* const known = FindKnown(name);
-  if (known == nullptr) {
-    const std::vector<std::string> names = catalog.names();
-    if (std::find(names.begin(), names.end(), name) == names.end()) {
-      return InvalidArgument(
-          "the fabric provider '" + options.provider +
-          "' does not exist; use one of: " + Join(UsableNames(catalog)));
-    }
-  }
-  if (options.rdma_required && known != nullptr && !known->rdma) {
-    return InvalidArgument("RDMA is required, and the fabric provider '" +
-                           options.provider +
-                           "' has none; use 'auto' or 'verbs', or do not "
-                           "require it");
-  }
-  return absl::OkStatus();
 }
 
 // What to do when `name` is not there.
@@ -282,9 +255,43 @@ FabricOffer QueryNearest(const FabricOptions& options,
 
 }  // namespace
 
+absl::Status CheckFabricOptions(const FabricOptions& options,
+                                const FabricCatalog& catalog) {
+  if (!options.bind_address.empty() &&
+      AddressFamily(options.bind_address) == AF_UNSPEC) {
+    return InvalidArgument("the fabric's bind address '" +
+                           options.bind_address +
+                           "' is not an IP address; give that of one of this "
+                           "machine's interfaces, or none");
+  }
+  if (options.provider == "auto") return absl::OkStatus();
+  const std::string name = FullName(options.provider);
+  if (const RefusedProvider* const refused = FindRefused(name)) {
+    return InvalidArgument("the fabric provider '" + options.provider +
+                           "' is never used (" + refused->reason +
+                           "); use one of: " + Join(UsableNames(catalog)));
+  }
+  const KnownProvider* const known = FindKnown(name);
+  if (known == nullptr) {
+    const std::vector<std::string> names = catalog.names();
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      return InvalidArgument(
+          "the fabric provider '" + options.provider +
+          "' does not exist; use one of: " + Join(UsableNames(catalog)));
+    }
+  }
+  if (options.rdma_required && known != nullptr && !known->rdma) {
+    return InvalidArgument("RDMA is required, and the fabric provider '" +
+                           options.provider +
+                           "' has none; use 'auto' or 'verbs', or do not "
+                           "require it");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
                                           const FabricCatalog& catalog) {
-  AGENTMEM_RETURN_IF_ERROR(Validate(options, catalog));
+  AGENTMEM_RETURN_IF_ERROR(CheckFabricOptions(options, catalog));
   const bool in_order = options.provider == "auto";
   std::vector<KnownProvider> looked_for;
   const std::string name = FullName(options.provider);

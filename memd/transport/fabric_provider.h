@@ -93,6 +93,10 @@ struct FabricCatalog {
 };
 FabricCatalog LibfabricCatalog(const FabricOptions& options);
 
+// INVALID_ARGUMENT: no machine can meet them. Queries nothing.
+absl::Status CheckFabricOptions(const FabricOptions& options,
+                                const FabricCatalog& catalog);
+
 absl::StatusOr<FabricChoice> ChooseFabric(const FabricOptions& options,
                                           const FabricCatalog& catalog);
 

@@ -168,6 +168,9 @@ class WatchedStore final : public RocksStore {
   BlockStore& blocks() override { return blocks_; }
   RefStore& refs() override { return refs_; }
   std::uint64_t disk_bytes() override { return store_->disk_bytes(); }
+  void NameTenant(TenantId tenant, const std::string& name) override {
+    store_->NameTenant(tenant, name);
+  }
 
  private:
   const std::unique_ptr<RocksStore> store_;

@@ -64,6 +64,7 @@ absl::Status Driver::Work() {
       started_ns_ + static_cast<DurationNs>(options_.seconds_max) * kSecondNs;
   while (result_->requests_done < workload_.header().requests) {
     if (MonotonicNowNs() >= end) {
+      result_->out_of_time = true;
       result_->Trouble("stopped after " + std::to_string(options_.seconds_max) +
                        " s (--seconds-max); " + Describe());
       break;

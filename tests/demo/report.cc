@@ -162,6 +162,10 @@ std::string Verdict(const Report& report) {
   return text;
 }
 
+// The machine was slower than the time that the run had.
+constexpr char kTimeAdvice[] =
+    "the time ran out; give it more with --seconds-max, or fewer --requests";
+
 // What has to do with the requests, which only a lone node has.
 void AddRequestFailures(const Report& report,
                         std::vector<std::string>* failures) {
@@ -175,14 +179,16 @@ void AddRequestFailures(const Report& report,
           number(report.workload.requests - result.requests_done) +
               " requests were not done");
   require(result.kills >= kKillsMin,
-          "only " + number(result.kills) +
-              " kills; at least 10 are wanted: ask for more requests, and for "
-              "at least 10 with --kills");
+          "only " + number(result.kills) + " kills; at least 10 are wanted: " +
+              (result.out_of_time ? kTimeAdvice
+                                  : "ask for more requests, and for at least "
+                                    "10 with --kills"));
   require(board.Get(Counter::kStateBytes) >=
               kStateTimesMin * report.options.dram_bytes,
           "the state, " + BytesText(board.Get(Counter::kStateBytes)) +
-              ", is not 4 x the DRAM budget: ask for more requests or larger "
-              "blocks");
+              ", is not 4 x the DRAM budget: " +
+              (result.out_of_time ? kTimeAdvice
+                                  : "ask for more requests or larger blocks"));
   require(board.Get(Counter::kHitsDram) > 0, "no hits in dram");
   require(board.Get(Counter::kHitsStore) > 0, "no hits in the store");
   require(board.Get(Counter::kPutsFailed) == 0,

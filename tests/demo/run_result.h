@@ -46,6 +46,7 @@ struct RunResult {
   bool interrupted = false;
   std::vector<std::string> troubles;  // the first few, in words
   std::uint64_t troubles_count = 0;
+  bool out_of_time = false;  // --seconds-max ended it
 
   void Trouble(const std::string& text) {
     ++troubles_count;

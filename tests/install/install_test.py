@@ -112,6 +112,58 @@ class Install(unittest.TestCase):
         self.assertIn(f"ExecStart={self.installed}/bin/memd\n",
                       unit.read_text())
 
+    def readme_programs(self):
+        text = (PROGRAM.parents[2] / "README.md").read_text()
+        return [code for code in re.findall(r"```cpp\n(.*?)```", text, re.S)
+                if "int main()" in code]
+
+    def compiled_readme(self):
+        pc = next(self.prefix.glob("lib*/**/agentmem.pc"))
+        flags = run("pkg-config", "--cflags", "--libs", "agentmem",
+                    env=dict(os.environ, PKG_CONFIG_PATH=str(pc.parent)))
+        programs = []
+        for number, code in enumerate(self.readme_programs()):
+            source = self.top / f"readme_{number}.cc"
+            source.write_text(code)
+            program = source.with_suffix("")
+            run("c++", "-std=c++20", "-Wall", "-Wextra", "-Werror", source,
+                "-o", program, *flags.split(),
+                f"-Wl,-rpath,{self.library.parent}")
+            programs.append(program)
+        return programs
+
+    def test_readmes_programs_say_what_is_wrong_and_run_twice(self):
+        programs = self.compiled_readme()
+        self.assertEqual(len(programs), 2)
+        state = self.top / "readme"
+        state.mkdir()
+        socket = state / "memd.sock"
+        environment = dict(os.environ, AGENTMEM_SOCKET=str(socket))
+        for program in programs:  # nobody serves yet
+            done = subprocess.run([str(program)], env=environment, text=True,
+                                  stderr=subprocess.PIPE, timeout=60,
+                                  check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(str(socket), done.stderr)
+        config = state / "memd.toml"
+        config.write_text(f'state_directory = "{state}/state"\n'
+                          f'socket = "{socket}"\ndram = "64MiB"\n')
+        with open(state / "log", "w", encoding="utf-8") as log:
+            memd = subprocess.Popen(
+                [str(self.prefix / "bin/memd"), "--config", str(config)],
+                stdout=log, stderr=log)
+        try:
+            first, memory = programs
+            run(first, env=environment)  # it waits until memd serves
+            self.assertIn("2 of 2 blocks", run(first, env=environment))
+            self.assertIn('it was: ""', run(memory, env=environment))
+            again = run(memory, env=environment)
+            self.assertIn('it was: "plain memory"', again)
+            self.assertIn("coder-8 is there", again)
+        finally:
+            memd.terminate()
+            self.assertEqual(memd.wait(60), 0)
+
     def test_installed_programs_start(self):
         for name in ("memd", "memctl"):
             program = self.prefix / "bin" / name

@@ -1,9 +1,14 @@
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstring>
 #include <thread>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "gmock/gmock.h"
 #include "tests/unit/client/client_test_base.h"
 
@@ -18,6 +23,43 @@ TEST_F(ConnectionTest, WithoutMemdTheSocketIsNamed) {
   EXPECT_EQ(Connect(kShortNs), AGENTMEM_UNAVAILABLE);
   EXPECT_THAT(error_.message, HasSubstr(socket_path_));
   EXPECT_EQ(client_, nullptr);
+}
+
+UniqueFd Listen(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address),
+                   sizeof(address)),
+            0);
+  EXPECT_EQ(::listen(fd.get(), 16), 0);
+  return fd;
+}
+
+TEST_F(ConnectionTest, AMemdThatIsStoppedIsNotSaidToBeAway) {
+  const UniqueFd listener = Listen(socket_path_);
+  EXPECT_EQ(Connect(kShortNs), AGENTMEM_UNAVAILABLE);
+  EXPECT_THAT(error_.message, HasSubstr(socket_path_));
+  EXPECT_THAT(error_.message, HasSubstr("has not answered before"));
+  EXPECT_THAT(error_.message, Not(HasSubstr("start memd")));
+}
+
+TEST_F(ConnectionTest, OneConnectAsksLessAndLessOften) {
+  const UniqueFd listener = Listen(socket_path_);
+  std::atomic<int> calls = 0;
+  std::thread refuser([&] {
+    while (true) {
+      const UniqueFd caller(::accept(listener.get(), nullptr, nullptr));
+      if (!caller.valid()) return;
+      ++calls;
+    }
+  });
+  EXPECT_EQ(Connect(300'000'000), AGENTMEM_UNAVAILABLE);
+  ::shutdown(listener.get(), SHUT_RDWR);
+  refuser.join();
+  EXPECT_GE(calls, 2);
+  EXPECT_LE(calls, 12);  // behind 0, 2, 6, 14, 30, 62, 126, 254 and 300 ms
 }
 
 TEST_F(ConnectionTest, ARefusalIsPassedOn) {

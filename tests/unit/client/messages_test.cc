@@ -14,9 +14,12 @@ TEST(MessagesTest, BytesAreReadable) {
   EXPECT_EQ(HumanBytes(std::uint64_t{3} << 30), "3 GiB");
 }
 
-TEST(MessagesTest, AKeyIsGroupAndNameInHex) {
-  EXPECT_EQ(KeyText(Key{0x2a, {1, 2, 0xffffffff}}),
-            "0000002a-0000000100000002ffffffff");
+TEST(MessagesTest, AFullQuotaIsAnsweredWithWhatThereIsToDo) {
+  CompletionEntry answer = {};
+  answer.reason = Reason::kStoreQuota;
+  answer.code = Code::kResourceExhausted;
+  EXPECT_THAT(Explain(answer), HasSubstr("raise store_quota"));
+  EXPECT_THAT(Explain(answer), HasSubstr("memctl agent delete"));
 }
 
 TEST(MessagesTest, EveryReasonHasASentenceOfItsOwn) {

@@ -49,6 +49,19 @@ TEST(DoctorTest, ALowMemlockLimitIsAProblemOnlyWhereThereIsRdma) {
   EXPECT_THAT(CheckMemlock(system).remedy, HasSubstr("LimitMEMLOCK=infinity"));
 }
 
+TEST(DoctorTest, BudgetsBeyondTheMachinesMemoryAreANote) {
+  const FakeSystem system;  // of 64 GiB
+  admin::v1::NodeSnapshot node;
+  node.add_tenants()->mutable_dram()->set_budget_bytes(40ULL << 30);
+  node.add_tenants()->mutable_dram()->set_budget_bytes(20ULL << 30);
+  EXPECT_THAT(CheckBudgets(system, node, 4ULL << 30), IsEmpty());
+  const auto findings = CheckBudgets(system, node, 8ULL << 30);
+  ASSERT_EQ(findings.size(), 1u);
+  EXPECT_EQ(findings[0].level, Level::kNote);
+  EXPECT_THAT(findings[0].value, HasSubstr("68 GiB"));
+  EXPECT_THAT(findings[0].remedy, HasSubstr("lower `dram`"));
+}
+
 TEST(DoctorTest, FewOpenFilesAreAProblemOnlyIfTheHardLimitIsLowToo) {
   FakeSystem system;
   system.open_files = {1024, 524288};

@@ -162,7 +162,11 @@ TEST_F(ProgramTest, AWrongCommandLineExitsWithTwoAndSaysWhy) {
     EXPECT_THAT(output(), IsEmpty());
   }
   Run({"block", "show", "12"});
-  EXPECT_THAT(error(), HasSubstr("gggggggg:nnnnnnnnnnnnnnnnnnnnnnnn"));
+  EXPECT_THAT(error(), HasSubstr("0000002a:00112233445566778899aabb"));
+  Run({"foo"});
+  EXPECT_THAT(error(), HasSubstr("\"foo\" is no command"));
+  Run({"block", "shwo", kKeyText});
+  EXPECT_THAT(error(), HasSubstr("\"shwo\" is no command"));
 }
 
 TEST_F(ProgramTest, AnUnreachableMemdExitsWithThree) {
@@ -266,7 +270,7 @@ TEST_F(ProgramTest, AnUnknownTenantIsAnsweredWithTheKnownOnes) {
 }
 
 TEST_F(ProgramTest, ABlockThatIsNotFoundExitsWithOne) {
-  EXPECT_EQ(Run({"block", "show", "00000000000000000000000000000000"}), 1);
+  EXPECT_EQ(Run({"block", "show", "00000000:000000000000000000000000"}), 1);
   EXPECT_EQ(Run({"block", "show", kKeyText, "-t", "code"}), 1);
   EXPECT_EQ(Run({"block", "get", kKeyText}), 1);
   EXPECT_THAT(error(), HasSubstr("no tier has it"));

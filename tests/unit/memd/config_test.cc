@@ -146,6 +146,55 @@ TEST(ConfigTest, WhatWouldFailLaterIsRefusedNow) {
   EXPECT_FALSE(LoadConfig("/", Somebody()).ok());
 }
 
+TEST(ConfigTest, WhatIsFoundOnceAllIsReadIsNamedByItsLineToo) {
+  const struct {
+    std::string text;
+    const char* says;
+  } wrong[] = {
+      {"\n\nsocket = \"rel\"\n", "memd.toml:3: field \"socket\""},
+      {"dram = \"16MiB\"\n\n[[tenant]]\nname = \"a\"\n[[tenant]]\n"
+       "name = \"b\"\nslots = 1073741824\n",
+       "memd.toml:7: field \"slots\" of tenant b"},
+      {"[[tenant]]\nname = \"a\"\n[[tenant]]\nname = \"a\"\n",
+       "memd.toml:4: two tenants"},
+      {"\n[pool]\nexport = \"64MiB\"\n", "memd.toml:2: [pool] without"},
+      {"\n[store]\nkind = \"remote\"\n", "memd.toml:3: [store] kind"},
+      {"[cluster]\nnode = \"n1\"\n", "memd.toml:1: [cluster] needs"},
+      {"[cluster]\nlisten = \"127.0.0.1:7474\"\ninsecure = true\n"
+       "etcd = [\"https://127.0.0.1:2379\"]\n",
+       "memd.toml:4: field \"etcd\" of [cluster] has "
+       "https://127.0.0.1:2379: https needs \"etcd_authority\""},
+  };
+  for (const auto& one : wrong) {
+    EXPECT_THAT(ErrorOf(one.text), HasSubstr(one.says)) << one.text;
+  }
+}
+
+TEST(ConfigTest, WhatIsNotDoneAsWrittenIsSaid) {
+  const auto config = Parse(
+      "dram = \"17MiB\"\n[cluster]\nnode = \"n1\"\n"
+      "listen = \"127.0.0.1:7474\"\ninsecure = true\n"
+      "peers = [\"n2=127.0.0.1:7475\"]\n[pool]\nexport = \"9MiB\"\n");
+  ASSERT_TRUE(config.ok()) << StatusMessage(config.status());
+  EXPECT_EQ(config->tenants[0].dram_bytes, 16ULL << 20);
+  EXPECT_EQ(config->pool.export_bytes, 8ULL << 20);
+  ASSERT_EQ(config->remarks.size(), 3u);
+  EXPECT_THAT(config->remarks[0], HasSubstr("memd.toml:6: field \"peers\""));
+  EXPECT_THAT(config->remarks[0], HasSubstr("names n2, and not this node"));
+  EXPECT_THAT(config->remarks[1], HasSubstr("memd.toml:8: field \"export\""));
+  EXPECT_THAT(config->remarks[2], HasSubstr("memd.toml:1: field \"dram\""));
+  EXPECT_THAT(config->remarks[2], HasSubstr("so it is 16777216"));
+  EXPECT_TRUE(Parse("")->remarks.empty());
+}
+
+TEST(ConfigTest, NobodyAndAnIndexBeyondTheMachineAreSlips) {
+  EXPECT_THAT(ErrorOf("[[tenant]]\nusers = []\n"),
+              HasSubstr("left out: memd's own"));
+  EXPECT_THAT(ErrorOf("[[tenant]]\nindex_entries = 68719476736\n"),
+              HasSubstr("memd.toml:2: field \"index_entries\" of tenant "
+                        "default is 68719476736"));
+}
+
 std::string ClusterWith(
     const std::string& store, const std::string& pool,
     const std::string& members = "etcd = [\"http://127.0.0.1:2379\"]") {

@@ -258,14 +258,17 @@ TEST_F(RocksBlockStoreTest, TheErrorOfABrokenBlockIsLoggedOnce) {
   store_.reset();
   ASSERT_EQ(CorruptInBlobFiles(directory_.path(), bad), 1);
   store_ = OpenStore(directory_.path());
+  store_->NameTenant(TenantId(1), "assistants");
   testing::internal::CaptureStderr();
   for (int i = 0; i < 3; ++i) Get(blocks(), 1, kBlobBytes);
   const std::string log = testing::internal::GetCapturedStderr();
-  const std::string name = "tenant 1 key 0100000000000000feffffffffffffff";
+  const std::string name =
+      "block 00000001:00000000fffffffeffffffff of tenant 1";
   const std::size_t at = log.find(name);
   ASSERT_NE(at, std::string::npos) << log;
   EXPECT_EQ(log.find(name, at + 1), std::string::npos) << log;
   EXPECT_NE(log.find(directory_.path()), std::string::npos) << log;
+  EXPECT_NE(log.find("tenant 1 is \"assistants\""), std::string::npos) << log;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "memd/agents/block_walk.h"
 #include "memd/agents/history.h"
+#include "proto/key_text.h"
 #include "tests/unit/memd/agents/cluster_world.h"
 
 namespace agentmem {

@@ -16,6 +16,7 @@
 #include "memd/agents/block_walk.h"
 #include "memd/agents/history.h"
 #include "memd/agents/manifest_builder.h"
+#include "proto/key_text.h"
 #include "tests/unit/memd/agents/fake_refs.h"
 #include "tests/unit/memd/agents/region_harness.h"
 

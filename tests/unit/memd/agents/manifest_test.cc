@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "memd/agents/manifest_builder.h"
+#include "proto/key_text.h"
 #include "tests/unit/memd/agents/region_harness.h"
 
 namespace agentmem {

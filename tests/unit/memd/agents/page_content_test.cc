@@ -113,10 +113,5 @@ TEST(PageContent, PiecesThatCannotBeAreNamed) {
   EXPECT_TRUE(wrong({piece})) << "a base of one unit";
 }
 
-TEST(PageContent, AKeysTextIsThatOfTheStoresMessages) {
-  EXPECT_EQ(KeyText(Key::FromWords(0x0706050403020100, 0x0f0e0d0c0b0a0908)),
-            "key 000102030405060708090a0b0c0d0e0f");
-}
-
 }  // namespace
 }  // namespace agentmem

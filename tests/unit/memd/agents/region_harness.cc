@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/status.h"
+#include "proto/key_text.h"
 
 namespace agentmem {
 
