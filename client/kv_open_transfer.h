@@ -29,8 +29,13 @@ class KvOpenTransfer {
 
   // It advances itself while it waits: the sweep passes it by.
   Outcome Wait(const Deadline& deadline) AGENTMEM_EXCLUDES(mutex_) {
-    const Turn turn(&mutex_);
-    return transfer_->Wait(deadline);
+    if (!mutex_.Lock(deadline)) {
+      return Fail(Code::kDeadlineExceeded,
+                  "what has ended of it is just handed to memd; it goes on");
+    }
+    Outcome outcome = transfer_->Wait(deadline);
+    mutex_.Unlock();
+    return outcome;
   }
   Outcome WaitLayer(std::uint32_t layer, Stream stream)
       AGENTMEM_EXCLUDES(mutex_) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/container/flat_hash_set.h"
 #include "base/check.h"
 #include "base/status.h"
 
@@ -116,6 +117,7 @@ void Tenant::BeginDrain() {
   // Once more for what failed: its disk may be well again.
   retry_failed_at_ = kNoDeadline;
   failed_writes_.clear();
+  DropLazyWrites();
   // Copies in memory, here and elsewhere, may end with their nodes: all of a
   // cluster may be told to stop.
   std::uint64_t room =
@@ -123,6 +125,7 @@ void Tenant::BeginDrain() {
   for (std::uint32_t index = 0; index < slots_.size(); ++index) {
     if (!IsOnlyInMemory(index)) continue;
     const SlotRecord& slot = slots_[index];
+    to_drain_.emplace_back(index, slot.generation);
     if (slot.dirty) {
       QueueWrite(index, false);
     } else if (slot.length <= room) {
@@ -132,6 +135,18 @@ void Tenant::BeginDrain() {
       drain_failures_[index] = TextOfRefusal(StoreRefusal::kQuota);
     }
   }
+}
+
+// Of `cache`, for which nobody waits: state has the disk for itself. (What was
+// cache when it was queued may be state by now, and is queued as that.)
+void Tenant::DropLazyWrites() {
+  std::erase_if(lazy_writes_, [this](const QueuedWrite& write) {
+    SlotRecord& slot = slots_[write.slot];
+    if (slot.generation != write.generation || !slot.write_queued) return true;
+    if (slot.write_durable) return false;
+    slot.write_queued = false;
+    return true;
+  });
 }
 
 // Published, of class state, and not in the store.
@@ -145,8 +160,18 @@ bool Tenant::IsOnlyInMemory(std::uint32_t index) const {
 
 // Of the quota, for what is not counted in it yet: what is dirty was let in.
 std::uint64_t Tenant::DrainRoom() const {
-  if (!stored_cache_fifo_.empty()) return UINT64_MAX;  // it gives way
-  const std::uint64_t used = stored_bytes_ + arriving_bytes_ + dirty_bytes_;
+  std::uint64_t used = stored_bytes_ + arriving_bytes_ + dirty_bytes_;
+  // Cache gives way. (Each of its blocks may stand there more than once.)
+  absl::flat_hash_set<Key> seen;
+  for (const Key& key : stored_cache_fifo_) {
+    const auto found = directory_.find(key);
+    if (found == directory_.end() ||
+        found->second.block_class != BlockClass::kCache ||
+        found->second.stored == Stored::kNo || !seen.insert(key).second) {
+      continue;
+    }
+    used -= std::min<std::uint64_t>(used, found->second.length);
+  }
   return options_.store_quota_bytes -
          std::min(used, options_.store_quota_bytes);
 }
@@ -172,8 +197,11 @@ void Tenant::NoteDrained(const Inflight& op, Code code) {
 void Tenant::ReportDrain(DrainReport* report) const {
   report->own_written.blocks += drained_.blocks;
   report->own_written.bytes += drained_.bytes;
-  for (std::uint32_t index = 0; index < slots_.size(); ++index) {
-    if (!IsOnlyInMemory(index)) continue;
+  // (What was read from another node meanwhile is there.)
+  for (const auto& [index, generation] : to_drain_) {
+    if (slots_[index].generation != generation || !IsOnlyInMemory(index)) {
+      continue;
+    }
     const auto failed = drain_failures_.find(index);
     report
         ->own_left[failed == drain_failures_.end() ? DrainReport::kTimeRanOut
@@ -182,14 +210,17 @@ void Tenant::ReportDrain(DrainReport* report) const {
   }
 }
 
-// (Who goes on reading does not hold it up.)
+// (Neither who goes on reading nor cache on its way down holds it up.)
 bool Tenant::Drained() const {
   return urgent_writes_.empty() && delete_queue_.empty() &&
          (dirty_bytes_ == 0 || !failed_writes_.empty()) &&
          std::all_of(inflight_.begin(), inflight_.end(), [](const auto& op) {
            const Io io = op.second.io;
+           const bool is_write = io == Io::kStorePut || io == Io::kPoolPut;
            return io == Io::kStoreGet || io == Io::kPoolGet ||
-                  io == Io::kPoolFind;
+                  io == Io::kPoolFind ||
+                  (is_write && op.second.block_class == BlockClass::kCache &&
+                   !op.second.durable && !op.second.for_others);
          });
 }
 

@@ -431,6 +431,7 @@ class Tenant {
 
   // tenant.cc: at the end.
   bool IsOnlyInMemory(std::uint32_t slot) const;
+  void DropLazyWrites();
   std::uint64_t DrainRoom() const;
   void NoteDrained(const Inflight& op, Code code);
   void KeepStoreQuota();
@@ -555,6 +556,8 @@ class Tenant {
 
   std::vector<ClientId> signalled_;
   bool draining_ = false;
+  // What was in memory alone when the drain began: slots and generations.
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> to_drain_;
   DrainSum drained_;
   // Why a write of the drain failed, or was not begun; a slot's last reason.
   absl::flat_hash_map<std::uint32_t, std::string> drain_failures_;

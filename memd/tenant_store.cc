@@ -30,6 +30,7 @@ std::uint64_t Tenant::NewTicket(const Inflight& op) {
 }
 
 void Tenant::ApplyDecisions(TimeNs now) {
+  if (draining_) return;  // what is written down then, BeginDrain says
   decisions_.clear();
   policy_->Decide(now, kDecisionsPerRound, &decisions_);
   for (const tiering::Decision& decision : decisions_) {

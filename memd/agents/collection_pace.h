@@ -52,6 +52,12 @@ class CollectionPace {
     early_ = now + std::max(pause_, kRestTimes * (now - began));
     if (!early) next_ = now + every_;
   }
+  // It was time for a round that then was none: that says nothing of what
+  // rounds are worth.
+  void Skipped(TimeNs now) {
+    if (!IsEarly(now)) next_ = now + every_;
+    early_ = now + std::min(kPauseNsMin, every_);
+  }
 
  private:
   const DurationNs every_;

@@ -154,25 +154,34 @@ void CollectionThread::Run() {
     }
     const bool early = pace_.IsEarly(now);
     short_.store(false);
-    const absl::StatusOr<std::uint64_t> dropped = Tick(early);
+    const absl::StatusOr<std::optional<std::uint64_t>> dropped = Tick(early);
     if (!dropped.ok() && !stopping_.load()) {
       LogWarning("tenant " + tenant_->name +
                  ": collecting blocks that no version needs: " +
                  StatusMessage(dropped.status()));
     }
-    pace_.Ended(now, clock_->Now(), dropped.value_or(0));
+    if (dropped.ok() && !dropped->has_value()) {
+      pace_.Skipped(clock_->Now());
+      // (The nodes will agree again, and room be wanted still.)
+      if (early && tenant_->shared) short_.store(true);
+      continue;
+    }
+    const std::uint64_t blocks = dropped.ok() ? **dropped : 0;
+    pace_.Ended(now, clock_->Now(), blocks);
     if (!early) continue;
     rounds_ += 1;
-    dropped_ += dropped.value_or(0);
+    dropped_ += blocks;
   }
   ended_.store(true);
 }
 
-absl::StatusOr<std::uint64_t> CollectionThread::Tick(bool early) {
+// Nothing: there was no round.
+absl::StatusOr<std::optional<std::uint64_t>> CollectionThread::Tick(
+    bool early) {
   bool look = false;
   if (tenant_->shared) {
     // The nodes cannot agree just now, and memd has said so.
-    if (!tenant_->reachable()) return 0;
+    if (!tenant_->reachable()) return std::nullopt;
     // Early rounds are beside the count of the others; but for the first.
     look = ticks_ % kLookRounds == 0 && (!early || ticks_ == 0);
     if (look || !early) ++ticks_;
@@ -181,7 +190,7 @@ absl::StatusOr<std::uint64_t> CollectionThread::Tick(bool early) {
     // What other nodes gave up is noted nowhere here.
     look |= early;
   }
-  if (!look && !by_age_ && !tenant_->book.HasGarbage()) return 0;
+  if (!look && !by_age_ && !tenant_->book.HasGarbage()) return std::nullopt;
   return Round();
 }
 

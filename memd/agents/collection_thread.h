@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <thread>
 
 #include "absl/status/status.h"
@@ -50,7 +51,7 @@ class CollectionThread {
   void Run();
   void Wake();
   // How many blocks were dropped.
-  absl::StatusOr<std::uint64_t> Tick(bool early);
+  absl::StatusOr<std::optional<std::uint64_t>> Tick(bool early);
   absl::Status Tend(bool look);
   absl::StatusOr<std::uint64_t> Round();
 

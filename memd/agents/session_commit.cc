@@ -107,6 +107,9 @@ absl::Status AgentSession::AcquireGrant(std::uint32_t length, TimeNs deadline,
         },
         deadline);
     if (taken) break;
+    if (stopping_ || ended_) {
+      return Unavailable(what + ": memd is shutting down");
+    }
     if (!answer->has_value() || clock_->Now() >= deadline) {
       return ResourceExhausted("no " + what + " before the deadline");
     }

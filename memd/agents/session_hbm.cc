@@ -27,6 +27,9 @@ static_assert(sizeof(AgentReply) +
 // him still when memd was started anew. Of one that somebody writes, what he
 // says counts.
 void HearPhases(const std::vector<std::string>& agents, TenantAgents* tenant) {
+  // Where refs are a cluster's, somebody may write it on another node, and is
+  // not heard here.
+  if (tenant->shared) return;
   for (const std::string& agent : agents) {
     // (Else it is known when it is said again.)
     if (!tenant->reachable()) return;

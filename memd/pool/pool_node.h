@@ -250,6 +250,7 @@ class PoolNode final : public Pool {
     TimeNs progress_at = 0;  // while something is under way to it
     TimeNs pinged_at = 0;
     TimeNs retry_at = 0;
+    TimeNs lost_at = 0;  // when it was up last; 0: it is, or never was lost
     DurationNs backoff = 0;
     DurationNs round_trip_ns = 0;
     std::uint64_t room_bytes = 0;

@@ -57,9 +57,9 @@ bool PoolNode::MayBeElsewhere() const {
 bool PoolNode::MayBeForgotten(const Op& op) const {
   if (op.op.kind != PoolOp::Kind::kFind) return false;
   if (remote_store_) return MayBeElsewhere();
-  return std::any_of(peers_.begin(), peers_.end(), [](const auto& peer) {
-    return !peer->gone && peer->met && peer->card.export_bytes != 0 &&
-           peer->state != PoolPeerState::kUp && peer->backoff < kBackoffNsMax;
+  return std::any_of(peers_.begin(), peers_.end(), [this](const auto& peer) {
+    return !peer->gone && peer->lost_at != 0 && peer->card.export_bytes != 0 &&
+           peer->state != PoolPeerState::kUp && now_ - peer->lost_at < kMeetNs;
   });
 }
 

@@ -105,6 +105,7 @@ void PoolNode::Lose(std::uint32_t index) {
   peer->linked = false;
   const bool was_up = peer->state == PoolPeerState::kUp;
   peer->state = PoolPeerState::kDown;
+  if (was_up) peer->lost_at = now_;
   peer->backoff = std::clamp(2 * peer->backoff, kBackoffNsMin, kBackoffNsMax);
   peer->retry_at = now_ + peer->backoff;
   ++peer->losses;

@@ -110,6 +110,42 @@ TEST_F(TenantDrainTest, WhatTheDiskHasNotDoneInTimeIsToldSo) {
   bench_->Settle(client_.get());
 }
 
+// Of which there may be gigabytes, while state waits behind it.
+TEST_F(TenantDrainTest, CacheIsNotWrittenDownAndHoldsNothingUp) {
+  Start();
+  for (std::uint64_t n = 1; n <= 60; ++n) {
+    ASSERT_TRUE(bench_->PostPut(client_.get(), TestKey(n),
+                                std::string(kLength, 'c'), BlockClass::kCache,
+                                Ack::kVisible));
+  }
+  bench_->now += 10 * kSecondNs;
+  Own().BeginDrain();
+  Own().AfterCompletions(bench_->now);  // as each turn does
+  EXPECT_TRUE(Own().Drained());
+  EXPECT_TRUE(Report().whole());
+  bench_->Settle(client_.get());
+}
+
+TEST_F(TenantDrainTest, WhatWasReadFromOthersMeanwhileIsNotLate) {
+  Start();
+  Own().BeginDrain();
+  bench_->pool.blocks[TestKey(1)] = {std::string(kLength, 'q'), kState, 2};
+  bench_->PostFetch(client_.get(), TestKey(1));
+  bench_->Settle(client_.get());
+  EXPECT_TRUE(Report().whole()) << Report().Text();
+}
+
+// As much of it as there is cache to give way for.
+TEST_F(TenantDrainTest, TheQuotaHoldsWhereSomeCacheGivesWay) {
+  Start(3 * kLength);
+  for (std::uint64_t n = 1; n <= 4; ++n) PutIntoMemoryAlone(n);
+  Put(5, BlockClass::kCache, Ack::kDurable);
+  Put(6, kState, Ack::kDurable);
+  const DrainReport report = Drain();
+  EXPECT_EQ(report.own_written.blocks, 2u);
+  EXPECT_EQ(report.own_left.at(TextOfRefusal(StoreRefusal::kQuota)).blocks, 2u);
+}
+
 TEST_F(TenantDrainTest, TheQuotaOfTheStoreHolds) {
   Start(3 * kLength);
   for (std::uint64_t n = 1; n <= 3; ++n) PutIntoMemoryAlone(n);

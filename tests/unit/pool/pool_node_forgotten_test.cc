@@ -111,5 +111,16 @@ TEST_F(PoolNodeForgottenTest, NorOnANodeWithADiskWhileAPeerIsAwayForAMoment) {
   EXPECT_EQ(Find("s"), Code::kNotFound) << "it will hardly be back";
 }
 
+// Its memd answers every Hello, and nothing that goes over the fabric.
+TEST_F(PoolNodeForgottenTest, AMomentDoesNotBeginAnewWithEachHello) {
+  cluster_.Stop("m");
+  for (int i = 0; i < 20; ++i) {
+    cluster_.IntroduceAll();
+    cluster_.RunFor(kSecondNs);
+  }
+  cluster_.IntroduceAll();
+  EXPECT_EQ(Find("s"), Code::kNotFound);
+}
+
 }  // namespace
 }  // namespace agentmem

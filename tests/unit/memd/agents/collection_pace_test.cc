@@ -47,6 +47,17 @@ TEST_F(CollectionPaceTest, WithoutRoomItComesBeforeAPutGivesUp) {
   EXPECT_EQ(pace_.Next(false), usual) << "the usual ones come all the same";
 }
 
+// While the nodes cannot agree, say.
+TEST_F(CollectionPaceTest, RoundsThatWereNoneSayNothingOfTheirWorth) {
+  for (int i = 0; i < 20; ++i) {
+    now_ = pace_.Next(true);
+    pace_.Skipped(now_);
+    EXPECT_EQ(pace_.Next(true), now_ + CollectionPace::kPauseNsMin);
+  }
+  EXPECT_GT(pace_.Next(false), now_);
+  EXPECT_LE(pace_.Next(false), now_ + kEvery);
+}
+
 TEST_F(CollectionPaceTest, RoundsThatFreeLittleBecomeRare) {
   EXPECT_LE(RoundsIn(kEvery, CollectionPace::kWorthBlocks - 1), 5);
   const DurationNs longest = CollectionPace::kPauseTimes * kEvery;
