@@ -39,6 +39,7 @@ class OpenedRocksStore final : public RocksStore {
   std::uint64_t disk_bytes() override {
     return database_->DiskBytes() + blocks_->segment_bytes();
   }
+  StoreLosses losses() const override { return blocks_->losses(); }
 
  private:
   // In this order: the threads of blocks_ end before the database closes.

@@ -28,6 +28,7 @@
 #include "memd/store/block_store.h"
 #include "memd/store/ref_store.h"
 #include "memd/store/segment_io.h"
+#include "memd/store/store_losses.h"
 
 namespace agentmem {
 
@@ -53,6 +54,8 @@ class RocksStore {
   virtual RefStore& refs() = 0;
   // Bytes on disk: RocksDB's files and the segments. Thread-safe; cheap.
   virtual std::uint64_t disk_bytes() = 0;
+  // As it was found at Open; the log has it, too.
+  virtual StoreLosses losses() const { return {}; }
 };
 
 }  // namespace agentmem
