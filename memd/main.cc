@@ -240,6 +240,10 @@ int main(int argc, char** argv) {
   if (!loaded.ok()) return agentmem::Fail(loaded.status());
   const agentmem::Config& config = *loaded;
   agentmem::WarnOfShortMemory(config, surroundings.memory_bytes);
+  if (const std::string warning = agentmem::WarningOfDurability(config);
+      !warning.empty()) {
+    agentmem::LogWarning(warning);
+  }
   if (check) {
     agentmem::PrintConfig(config);
     return 0;

@@ -53,6 +53,7 @@
 #include "memd/service/snapshot.h"
 #include "memd/store/block_store.h"
 #include "memd/store/source.h"
+#include "memd/write_record.h"
 #include "tiering/policy.h"
 
 namespace agentmem {
@@ -147,6 +148,11 @@ class Tenant {
   bool Drained() const;
 
   std::uint64_t dirty_bytes() const { return dirty_bytes_; }
+
+  // How its writes to the store end, and its copies to other nodes' memory,
+  // where they are asked for what they have room for.
+  WriteRecord* store_record() { return &store_record_; }
+  WriteRecord* copy_record() { return &copy_record_; }
 
   // The store answered "queue full": submit again what waits.
   void PumpStore(TimeNs now);
@@ -560,6 +566,12 @@ class Tenant {
   std::uint64_t store_evictions_ = 0;
   std::uint64_t puts_ = 0;
   std::uint64_t puts_failed_ = 0;
+  std::uint64_t puts_failed_room_ = 0;
+  std::uint64_t puts_failed_quota_ = 0;
+  std::uint64_t puts_failed_store_ = 0;
+  std::uint64_t puts_failed_replica_ = 0;
+  WriteRecord store_record_;
+  WriteRecord copy_record_;
   std::uint64_t misses_ = 0;
   std::uint64_t notes_lost_ = 0;
   std::uint64_t corrupt_ = 0;

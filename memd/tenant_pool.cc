@@ -227,6 +227,7 @@ void Tenant::FinishPoolWrite(const Inflight& op,
     SetPooled(&block, completion.copies, completion.elsewhere != 0);
     if (!IsDirty(block)) policy_->StoredBelow(SlotIndex(op.slot), now);
     if (block.elsewhere) {
+      copy_record_.Succeeded(now);
       for (const OpRef& waiter : TakeReplicaWaiters(op.slot)) Answer(waiter);
       return SettleDurable(op.slot);
     }
@@ -243,6 +244,7 @@ void Tenant::FinishPoolWrite(const Inflight& op,
   } else {
     pool_again_at_ = now + kPoolAgainNs;
   }
+  if (wanted_elsewhere) copy_record_.Failed(code, now);
   std::vector<OpRef> waiters = TakeReplicaWaiters(op.slot);
   if (options_.durable_in_pool) {
     for (const OpRef& waiter : TakeDurableWaiters(op.slot)) {
@@ -251,6 +253,7 @@ void Tenant::FinishPoolWrite(const Inflight& op,
   }
   for (const OpRef& waiter : waiters) {
     ++puts_failed_;
+    ++puts_failed_replica_;
     Fail(waiter, Code::kUnavailable, Reason::kNoReplica,
          static_cast<std::uint64_t>(code));
   }
