@@ -42,11 +42,11 @@ std::vector<Trouble> Reactor::Troubles(TimeNs now) {
     troubles.push_back(*durability_.trouble());
   }
   if (options_.losses.blocks != 0) {
-    troubles.push_back({"segments_missing", options_.losses.text(),
+    troubles.push_back({"segments_missing",
+                        "when memd started: " + options_.losses.text(),
                         "put the files back and start memd again; what of "
                         "class `state` was in them alone is lost, and is "
-                        "DATA_LOSS until it is put again",
-                        now - started_at_});
+                        "DATA_LOSS until it is put again"});
   }
   return troubles;
 }

@@ -173,10 +173,12 @@ Health HealthOf(const absl::StatusOr<admin::v1::FabricSnapshot>& fabric) {
     return health;
   }
   for (const auto& trouble : fabric->troubles()) {
+    std::string text = trouble.text();
+    if (trouble.since_ns() != 0) {
+      text += " (for " + HumanDuration(trouble.since_ns()) + ")";
+    }
     health.reasons.push_back(
-        {trouble.name(),
-         trouble.text() + " (for " + HumanDuration(trouble.since_ns()) + ")",
-         trouble.remedy(), Level::kProblem});
+        {trouble.name(), text, trouble.remedy(), Level::kProblem});
   }
   if (!IsAlone(*fabric)) {
     CheckProvider(*fabric, &health);

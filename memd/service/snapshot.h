@@ -142,7 +142,7 @@ struct Trouble {
   std::string name;  // stable: a key for scripts
   std::string text;  // what is so
   std::string remedy;
-  DurationNs since_ns = 0;
+  DurationNs since_ns = 0;  // 0: not told
 };
 
 // What this node's bytes travel over, and to whom.
