@@ -98,7 +98,8 @@ std::string Explain(const CompletionEntry& completion) {
                   : ", where this node's blocks are kept, refused the block; "
                     "`memctl fabric` says why");
     case Reason::kCorrupt:
-      return "the only copy of the block failed its checksum";
+      return "the only copy of the block is missing or failed its checksum: "
+             "the log of memd says which";
     case Reason::kNoReplica:
       if (completion.detail[0] ==
           static_cast<std::uint64_t>(Code::kResourceExhausted)) {

@@ -281,6 +281,30 @@ absl::Status ParseCluster(Fields* fields, Config* config) {
 
 }  // namespace
 
+std::string WarningOfDurability(const Config& config) {
+  const ClusterConfig& cluster = config.cluster;
+  if (!cluster.enabled() || !config.pool.durable) return "";
+  const std::string need =
+      "what is durable needs a copy in another node's memory, which it must "
+      "lend (`export` in [pool])";
+  const bool alone = cluster.etcd.empty() &&
+                     std::all_of(cluster.peers.begin(), cluster.peers.end(),
+                                 [&](const PeerConfig& peer) {
+                                   return peer.node == cluster.node;
+                                 });
+  if (alone) {
+    return "`peers` of [cluster] names no other node: " + need +
+           ", so no put can be durable; name one, or set `durable = false` in "
+           "[pool]";
+  }
+  if (config.pool.export_bytes == 0) {
+    return "`export` of [pool] is 0: this node lends no memory. " +
+           std::string("W") + need.substr(1) +
+           ": where all nodes are like this one, no put can be durable";
+  }
+  return "";
+}
+
 absl::Status ParseClusterTables(Fields* fields, Config* config) {
   if (const toml::table* const store = fields->Table("store")) {
     AGENTMEM_RETURN_IF_ERROR(

@@ -387,6 +387,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Open(const Config& config,
   if (ProvenRefs* const proven = parts->proven_refs.get(); proven != nullptr) {
     options.proven = [proven] { return proven->proven(); };
   }
+  if (store != nullptr) options.losses = store->losses();
   options.disk_bytes = [store]() -> std::uint64_t {
     return store == nullptr ? 0 : store->disk_bytes();
   };

@@ -8,6 +8,22 @@
 #include "tiering/policies/lru_policy.h"
 
 namespace agentmem {
+namespace {
+
+std::optional<WriteFailure> LongestFailure(
+    const std::vector<std::unique_ptr<Tenant>>& tenants,
+    WriteRecord* (Tenant::*record_of)(), TimeNs now) {
+  std::optional<WriteFailure> longest;
+  for (const auto& tenant : tenants) {
+    WriteRecord* const record = (tenant.get()->*record_of)();
+    if (!record->IsFailing(now)) continue;
+    if (longest.has_value() && longest->since <= record->since()) continue;
+    longest = {record->code(), record->since(), record->failed_at()};
+  }
+  return longest;
+}
+
+}  // namespace
 
 Tenant* Node::AddTenant(const TenantOptions& options,
                         const Tenant::Memory& memory) {
@@ -144,6 +160,12 @@ bool Node::TakePeers(const StoreCompletion& completion, TimeNs now) {
   const auto write = peer_writes_.extract(completion.ticket);
   if (!write) return false;
   const PeerWrite& ended = write.mapped();
+  WriteRecord* const record = ended.tenant->store_record();
+  if (completion.code == Code::kOk) {
+    record->Succeeded(now);
+  } else {
+    record->Failed(completion.code, now);
+  }
   StoreVerdict verdict;
   verdict.code = ended.tenant->EndServed(ended.block, completion.code, now);
   if (verdict.code == Code::kAborted) {
@@ -231,6 +253,14 @@ DrainReport Node::ReportDrain() {
     report.lent_left[DrainReport::kTimeRanOut] = late;
   }
   return report;
+}
+
+std::optional<WriteFailure> Node::StoreFailure(TimeNs now) const {
+  return LongestFailure(tenants_, &Tenant::store_record, now);
+}
+
+std::optional<WriteFailure> Node::CopyFailure(TimeNs now) const {
+  return LongestFailure(tenants_, &Tenant::copy_record, now);
 }
 
 std::uint64_t Node::dirty_bytes() const {

@@ -9,11 +9,13 @@
 #define AGENTMEM_MEMD_NODE_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "memd/drain_report.h"
+#include "memd/durability_watch.h"
 #include "memd/pool/pool_node.h"
 #include "memd/tenant.h"
 
@@ -61,6 +63,10 @@ class Node final : public StoredBlocks, public ServedStore {
   // Goes on with it; true: it has ended.
   bool DrainOn();
   DrainReport ReportDrain();
+  // Of writes to the store, and of copies to other nodes' memory: the failure
+  // that lasts longest, if any tenant's fail now.
+  std::optional<WriteFailure> StoreFailure(TimeNs now) const;
+  std::optional<WriteFailure> CopyFailure(TimeNs now) const;
   // Of class state, and not written down.
   std::uint64_t dirty_bytes() const;
   bool restless() const;

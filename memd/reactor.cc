@@ -184,6 +184,7 @@ std::size_t Reactor::Turn(TimeNs now) {
     node_->Tick(now);
     if (strangers_ != 0) DropStrangers(now);
     agents_busy_ = options_.agents != nullptr && options_.agents->Tick();
+    if (now >= next_durability_look_) LookAtDurability(now);
     next_tick_ = now + kTickIdleNs;
   }
   // After all that may have given it something to send.

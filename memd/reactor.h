@@ -31,6 +31,7 @@
 #include "memd/agents/port_source.h"
 #include "memd/descriptor_budget.h"
 #include "memd/dram/shared_memory.h"
+#include "memd/durability_watch.h"
 #include "memd/handshake.h"
 #include "memd/live_nodes.h"
 #include "memd/node.h"
@@ -39,6 +40,7 @@
 #include "memd/remote_store.h"
 #include "memd/service/snapshot.h"
 #include "memd/socket_file.h"
+#include "memd/store/store_losses.h"
 
 namespace agentmem {
 
@@ -71,6 +73,7 @@ struct ReactorOptions {
   // Of a node without a disk: its store, which is also the constructor's.
   RemoteStore* remote_store = nullptr;
   std::uint64_t serve_bytes = 0;  // of its store, for peers; 0: none
+  StoreLosses losses;             // of its store, as it was opened
 };
 
 // The process at the other end, by a descriptor that no reuse of its pid can
@@ -160,6 +163,10 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   void NoteAddress() AGENTMEM_EXCLUDES(identity_mutex_);
   std::size_t PoolTurn(TimeNs now);
 
+  // reactor_health.cc
+  void LookAtDurability(TimeNs now);
+  std::vector<Trouble> Troubles(TimeNs now);
+
   // reactor_clients.cc
   // Strangers at a time: each costs descriptors, until it says who it is.
   static constexpr std::size_t kStrangersMax = 256;
@@ -208,6 +215,8 @@ class Reactor final : public AdminBackend, public PortSource, public PoolHost {
   TimeNs next_tick_ = 0;
   TimeNs next_pool_tick_ = 0;
   TimeNs last_pool_work_ = 0;
+  DurabilityWatch durability_;
+  TimeNs next_durability_look_ = 0;
   // Of a node that is alone: made when it is first asked for.
   // Where peers reach this node now; of the reactor, and of who asks for it.
   mutable Mutex identity_mutex_;

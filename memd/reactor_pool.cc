@@ -123,7 +123,27 @@ absl::StatusOr<std::vector<PoolPeerSnapshot>> Reactor::Peers() {
 }
 
 absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
-  FabricSnapshot snapshot;
+  auto promise = std::make_shared<std::promise<FabricSnapshot>>();
+  auto future = promise->get_future();
+  const bool posted = Post([this, promise] {
+    FabricSnapshot now;
+    now.troubles = Troubles(clock_->Now());
+    if (options_.pool != nullptr) {
+      now.pool = options_.pool->node->Snapshot(clock_->Now());
+      const FabricTransport& transport = *options_.pool->transport;
+      now.counters = transport.counters();
+      now.warnings = transport.Warnings();
+      now.inbound = transport.CountInbound();
+      if (options_.agents != nullptr) {
+        const EarlyCollections early = options_.agents->early();
+        now.early_collections = early.rounds;
+        now.early_dropped = early.dropped;
+      }
+    }
+    promise->set_value(std::move(now));
+  });
+  if (!posted) return Unavailable("memd is shutting down, or overloaded");
+  FabricSnapshot snapshot = future.get();
   if (options_.pool == nullptr) {
     // By the caller's thread: it opens every device.
     MutexLock lock(&survey_mutex_);
@@ -131,24 +151,6 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
     snapshot.devices = *survey_;
     return snapshot;
   }
-  auto promise = std::make_shared<std::promise<FabricSnapshot>>();
-  auto future = promise->get_future();
-  const bool posted = Post([this, promise] {
-    FabricSnapshot now;
-    now.pool = options_.pool->node->Snapshot(clock_->Now());
-    const FabricTransport& transport = *options_.pool->transport;
-    now.counters = transport.counters();
-    now.warnings = transport.Warnings();
-    now.inbound = transport.CountInbound();
-    if (options_.agents != nullptr) {
-      const EarlyCollections early = options_.agents->early();
-      now.early_collections = early.rounds;
-      now.early_dropped = early.dropped;
-    }
-    promise->set_value(std::move(now));
-  });
-  if (!posted) return Unavailable("memd is shutting down, or overloaded");
-  snapshot = future.get();
   // Constant after Open.
   const FabricChoice& choice = options_.pool->transport->choice();
   snapshot.provider = choice.provider;
@@ -172,6 +174,9 @@ absl::StatusOr<FabricSnapshot> Reactor::Fabric() {
     snapshot.cluster.members.push_back({member.node, member.address,
                                         member.rack, member.weight,
                                         member.instance});
+  }
+  for (const ClusterView::Left& left : view.left) {
+    snapshot.cluster.left.push_back({left.node, clock_->Now() - left.left_at});
   }
   WarnOfPeers(options_.pool->peers_at_start, &snapshot);
   if (options_.proven && !options_.proven()) {

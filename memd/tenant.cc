@@ -307,6 +307,10 @@ TenantSnapshot Tenant::Snapshot(TimeNs now) {
   snapshot.clients = clients_.size();
   snapshot.puts = puts_;
   snapshot.puts_failed = puts_failed_;
+  snapshot.puts_failed_room = puts_failed_room_;
+  snapshot.puts_failed_quota = puts_failed_quota_;
+  snapshot.puts_failed_store = puts_failed_store_;
+  snapshot.puts_failed_replica = puts_failed_replica_;
   snapshot.misses = misses_;
   snapshot.dirty_bytes = dirty_bytes_;
   snapshot.notes_lost = notes_lost_;

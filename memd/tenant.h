@@ -54,27 +54,11 @@
 #include "memd/service/snapshot.h"
 #include "memd/store/block_store.h"
 #include "memd/store/source.h"
+#include "memd/tenant_options.h"
+#include "memd/write_record.h"
 #include "tiering/policy.h"
 
 namespace agentmem {
-
-struct TenantOptions {
-  std::string name;
-  TenantId id;
-  std::uint64_t cluster_id =
-      0;  // its number in the pool: on all nodes the same
-  // What is acknowledged as durable is also in other nodes' memory.
-  bool durable_in_pool = false;
-  std::uint64_t dram_bytes = 0;         // whole extents
-  std::uint64_t slots = 0;              // blocks in DRAM at most
-  std::uint64_t index_entries = 0;      // blocks in any tier that the index has
-  std::uint64_t store_quota_bytes = 0;  // 0: no limit
-  std::uint64_t hold_quota_bytes = 0;   // a client's
-  std::uint64_t grant_quota_bytes = 0;  // a client's
-  bool serves = false;  // nodes without a disk keep blocks in this one's store
-  // The store is another node's, which drops cache and tells nobody.
-  bool store_elsewhere = false;
-};
 
 class Tenant {
  public:
@@ -151,6 +135,11 @@ class Tenant {
   void ReportDrain(DrainReport* report) const;
 
   std::uint64_t dirty_bytes() const { return dirty_bytes_; }
+
+  // How its writes to the store end, and its copies to other nodes' memory,
+  // where they are asked for what they have room for.
+  WriteRecord* store_record() { return &store_record_; }
+  WriteRecord* copy_record() { return &copy_record_; }
 
   // The store answered "queue full": submit again what waits.
   void PumpStore(TimeNs now);
@@ -587,6 +576,12 @@ class Tenant {
   std::uint64_t store_evictions_ = 0;
   std::uint64_t puts_ = 0;
   std::uint64_t puts_failed_ = 0;
+  std::uint64_t puts_failed_room_ = 0;
+  std::uint64_t puts_failed_quota_ = 0;
+  std::uint64_t puts_failed_store_ = 0;
+  std::uint64_t puts_failed_replica_ = 0;
+  WriteRecord store_record_;
+  WriteRecord copy_record_;
   std::uint64_t misses_ = 0;
   std::uint64_t notes_lost_ = 0;
   std::uint64_t corrupt_ = 0;

@@ -429,9 +429,11 @@ void Tenant::ExpireWaiters(TimeNs now) {
       auto client = clients_.find(waiter.op.client);
       if (client == clients_.end()) continue;
       if (!OverOwnLimit(*client->second, waiter.length)) {
+        ++puts_failed_room_;
         FailForRoom(waiter.op, use);
         continue;
       }
+      ++puts_failed_quota_;
       Fail(waiter.op, Code::kResourceExhausted, Reason::kGrantQuota,
            options_.grant_quota_bytes, client->second->granted_bytes,
            static_cast<std::uint64_t>(client->second->identity().pid));

@@ -85,6 +85,8 @@ void Tenant::Publish(Client* client, const SubmissionEntry& entry, TimeNs now) {
   const auto refuse = [&](Code code, Reason reason, std::uint64_t a = 0,
                           std::uint64_t b = 0) {
     ++puts_failed_;
+    if (reason == Reason::kStoreQuota) ++puts_failed_quota_;
+    if (reason == Reason::kNoReplica) ++puts_failed_replica_;
     FreeSlot(slot);
     Fail(op, code, reason, a, b);
   };

@@ -241,6 +241,7 @@ void Tenant::FinishPoolWrite(const Inflight& op,
     SetPooled(&block, completion.copies, completion.elsewhere != 0);
     if (!IsDirty(block)) policy_->StoredBelow(SlotIndex(op.slot), now);
     if (block.elsewhere) {
+      copy_record_.Succeeded(now);
       for (const OpRef& waiter : TakeReplicaWaiters(op.slot)) Answer(waiter);
       return SettleDurable(op.slot);
     }
@@ -266,6 +267,7 @@ void Tenant::FinishPoolWrite(const Inflight& op,
       return;
     }
   }
+  if (wanted_elsewhere) copy_record_.Failed(code, now);
   FailForOthers(op.slot, code, kNoDeadline);
   // The store takes what the pool did not.
   if (block.block_class == BlockClass::kCache && block.stored == Stored::kNo) {
@@ -280,6 +282,7 @@ bool Tenant::FailForOthers(std::uint32_t index, Code code, TimeNs wait_until) {
     std::erase_if(waiters, [&](const OpRef& waiter) {
       if (wait_until < waiter.deadline) return false;
       ++puts_failed_;
+      ++puts_failed_replica_;
       Fail(waiter, Code::kUnavailable, Reason::kNoReplica,
            static_cast<std::uint64_t>(code));
       return true;

@@ -178,14 +178,17 @@ void Tenant::FinishWrite(const Inflight& op, Code code, TimeNs now) {
   if (code != Code::kOk) {
     for (const OpRef& waiter : TakeDurableWaiters(op.slot)) {
       ++puts_failed_;
+      ++puts_failed_store_;
       FailStore(waiter, code, op);
     }
+    store_record_.Failed(code, now);
     if (IsDirty(block)) {
       failed_writes_.push_back({op.slot, slot.generation});
       retry_failed_at_ = std::min(retry_failed_at_, now + kRetryFailedNs);
     }
     return;
   }
+  store_record_.Succeeded(now);
   ++store_writes_;
   if (block.block_class != op.block_class) {
     // Put as state while it was written as cache: that copy may be dropped.

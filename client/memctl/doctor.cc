@@ -1,5 +1,7 @@
 #include "client/memctl/doctor.h"
 
+#include <algorithm>
+
 #include "base/status.h"
 #include "client/memctl/human_text.h"
 #include "client/memctl/socket_probe.h"
@@ -9,6 +11,45 @@ namespace {
 
 // A store this full has to be looked after.
 constexpr double kStoreFullShare = 0.9;
+
+// A sentence for each reason, and what helps against it.
+Finding FailedPuts(const admin::v1::TenantSnapshot& tenant) {
+  struct Reason {
+    std::uint64_t count;
+    const char* what;
+    const char* remedy;
+  };
+  const std::uint64_t known =
+      tenant.puts_failed_room() + tenant.puts_failed_quota() +
+      tenant.puts_failed_store() + tenant.puts_failed_replica();
+  const std::uint64_t others =
+      tenant.puts_failed() - std::min(known, tenant.puts_failed());
+  const Reason reasons[] = {
+      {tenant.puts_failed_room(), "no room in DRAM",
+       "see with `memctl clients` who holds the memory, or raise the tenant's "
+       "`dram`"},
+      {tenant.puts_failed_quota(), "a quota is used up",
+       "raise the tenant's `store_quota` or `grant_quota`"},
+      {tenant.puts_failed_store(), "the store failed",
+       "look at memd's log and at the disk of its state directory: is it "
+       "full?"},
+      {tenant.puts_failed_replica(), "no other node took a copy",
+       "see with `memctl fabric` which nodes are up and lend memory"},
+      {others, "for other reasons", "see what the clients were told"}};
+  Finding finding{"failed_puts", Level::kNote,
+                  "tenant " + Printable(tenant.name()) + ": " +
+                      std::to_string(tenant.puts_failed()) + " of " +
+                      std::to_string(tenant.puts()) + " puts failed",
+                  ""};
+  for (const Reason& reason : reasons) {
+    if (reason.count == 0) continue;
+    const bool first = finding.remedy.empty();
+    finding.value += (first ? ": " : ", ") + std::to_string(reason.count) +
+                     " (" + reason.what + ")";
+    finding.remedy += std::string(first ? "" : "; ") + reason.remedy;
+  }
+  return finding;
+}
 
 void CheckTenant(const admin::v1::TenantSnapshot& tenant,
                  std::vector<Finding>* findings) {
@@ -21,14 +62,7 @@ void CheckTenant(const admin::v1::TenantSnapshot& tenant,
          "look at memd's log for the first, and at the disk and the memory of "
          "this machine (smartctl, edac-util)"});
   }
-  if (tenant.puts_failed() > 0) {
-    findings->push_back({"failed_puts", Level::kNote,
-                         "tenant " + name + ": " +
-                             std::to_string(tenant.puts_failed()) + " of " +
-                             std::to_string(tenant.puts()) + " puts failed",
-                         "see with `memctl clients` who holds the memory, or "
-                         "raise the tenant's quota"});
-  }
+  if (tenant.puts_failed() > 0) findings->push_back(FailedPuts(tenant));
   const admin::v1::TierSnapshot& store = tenant.store();
   if (store.budget_bytes() > 0 &&
       static_cast<double>(store.used_bytes()) >

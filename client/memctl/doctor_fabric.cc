@@ -8,16 +8,16 @@ namespace agentmem::memctl {
 std::vector<Finding> CheckFabric(
     const absl::StatusOr<admin::v1::FabricSnapshot>& fabric) {
   if (!fabric.ok()) return {};
-  if (IsAlone(*fabric)) {
-    return {{"fabric", Level::kOk, "this node is alone: no [cluster]", ""}};
-  }
   std::vector<Finding> findings;
   const Health health = HealthOf(fabric);
   for (const HealthReason& reason : health.reasons) {
-    const bool refused = reason.name == "no_fabric" ||
-                         (reason.name == "no_rdma" && fabric->rdma_asked());
-    findings.push_back({reason.name, refused ? Level::kProblem : Level::kNote,
-                        Printable(reason.text), reason.remedy});
+    findings.push_back({reason.name, reason.level, Printable(reason.text),
+                        Printable(reason.remedy)});
+  }
+  if (IsAlone(*fabric)) {
+    findings.push_back(
+        {"fabric", Level::kOk, "this node is alone: no [cluster]", ""});
+    return findings;
   }
   if (findings.empty()) {
     findings.push_back({"fabric", Level::kOk,

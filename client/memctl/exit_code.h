@@ -10,13 +10,14 @@ enum class ExitCode : int {
   kOk = 0,
   kFailed = 1,       // the operation failed: not found, refused, timed out
   kUsage = 2,        // the command line is wrong
-  kUnreachable = 3,  // no memd answers
+  kUnreachable = 3,  // no memd answers; one that does may lack others (1)
   kProblem = 4,      // doctor found a problem
 };
 
-inline ExitCode ExitCodeOf(const absl::Status& status) {
+// `connected`: a memd took the connection.
+inline ExitCode ExitCodeOf(const absl::Status& status, bool connected) {
   if (status.ok()) return ExitCode::kOk;
-  return status.code() == absl::StatusCode::kUnavailable
+  return status.code() == absl::StatusCode::kUnavailable && !connected
              ? ExitCode::kUnreachable
              : ExitCode::kFailed;
 }

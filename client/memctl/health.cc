@@ -10,6 +10,9 @@ namespace {
 
 // So many names stand in a sentence; the others are counted.
 constexpr std::size_t kNamesMax = 4;
+// A member that left is called down so long, unless it is back: whoever looks
+// later has seen it, or meant it.
+constexpr DurationNs kLeftShownNs = 600 * kSecondNs;
 
 std::string Join(const std::vector<std::string>& names) {
   std::string text;
@@ -26,7 +29,8 @@ void CheckProvider(const admin::v1::FabricSnapshot& fabric, Health* health) {
   if (fabric.provider().empty()) {
     health->reasons.push_back(
         {"no_fabric", "no fabric is open: other nodes' memory is out of reach",
-         "look at memd's log, and at the candidates of `memctl fabric`"});
+         "look at memd's log, and at the candidates of `memctl fabric`",
+         Level::kProblem});
     return;
   }
   if (fabric.rdma()) return;
@@ -40,7 +44,8 @@ void CheckProvider(const admin::v1::FabricSnapshot& fabric, Health* health) {
     health->reasons.push_back(
         {"no_rdma",
          "RDMA was asked for, and " + fabric.provider() + " is in use" + why,
-         "see `memctl fabric` for the devices, and `memctl doctor`"});
+         "see `memctl fabric` for the devices, and `memctl doctor`",
+         Level::kProblem});
   } else if (fabric.fallbacks() > 0 && !fabric.devices().best().empty()) {
     health->reasons.push_back(
         {"no_rdma",
@@ -64,6 +69,16 @@ void CheckPeers(const admin::v1::FabricSnapshot& fabric, Health* health) {
       absent.push_back(peer.node());
     }
   }
+  int left_count = 0;
+  for (const auto& member : fabric.cluster().left()) {
+    if (member.left_ns() > kLeftShownNs ||
+        !known.insert(member.node()).second) {
+      continue;
+    }
+    ++left_count;
+    down.push_back(member.node() + " (left the cluster " +
+                   HumanDuration(member.left_ns()) + " ago)");
+  }
   for (const auto& member : fabric.cluster().members()) {
     if (!known.contains(member.node())) {
       absent.push_back(member.node() + " at " + member.address());
@@ -73,7 +88,7 @@ void CheckPeers(const admin::v1::FabricSnapshot& fabric, Health* health) {
     health->reasons.push_back(
         {"peers_down",
          std::to_string(down.size()) + " of " +
-             std::to_string(fabric.pool().peers_size()) +
+             std::to_string(fabric.pool().peers_size() + left_count) +
              " peers down: " + Join(down),
          "see whether memd runs there, and whether the network carries"});
   }
@@ -92,7 +107,7 @@ void CheckStores(const admin::v1::PoolSnapshot& pool, Health* health) {
         {"store_unreachable",
          "this node has no disk, and no member serves its own: nothing can be "
          "made durable",
-         "set `serve` in [store] on a node with a disk"});
+         "set `serve` in [store] on a node with a disk", Level::kProblem});
   }
   for (const auto& store : pool.stores()) {
     if (!store.reachable()) {
@@ -100,7 +115,8 @@ void CheckStores(const admin::v1::PoolSnapshot& pool, Health* health) {
           {"store_unreachable",
            "the store of node " + store.node() +
                ", where this node's blocks are kept: " + store.text(),
-           "see whether memd runs there; what waits for it goes on by itself"});
+           "see whether memd runs there; what waits for it goes on by itself",
+           Level::kProblem});
     } else if (store.refuses()) {
       health->reasons.push_back(
           {"store_refuses",
@@ -119,7 +135,8 @@ void CheckCluster(const admin::v1::FabricSnapshot& fabric, Health* health) {
              " is out of reach: the list of members is of epoch " +
              std::to_string(fabric.cluster().epoch()) +
              ", and what needs agreement is UNAVAILABLE",
-         "see whether etcd runs and answers at [cluster] etcd"});
+         "see whether etcd runs and answers at [cluster] etcd",
+         Level::kProblem});
   }
   if (fabric.peers_insecure()) {
     health->reasons.push_back(
@@ -154,6 +171,14 @@ Health HealthOf(const absl::StatusOr<admin::v1::FabricSnapshot>& fabric) {
     health.reasons.push_back(
         {"not_told", StatusMessage(fabric.status()), "see the message"});
     return health;
+  }
+  for (const auto& trouble : fabric->troubles()) {
+    std::string text = trouble.text();
+    if (trouble.since_ns() != 0) {
+      text += " (for " + HumanDuration(trouble.since_ns()) + ")";
+    }
+    health.reasons.push_back(
+        {trouble.name(), text, trouble.remedy(), Level::kProblem});
   }
   if (!IsAlone(*fabric)) {
     CheckProvider(*fabric, &health);

@@ -1,8 +1,10 @@
-// Is all well between this node and the others? One word, and the reasons.
+// Is all well with this node, and between it and the others? One word, and the
+// reasons.
 //
-// Degraded: it works, and not as the operator asked for or should want: no RDMA
-// where it was asked for or could be had, members out of reach, no agreement,
-// peers without TLS, no fabric at all.
+// Degraded: not as the operator asked for or should want: nothing can be made
+// durable, no RDMA where it was asked for or could be had, members out of
+// reach, no agreement, peers without TLS, no fabric at all. The reasons that
+// are problems are the doctor's, too, and its exit status.
 //
 // Ownership: values. Threads: pure functions. Errors: none; who cannot be asked
 // is of unknown health. Cost: allocates.
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "client/memctl/doctor.h"
 #include "proto/admin.pb.h"
 
 namespace agentmem::memctl {
@@ -21,6 +24,8 @@ struct HealthReason {
   std::string name;  // stable: a key for scripts
   std::string text;  // what is so
   std::string remedy;
+  // kProblem: something that was promised is not to be had now.
+  Level level = Level::kNote;
 };
 
 struct Health {

@@ -244,6 +244,26 @@ absl::Status Run(const Invocation& invocation, const World& world) {
   }
 }
 
+template <typename... Arguments, typename Client>
+auto Noting(std::function<absl::StatusOr<std::unique_ptr<Client>>(Arguments...)>
+                connect,
+            bool* connected) {
+  return [connect = std::move(connect), connected](Arguments... arguments) {
+    auto client = connect(arguments...);
+    *connected |= client.ok();
+    return client;
+  };
+}
+
+World NotingConnections(const World& world, bool* connected) {
+  World noting = world;
+  noting.connect_admin = Noting(world.connect_admin, connected);
+  noting.connect_blocks = Noting(world.connect_blocks, connected);
+  noting.connect_agents = Noting(world.connect_agents, connected);
+  noting.connect_regions = Noting(world.connect_regions, connected);
+  return noting;
+}
+
 }  // namespace
 
 ExitCode RunMemctl(const std::vector<std::string>& arguments,
@@ -256,12 +276,14 @@ ExitCode RunMemctl(const std::vector<std::string>& arguments,
   if (parsed.invocation && parsed.invocation->verb == Verb::kDoctor) {
     code = RunDoctor(*parsed.invocation, environment, world);
   } else if (parsed.invocation) {
-    const absl::Status status = Run(*parsed.invocation, world);
+    bool connected = false;
+    const absl::Status status =
+        Run(*parsed.invocation, NotingConnections(world, &connected));
     if (!status.ok()) {
       // Messages have names in them that others chose.
       *world.error << "memctl: " << Printable(StatusMessage(status)) << "\n";
     }
-    code = ExitCodeOf(status);
+    code = ExitCodeOf(status, connected);
   }
   if (!world.output->flush()) {
     *world.error << "memctl: writing to standard output failed\n";

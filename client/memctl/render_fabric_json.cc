@@ -121,11 +121,15 @@ Json ToJson(const admin::v1::ClusterSnapshot& cluster) {
                            {"weight", member.weight()},
                            {"instance", HexId(member.instance())}});
   }
-  return Json{{"name", cluster.name()},
-              {"kind", cluster.kind()},
-              {"epoch", cluster.epoch()},
-              {"reachable", cluster.reachable()},
-              {"members", std::move(members)}};
+  Json left = Json::array();
+  for (const auto& member : cluster.left()) {
+    left.push_back(
+        Json{{"node", member.node()}, {"left_ns", member.left_ns()}});
+  }
+  return Json{
+      {"name", cluster.name()},        {"kind", cluster.kind()},
+      {"epoch", cluster.epoch()},      {"reachable", cluster.reachable()},
+      {"members", std::move(members)}, {"left", std::move(left)}};
 }
 
 }  // namespace
@@ -135,7 +139,8 @@ Json ToJson(const Health& health) {
   for (const HealthReason& reason : health.reasons) {
     reasons.push_back(Json{{"name", reason.name},
                            {"text", reason.text},
-                           {"remedy", reason.remedy}});
+                           {"remedy", reason.remedy},
+                           {"severity", LevelName(reason.level)}});
   }
   return Json{{"state", HealthName(health.state)},
               {"reasons", std::move(reasons)}};

@@ -38,12 +38,17 @@ struct ClusterView {
     std::uint64_t weight = 0;
     std::uint64_t instance = 0;
   };
+  struct Left {
+    std::string node;
+    TimeNs left_at = 0;
+  };
   std::string name;
   std::string kind = "none";  // "static", "etcd"
   bool insecure = false;
   ClusterEpoch epoch;
   bool reachable = true;
   std::vector<Member> members;
+  std::vector<Left> left;  // the last first, until it is back
 };
 
 class PoolHost {

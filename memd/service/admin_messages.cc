@@ -34,6 +34,10 @@ void CopyTenant(const TenantSnapshot& from, admin::v1::TenantSnapshot* to) {
   to->set_clients(from.clients);
   to->set_puts(from.puts);
   to->set_puts_failed(from.puts_failed);
+  to->set_puts_failed_room(from.puts_failed_room);
+  to->set_puts_failed_quota(from.puts_failed_quota);
+  to->set_puts_failed_store(from.puts_failed_store);
+  to->set_puts_failed_replica(from.puts_failed_replica);
   to->set_misses(from.misses);
   to->set_granted_bytes(from.granted_bytes);
   to->set_pinned_bytes(from.pinned_bytes);

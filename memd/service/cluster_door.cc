@@ -17,6 +17,7 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "memd/service/member_changes.h"
 #include "memd/service/peer_client.h"
 #include "memd/service/peer_server.h"
 #include "proto/pool_messages.h"
@@ -34,7 +35,10 @@ class ClusterDoor::Impl final : public PeerBackend {
  public:
   Impl(const ClusterConfig& config, std::unique_ptr<Membership> membership,
        PoolHost* host)
-      : config_(config), host_(host), membership_(std::move(membership)) {}
+      : config_(config),
+        host_(host),
+        changes_(config.node),
+        membership_(std::move(membership)) {}
 
   ~Impl() override {
     membership_.reset();  // no more lists
@@ -97,6 +101,8 @@ class ClusterDoor::Impl final : public PeerBackend {
   std::vector<Answer> answers_ AGENTMEM_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::uint64_t> tokens_
       AGENTMEM_GUARDED_BY(mutex_);
+
+  MemberChanges changes_;  // of the membership's calls, one at a time
 
   // Of the thread: told to the host; and said Hello to, without an answer yet.
   std::vector<std::string> known_;
@@ -193,6 +199,11 @@ void ClusterDoor::Impl::OnMembers(const MemberList& list) {
     view.members.push_back({member.node, member.peer_address, member.rack,
                             member.weight, member.instance});
   }
+  for (const MemberChanges::Line& line :
+       changes_.Take(list, MonotonicNowNs())) {
+    Log(line.level, line.text);
+  }
+  view.left = changes_.left();
   host_->ShowCluster(view);
   {
     MutexLock lock(&mutex_);

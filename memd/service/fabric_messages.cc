@@ -118,6 +118,11 @@ void CopyCluster(const ClusterSnapshot& from, admin::v1::ClusterSnapshot* to) {
     copy->set_weight(member.weight);
     copy->set_instance(member.instance);
   }
+  for (const LeftMemberSnapshot& member : from.left) {
+    admin::v1::LeftMember* copy = to->add_left();
+    copy->set_node(member.node);
+    copy->set_left_ns(member.left_ns);
+  }
 }
 
 }  // namespace
@@ -149,6 +154,13 @@ void CopyTo(const FabricSnapshot& from, admin::v1::FabricSnapshot* to) {
   to->set_peers_insecure(from.peers_insecure);
   to->set_spin_us(from.spin_us);
   for (const std::string& warning : from.warnings) to->add_warnings(warning);
+  for (const Trouble& trouble : from.troubles) {
+    admin::v1::Trouble* copy = to->add_troubles();
+    copy->set_name(trouble.name);
+    copy->set_text(trouble.text);
+    copy->set_remedy(trouble.remedy);
+    copy->set_since_ns(trouble.since_ns);
+  }
 }
 
 }  // namespace agentmem

@@ -41,6 +41,12 @@ struct TenantSnapshot {
   std::uint64_t clients = 0;
   std::uint64_t puts = 0;
   std::uint64_t puts_failed = 0;
+  // Of those: no room in DRAM, or what the tenant or the client may have is
+  // used up; the store failed; no other node took a copy. The rest was wrong.
+  std::uint64_t puts_failed_room = 0;
+  std::uint64_t puts_failed_quota = 0;
+  std::uint64_t puts_failed_store = 0;
+  std::uint64_t puts_failed_replica = 0;
   std::uint64_t misses = 0;  // fetches of blocks stored nowhere
   std::uint64_t granted_bytes = 0;
   std::uint64_t pinned_bytes = 0;  // pins seen just now
@@ -117,12 +123,26 @@ struct ClusterMemberSnapshot {
   std::uint64_t instance = 0;  // which run of its memd; 0: not known
 };
 
+struct LeftMemberSnapshot {
+  std::string node;
+  DurationNs left_ns = 0;  // since it left
+};
+
 struct ClusterSnapshot {
   std::string name;
   std::string kind = "none";  // "none": alone; "static"; "etcd"
   std::uint64_t epoch = 0;    // 0: a static list
   bool reachable = true;      // what the members agree by
   std::vector<ClusterMemberSnapshot> members;  // by name; this node among them
+  std::vector<LeftMemberSnapshot> left;  // the last first, until it is back
+};
+
+// What is wrong with this node as a whole, and in no tenant's numbers.
+struct Trouble {
+  std::string name;  // stable: a key for scripts
+  std::string text;  // what is so
+  std::string remedy;
+  DurationNs since_ns = 0;  // 0: not told
 };
 
 // What this node's bytes travel over, and to whom.
@@ -147,6 +167,7 @@ struct FabricSnapshot {
   // they dropped.
   std::uint64_t early_collections = 0;
   std::uint64_t early_dropped = 0;
+  std::vector<Trouble> troubles;      // of a node that is alone, too
 };
 
 // What the gRPC service asks of the daemon. Thread-safe; each call posts to the

@@ -64,6 +64,11 @@ absl::Status RocksBlockStore::OpenSegments(SegmentIo* io) {
   AGENTMEM_RETURN_IF_ERROR(ScanLocations(
       database_,
       [this](const BlockLocation& location) { segments_->AddLive(location); }));
+  if (const StoreLosses losses = segments_->losses(); losses.blocks != 0) {
+    LogError(losses.text() +
+             "; put the files back and start memd again, or those blocks are "
+             "lost where no other node has them");
+  }
   const absl::Status swept = segments_->SweepOrphans(
       [this](const std::function<void(const BlockLocation&)>& visit) {
         return ScanLocations(database_, visit);

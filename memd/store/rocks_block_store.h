@@ -68,6 +68,8 @@ class RocksBlockStore final : public BlockStore {
 
   // Of the segments. Thread-safe; cheap.
   std::uint64_t segment_bytes() const { return segments_->disk_bytes(); }
+  // As it was started.
+  StoreLosses losses() const { return segments_->losses(); }
 
  private:
   RocksBlockStore(RocksDatabase* database, std::uint32_t read_threads,

@@ -42,6 +42,7 @@ class OpenedRocksStore final : public RocksStore {
   void NameTenant(TenantId tenant, const std::string& name) override {
     database_->NameTenant(tenant, name);
   }
+  StoreLosses losses() const override { return blocks_->losses(); }
 
  private:
   // In this order: the threads of blocks_ end before the database closes.

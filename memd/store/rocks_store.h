@@ -29,6 +29,7 @@
 #include "memd/store/ref_store.h"
 #include "memd/store/segment_io.h"
 #include "proto/types.h"
+#include "memd/store/store_losses.h"
 
 namespace agentmem {
 
@@ -56,6 +57,8 @@ class RocksStore {
   virtual std::uint64_t disk_bytes() = 0;
   // The log's lines on that tenant's blocks have its name then. Thread-safe.
   virtual void NameTenant(TenantId tenant, const std::string& name) = 0;
+  // As it was found at Open; the log has it, too.
+  virtual StoreLosses losses() const { return {}; }
 };
 
 }  // namespace agentmem

@@ -95,7 +95,14 @@ void SegmentSet::AddLive(const BlockLocation& location) {
   // A number that a location names is never given again.
   next_segment_ = std::max(next_segment_, place.segment + 1);
   const auto found = segments_.find(place.segment);
-  if (found == segments_.end()) return;  // reading it says so
+  if (found == segments_.end()) {
+    losses_.segments += missing_.insert(place.segment).second ? 1 : 0;
+    ++losses_.blocks;
+    if (location.block.block_class == BlockClass::kState) {
+      ++losses_.state_blocks;
+    }
+    return;
+  }
   ++found->second.live_records;
   found->second.live_bytes += SegmentAlignUp(location.block.length);
 }

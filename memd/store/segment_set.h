@@ -28,6 +28,7 @@
 #include "base/mutex.h"
 #include "memd/store/record_codec.h"
 #include "memd/store/segment_io.h"
+#include "memd/store/store_losses.h"
 
 namespace agentmem {
 
@@ -62,6 +63,9 @@ class SegmentSet {
 
   // A record that a location names.
   void AddLive(const BlockLocation& location);
+
+  // Of what AddLive was told: what lies in files that are not there.
+  StoreLosses losses() const { return losses_; }
 
   // After all AddLive: gives back what a crash left: segments without a live
   // record, and the space of records without a location.
@@ -104,7 +108,9 @@ class SegmentSet {
   };
 
   SegmentSet(std::string directory, SegmentIo* io)
-      : directory_(std::move(directory)), io_(io) {}
+      : directory_(std::move(directory)), io_(io) {
+    losses_.directory = directory_;
+  }
   absl::Status List();
   std::string PathOf(std::uint64_t segment) const;
   // What may hold space that nothing names.
@@ -122,6 +128,10 @@ class SegmentSet {
   const std::string directory_;
   SegmentIo* const io_;
   std::atomic<std::uint64_t> disk_bytes_ = 0;
+
+  // Constant after the last AddLive.
+  StoreLosses losses_;
+  std::set<std::uint64_t> missing_;
 
   Mutex mutex_;  // never held during I/O but of an open or a stat
   std::map<std::uint64_t, Segment> segments_ AGENTMEM_GUARDED_BY(mutex_);

@@ -5,6 +5,7 @@ leave nothing behind.
 Usage: cluster_test.py DIRECTORY_OF_MEMD LIBAGENTMEM [UNITTEST ARGUMENTS]
 """
 
+import json
 import os
 import pathlib
 import select
@@ -237,6 +238,72 @@ class ThreeNodes(unittest.TestCase):
 
     def health(self, name):
         return self.memctl(name, "status").stdout
+
+
+class AlarmedOperators(unittest.TestCase):
+    """What a node says of itself when others, or etcd, are away."""
+
+    def setUp(self):
+        self.cluster = clusters.Cluster(2, PROGRAMS)
+        self.addCleanup(self.cluster.close)
+        self.cluster.start()
+        self.blocks = Blocks(self.cluster)
+        self.blocks.connect_all()
+
+    def memctl(self, *words):
+        return subprocess.run(
+            [PROGRAMS / "memctl", "--socket", self.cluster.member("n1").socket,
+             "-o", "json", *words],
+            text=True, capture_output=True, check=False)
+
+    def reasons(self):
+        """Of n1's health: name -> reason."""
+        health = json.loads(self.memctl("status").stdout)["health"]
+        return {reason["name"]: reason for reason in health["reasons"]}
+
+    def log(self):
+        return self.cluster.member("n1").daemon.log.read_text(errors="replace")
+
+    def test_a_node_whose_peer_died_says_that_nothing_is_durable(self):
+        self.assertEqual(self.reasons(), {})
+        before = len(self.log())
+        self.cluster.kill_member("n2")
+        why = until(lambda: self.reasons().get("no_durability"),
+                    "n1 cannot make blocks durable")
+        self.assertEqual(why["severity"], "problem")
+        left = until(lambda: self.reasons().get("peers_down"), "n2 is missed")
+        until(lambda: "n2 left" in
+              self.reasons().get("no_durability", {}).get("text", ""),
+              "n2 is named as the cause")
+        self.assertIn("n2", left["text"])
+        with self.blocks.client("n1") as client:
+            with self.assertRaises(Refused):
+                self.blocks.put(client, DURABLE)
+        tenant = json.loads(self.memctl("tenants").stdout)["tenants"][0]
+        self.assertEqual(tenant["puts_failed_replica"], tenant["puts_failed"])
+        self.assertGreater(tenant["puts_failed"], 0)
+        doctor = self.memctl("doctor")
+        self.assertEqual(doctor.returncode, 4, doctor.stdout)
+        self.assertIn("no_durability", doctor.stdout)
+        self.cluster.start_member("n2")
+        until(lambda: self.reasons() == {}, "n1 is well again")
+        with self.blocks.client("n1") as client:
+            self.blocks.put(client, DURABLE)
+        for line in ("node n2 left the cluster", "node n2 joined the cluster",
+                     "no block can be made durable now",
+                     "blocks can be made durable again"):
+            self.assertEqual(self.log()[before:].count(line), 1, self.log())
+
+    def test_an_outage_of_etcd_is_in_the_log_and_memd_is_not_called_absent(self):
+        self.cluster.kill_member("etcd")
+        until(lambda: "cluster_unreachable" in self.reasons(),
+              "n1 has lost etcd")
+        agents = self.memctl("agent", "list")
+        self.assertEqual(agents.returncode, 1, agents.stderr)
+        self.assertEqual(self.log().count("etcd does not answer"), 1)
+        self.cluster.start_member("etcd")
+        until(lambda: self.reasons() == {}, "n1 has etcd again")
+        self.assertEqual(self.log().count("etcd answers again"), 1)
 
 
 class AnotherFabricAddress(unittest.TestCase):

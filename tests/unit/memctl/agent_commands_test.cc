@@ -68,6 +68,12 @@ TEST_F(AgentCommandsTest, AnUnreachableMemdExitsWithThree) {
   EXPECT_EQ(Run({"hbm"}), 3);
 }
 
+TEST_F(AgentCommandsTest, AMemdThatLacksAnotherIsNotCalledUnreachable) {
+  node_.hbm = Unavailable("etcd does not answer");
+  EXPECT_EQ(Run({"hbm"}), 1);
+  EXPECT_EQ(error(), "memctl: etcd does not answer\n");
+}
+
 TEST_F(AgentCommandsTest, AnAgentThatIsNotThereExitsWithOneAndIsNamed) {
   const std::vector<std::vector<std::string>> kVerbs = {
       {"show", "x"},

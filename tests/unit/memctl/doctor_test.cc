@@ -244,6 +244,34 @@ TEST(DoctorTest, AnAbsentMemdIsANoteButARefusalIsAProblem) {
   EXPECT_EQ(CheckMemd(PermissionDenied("not yours"))[0].level, Level::kProblem);
 }
 
+TEST(DoctorTest, FailedPutsHaveTheRemedyOfTheirReason) {
+  admin::v1::NodeSnapshot node;
+  node.set_state("serving");
+  auto* tenant = node.add_tenants();
+  tenant->set_name("chat");
+  tenant->set_puts(417);
+  tenant->set_puts_failed(269);
+  tenant->set_puts_failed_store(269);
+  Finding found = CheckMemd(node)[1];
+  EXPECT_EQ(found.value,
+            "tenant chat: 269 of 417 puts failed: 269 (the store failed)");
+  EXPECT_THAT(found.remedy, HasSubstr("disk"));
+  EXPECT_THAT(found.remedy, Not(HasSubstr("memctl clients")));
+  tenant->set_puts_failed_store(0);
+  tenant->set_puts_failed_replica(260);
+  found = CheckMemd(node)[1];
+  EXPECT_THAT(found.value, HasSubstr("260 (no other node took a copy), 9 (for "
+                                     "other reasons)"));
+  EXPECT_THAT(found.remedy, HasSubstr("memctl fabric"));
+  EXPECT_THAT(found.remedy, Not(HasSubstr("disk")));
+  tenant->set_puts_failed_room(4);
+  tenant->set_puts_failed_quota(5);
+  found = CheckMemd(node)[1];
+  EXPECT_THAT(found.remedy, HasSubstr("memctl clients"));
+  EXPECT_THAT(found.remedy, HasSubstr("store_quota"));
+  EXPECT_THAT(found.value, Not(HasSubstr("other reasons")));
+}
+
 TEST(DoctorTest, AMemdInTroubleIsFoundOut) {
   admin::v1::NodeSnapshot node;
   node.set_state("serving");

@@ -102,6 +102,46 @@ TEST(FabricHealthTest, AMemberThatNeverSaidHelloIsNamed) {
               HasSubstr("node-c at node-c:7000"));
 }
 
+TEST(FabricHealthTest, AMemberThatLeftIsDownForTenMinutes) {
+  auto fabric = SampleFabric();
+  auto* left = fabric.mutable_cluster()->add_left();
+  left->set_node("node-z");
+  left->set_left_ns(12 * kSecondNs);
+  ASSERT_THAT(NamesOf(HealthOf(fabric)), ElementsAre("peers_down"));
+  EXPECT_EQ(HealthOf(fabric).reasons[0].text,
+            "1 of 2 peers down: node-z (left the cluster 12 s ago)");
+  left->set_left_ns(601 * kSecondNs);
+  EXPECT_THAT(NamesOf(HealthOf(fabric)), IsEmpty());
+  // One that the pool calls down itself is not counted twice.
+  left->set_left_ns(kSecondNs);
+  left->set_node("node-b");
+  fabric.mutable_pool()->mutable_peers(0)->set_state(
+      admin::v1::PEER_STATE_DOWN);
+  EXPECT_THAT(HealthOf(fabric).reasons[0].text, HasSubstr("1 of 1 peers"));
+}
+
+void AddTrouble(admin::v1::FabricSnapshot* fabric) {
+  auto* trouble = fabric->add_troubles();
+  trouble->set_name("no_durability");
+  trouble->set_text("nothing is durable");
+  trouble->set_remedy("start n2");
+  trouble->set_since_ns(5 * kSecondNs);
+}
+
+TEST(FabricHealthTest, ATroubleOfTheNodeDegradesOneThatIsAloneToo) {
+  for (auto fabric : {SampleFabric(), AloneFabric()}) {
+    AddTrouble(&fabric);
+    const Health health = HealthOf(fabric);
+    EXPECT_EQ(health.state, Health::State::kDegraded);
+    ASSERT_THAT(NamesOf(health), ElementsAre("no_durability"));
+    EXPECT_EQ(health.reasons[0].text, "nothing is durable (for 5 s)");
+    EXPECT_EQ(health.reasons[0].level, Level::kProblem);
+    EXPECT_EQ(CheckFabric(fabric)[0].name, "no_durability");
+    EXPECT_EQ(CheckFabric(fabric)[0].level, Level::kProblem);
+    EXPECT_EQ(CheckFabric(fabric)[0].remedy, "start n2");
+  }
+}
+
 TEST(FabricHealthTest, EtcdOutOfReachInsecurePeersAndWarningsDegrade) {
   auto fabric = SampleFabric();
   fabric.mutable_cluster()->set_reachable(false);
@@ -112,6 +152,9 @@ TEST(FabricHealthTest, EtcdOutOfReachInsecurePeersAndWarningsDegrade) {
               ElementsAre("no_fabric", "cluster_unreachable", "peers_insecure",
                           "warning"));
   EXPECT_THAT(HealthOf(fabric).reasons[1].text, HasSubstr("epoch 42"));
+  EXPECT_EQ(HealthOf(fabric).reasons[0].level, Level::kProblem);
+  EXPECT_EQ(HealthOf(fabric).reasons[1].level, Level::kProblem);
+  EXPECT_EQ(HealthOf(fabric).reasons[2].level, Level::kNote);
 }
 
 admin::v1::RemoteStore* AddStore(admin::v1::FabricSnapshot* fabric) {
@@ -137,6 +180,7 @@ TEST(FabricHealthTest, ARemoteStoreIsWellWhileItTakesBlocks) {
   EXPECT_THAT(HealthOf(fabric).reasons[0].text, HasSubstr("disk is full"));
   store->set_reachable(false);
   EXPECT_THAT(NamesOf(HealthOf(fabric)), ElementsAre("store_unreachable"));
+  EXPECT_EQ(HealthOf(fabric).reasons[0].level, Level::kProblem);
 }
 
 TEST(FabricHealthTest, ANodeWithoutADiskAndWithoutAServerIsDegraded) {
@@ -255,6 +299,18 @@ TEST(FabricRenderTest, JsonHasRawIntegersAndStableKeys) {
   EXPECT_EQ(json["pool"]["peers"][0]["round_trip_ns"], 9000);
   EXPECT_EQ(json["cluster"]["epoch"], 42);
   EXPECT_EQ(json["cluster"]["members"][1]["instance"], "0000000000000abc");
+}
+
+TEST(FabricRenderTest, JsonHasTheSeverityOfEachReasonAndWhoLeft) {
+  auto fabric = SampleFabric();
+  fabric.set_peers_insecure(true);
+  AddTrouble(&fabric);
+  fabric.mutable_cluster()->add_left()->set_node("node-z");
+  const auto json = nlohmann::json::parse(RenderFabric(fabric, Output::kJson));
+  EXPECT_EQ(json["health"]["reasons"][0]["severity"], "problem");
+  EXPECT_EQ(json["health"]["reasons"][1]["name"], "peers_insecure");
+  EXPECT_EQ(json["health"]["reasons"][1]["severity"], "note");
+  EXPECT_EQ(json["cluster"]["left"][0]["node"], "node-z");
 }
 
 TEST(FabricDoctorTest, TheRunningMemdsViewIsAmongTheFindings) {

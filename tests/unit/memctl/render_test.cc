@@ -110,10 +110,11 @@ TEST(RenderTest, TenantsHaveStableKeys) {
   EXPECT_THAT(
       KeysOf(json["tenants"][0]),
       ::testing::UnorderedElementsAre(
-          "name", "id", "clients", "puts", "puts_failed", "misses",
-          "granted_bytes", "pinned_bytes", "held_bytes", "registered_bytes",
-          "limbo_bytes", "dirty_bytes", "notes_lost", "corrupt_blocks",
-          "slots_used", "slots", "dram", "pool", "store"));
+          "name", "id", "clients", "puts", "puts_failed", "puts_failed_room",
+          "puts_failed_quota", "puts_failed_store", "puts_failed_replica",
+          "misses", "granted_bytes", "pinned_bytes", "held_bytes",
+          "registered_bytes", "limbo_bytes", "dirty_bytes", "notes_lost",
+          "corrupt_blocks", "slots_used", "slots", "dram", "pool", "store"));
   EXPECT_THAT(KeysOf(json["tenants"][0]["dram"]),
               ::testing::UnorderedElementsAre("tier", "budget_bytes",
                                               "used_bytes", "blocks", "hits",

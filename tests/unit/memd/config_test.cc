@@ -31,6 +31,29 @@ std::string ErrorOf(const std::string& text) {
   return config.ok() ? "it was accepted" : StatusMessage(config.status());
 }
 
+std::string WarningOf(const std::string& text) {
+  const auto config = Parse(text);
+  return config.ok() ? WarningOfDurability(*config)
+                     : StatusMessage(config.status());
+}
+
+TEST(ConfigTest, ANodeThatMayMakeNothingDurableIsWarned) {
+  const std::string cluster =
+      "[cluster]\nnode = \"a\"\nlisten = \"127.0.0.1:7474\"\n"
+      "insecure = true\n";
+  const std::string etcd = cluster + "etcd = [\"http://127.0.0.1:2379\"]\n";
+  EXPECT_EQ(WarningOf(""), "");
+  EXPECT_THAT(WarningOf(etcd), HasSubstr("`export` of [pool] is 0"));
+  EXPECT_EQ(WarningOf(etcd + "[pool]\nexport = \"64MiB\"\n"), "");
+  const std::string peers =
+      cluster + "peers = [\"a=127.0.0.1:7474\", \"b=127.0.0.2:7474\"]\n";
+  EXPECT_EQ(WarningOf(peers + "[pool]\nexport = \"64MiB\"\n"), "");
+  EXPECT_EQ(WarningOf(peers + "[pool]\ndurable = false\n"), "");
+  EXPECT_THAT(WarningOf(cluster + "peers = [\"a=127.0.0.1:7474\"]\n[pool]\n"
+                                  "export = \"64MiB\"\n"),
+              HasSubstr("names no other node"));
+}
+
 TEST(ConfigTest, DefaultsFollowTheXdgDirectoriesAndRootTheSystems) {
   Config config = DefaultConfig(Somebody());
   EXPECT_EQ(config.state_directory, "/srv/somebody/.local/state/agentmem");

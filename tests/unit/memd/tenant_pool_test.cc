@@ -146,6 +146,25 @@ TEST_F(TenantPoolTest, APutThatFindsOtherNodesFullSaysSo) {
   EXPECT_EQ(answer->reason, Reason::kNoReplica);
   EXPECT_EQ(answer->detail[0],
             static_cast<std::uint64_t>(Code::kResourceExhausted));
+  const TenantSnapshot snapshot = bench_->tenant->Snapshot(bench_->now);
+  EXPECT_EQ(snapshot.puts_failed, 1u);
+  EXPECT_EQ(snapshot.puts_failed_replica, 1u);
+  EXPECT_TRUE(bench_->tenant->copy_record()->IsFailing(bench_->now));
+  EXPECT_FALSE(bench_->tenant->store_record()->IsFailing(bench_->now));
+}
+
+TEST_F(TenantPoolTest, AStoreThatFailsIsCountedAsTheStore) {
+  Start();
+  bench_->store.fail_puts = Code::kResourceExhausted;
+  Put(1, "no space", kState, Ack::kDurable);
+  bench_->Settle(client_.get());
+  EXPECT_EQ(Answer(), Code::kResourceExhausted);
+  const TenantSnapshot snapshot = bench_->tenant->Snapshot(bench_->now);
+  EXPECT_EQ(snapshot.puts_failed, 1u);
+  EXPECT_EQ(snapshot.puts_failed_store, 1u);
+  EXPECT_EQ(snapshot.puts_failed_replica, 0u);
+  ASSERT_TRUE(bench_->tenant->store_record()->IsFailing(bench_->now));
+  EXPECT_EQ(bench_->tenant->store_record()->code(), Code::kResourceExhausted);
 }
 
 TEST_F(TenantPoolTest, APutWaitsForTheRoomThatACollectionMakes) {

@@ -146,6 +146,24 @@ TEST_F(SegmentStoreTest, ASegmentThatIsGoneOrShortIsDataLossNotAMiss) {
   EXPECT_EQ(Get(blocks(), 0, kPage).code, Code::kDataLoss);
 }
 
+TEST_F(SegmentStoreTest, WhatLayInSegmentsThatAreGoneIsCountedAtTheStart) {
+  PutGroup(1, 3);
+  Reopen();
+  EXPECT_EQ(store_->losses().blocks, 0u);
+  store_.reset();
+  for (const std::string& path : SegmentPaths(path_)) {
+    std::filesystem::remove(path);
+  }
+  store_ = Open(path_);
+  const StoreLosses losses = store_->losses();
+  EXPECT_EQ(losses.segments, 1u);
+  EXPECT_EQ(losses.blocks, 3u);
+  EXPECT_EQ(losses.state_blocks, 3u);
+  EXPECT_NE(losses.text().find(path_ + "/segments: 1, with 3 blocks"),
+            std::string::npos)
+      << losses.text();
+}
+
 TEST_F(SegmentStoreTest, ADurablePutIsSyncedAndAnotherOneByFlushAlone) {
   PutGroup(1, 1);
   EXPECT_EQ(io_.syncs, 0);
