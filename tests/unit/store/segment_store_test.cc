@@ -113,7 +113,8 @@ TEST_F(SegmentStoreTest, AWrongBitIsDataLossOfThatBlockAlone) {
     EXPECT_EQ(rooms[2], bytes[2]);
   }
   const std::string log = testing::internal::GetCapturedStderr();
-  const std::string name = "tenant 1 key 0100000000000000feffffffffffffff";
+  const std::string name =
+      "block 00000001:00000000fffffffeffffffff of tenant 1";
   const std::size_t at = log.find(name);
   ASSERT_NE(at, std::string::npos) << log;
   EXPECT_EQ(log.find(name, at + 1), std::string::npos) << log;
