@@ -77,7 +77,7 @@ TEST_F(GetTest, ABlockThatIsNowhereIsNotFoundAndNamed) {
   StartAndConnect();
   agentmem_span span;
   EXPECT_EQ(Get(TestKey(0xabc), &span), AGENTMEM_NOT_FOUND);
-  EXPECT_THAT(error_.message, HasSubstr("00000abc-"));
+  EXPECT_THAT(error_.message, HasSubstr("00000abc:"));
   EXPECT_EQ(error_.code, AGENTMEM_NOT_FOUND);
   EXPECT_EQ(span.data, nullptr);
 }
