@@ -54,7 +54,7 @@ TEST_F(History, AMissingVersionIsDataLossThatNamesIt) {
   const absl::Status walked = ForEachVersion(
       head_, 1, &store_, [](const Manifest&) { return absl::OkStatus(); });
   EXPECT_EQ(walked.code(), absl::StatusCode::kDataLoss);
-  EXPECT_NE(StatusMessage(walked).find("version 5 of key"), std::string::npos)
+  EXPECT_NE(StatusMessage(walked).find("version 5 of block"), std::string::npos)
       << StatusMessage(walked);
 }
 
