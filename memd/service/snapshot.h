@@ -167,7 +167,7 @@ struct FabricSnapshot {
   // they dropped.
   std::uint64_t early_collections = 0;
   std::uint64_t early_dropped = 0;
-  std::vector<Trouble> troubles;      // of a node that is alone, too
+  std::vector<Trouble> troubles;  // of a node that is alone, too
 };
 
 // What the gRPC service asks of the daemon. Thread-safe; each call posts to the

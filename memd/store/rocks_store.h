@@ -28,8 +28,8 @@
 #include "memd/store/block_store.h"
 #include "memd/store/ref_store.h"
 #include "memd/store/segment_io.h"
-#include "proto/types.h"
 #include "memd/store/store_losses.h"
+#include "proto/types.h"
 
 namespace agentmem {
 
