@@ -214,14 +214,24 @@ void Tenant::ReportDrain(DrainReport* report) const {
 bool Tenant::Drained() const {
   return urgent_writes_.empty() && delete_queue_.empty() &&
          (dirty_bytes_ == 0 || !failed_writes_.empty()) &&
-         std::all_of(inflight_.begin(), inflight_.end(), [](const auto& op) {
-           const Io io = op.second.io;
-           const bool is_write = io == Io::kStorePut || io == Io::kPoolPut;
-           return io == Io::kStoreGet || io == Io::kPoolGet ||
-                  io == Io::kPoolFind ||
-                  (is_write && op.second.block_class == BlockClass::kCache &&
-                   !op.second.durable && !op.second.for_others);
-         });
+         std::all_of(inflight_.begin(), inflight_.end(),
+                     [this](const auto& op) { return MayDrop(op.second); });
+}
+
+// Is it of no matter to what is to be kept that it ends with this process?
+bool Tenant::MayDrop(const Inflight& op) const {
+  if (op.io == Io::kStoreGet || op.io == Io::kPoolGet ||
+      op.io == Io::kPoolFind) {
+    return true;
+  }
+  if ((op.io != Io::kStorePut && op.io != Io::kPoolPut) || op.durable ||
+      op.for_others) {
+    return false;
+  }
+  // What was put as state meanwhile is written as that when this has ended. (A
+  // slot with I/O keeps its block.)
+  return directory_.find(slots_[op.slot].key)->second.block_class ==
+         BlockClass::kCache;
 }
 
 void Tenant::Answer(const OpRef& op) {

@@ -421,6 +421,7 @@ class Tenant {
   // tenant.cc: at the end.
   bool IsOnlyInMemory(std::uint32_t slot) const;
   void DropLazyWrites();
+  bool MayDrop(const Inflight& op) const;
   std::uint64_t DrainRoom() const;
   void NoteDrained(const Inflight& op, Code code);
   void KeepStoreQuota();

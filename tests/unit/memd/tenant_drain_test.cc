@@ -36,6 +36,16 @@ class TenantDrainTest : public testing::Test {
     ASSERT_EQ(Own().dirty_bytes(), 0u);
     ASSERT_FALSE(IsStored(n));
   }
+  // Others wait for their turn.
+  void PutCacheUntilSomeIsWritten() {
+    for (std::uint64_t n = 1; n <= 2000; ++n) {  // 10 of 16 MiB
+      ASSERT_TRUE(bench_->PostPut(client_.get(), TestKey(n),
+                                  std::string(kLength, 'c'), BlockClass::kCache,
+                                  Ack::kVisible));
+      client_->Reap();
+    }
+    Own().AfterCompletions(bench_->now);
+  }
   bool IsStored(std::uint64_t n) {
     return bench_->store.blocks.contains({7, TestKey(n)});
   }
@@ -113,14 +123,7 @@ TEST_F(TenantDrainTest, WhatTheDiskHasNotDoneInTimeIsToldSo) {
 // Of which there may be gigabytes, while state waits behind it.
 TEST_F(TenantDrainTest, CacheIsNotWrittenDownAndHoldsNothingUp) {
   Start();
-  for (std::uint64_t n = 1; n <= 2000; ++n) {  // 10 of 16 MiB
-    ASSERT_TRUE(bench_->PostPut(client_.get(), TestKey(n),
-                                std::string(kLength, 'c'), BlockClass::kCache,
-                                Ack::kVisible));
-    client_->Reap();
-  }
-  // Some are being written, and others wait for their turn.
-  Own().AfterCompletions(bench_->now);
+  PutCacheUntilSomeIsWritten();
   ASSERT_NE(bench_->pool.pending(), 0u);
   Own().BeginDrain();
   for (int turn = 0; turn < 10; ++turn) {
@@ -130,6 +133,30 @@ TEST_F(TenantDrainTest, CacheIsNotWrittenDownAndHoldsNothingUp) {
   EXPECT_TRUE(Own().Drained());
   EXPECT_TRUE(Report().whole());
   bench_->Settle(client_.get());
+}
+
+// In two nodes' memory, while its bytes are on their way to the disk as cache:
+// that copy may be dropped there.
+TEST_F(TenantDrainTest, WhatBecameStateOnItsWayDownIsWaitedFor) {
+  Start();
+  bench_->pool.nodes = 0;
+  PutCacheUntilSomeIsWritten();
+  const StoreOp op = bench_->store.next();
+  bench_->store.Forget();  // it takes its time
+  bench_->Settle(client_.get());
+  bench_->pool.nodes = 2;
+  bench_->now += kSecondNs;
+  ASSERT_TRUE(bench_->PostPut(client_.get(), op.key, std::string(kLength, 'c'),
+                              kState, Ack::kReplicated));
+  bench_->Settle(client_.get());
+  ASSERT_EQ(Own().dirty_bytes(), 0u);
+  Own().BeginDrain();
+  Own().AfterCompletions(bench_->now);
+  EXPECT_FALSE(Own().Drained());
+  ASSERT_EQ(bench_->store.Submit({&op, 1}), 1u);
+  bench_->Settle(client_.get());
+  EXPECT_TRUE(Own().Drained());
+  EXPECT_EQ((bench_->store.classes[{7, op.key}]), kState);
 }
 
 TEST_F(TenantDrainTest, WhatWasReadFromOthersMeanwhileIsNotLate) {
