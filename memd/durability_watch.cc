@@ -79,7 +79,7 @@ std::optional<DurabilityWatch::Cause> DurabilityWatch::FindCause(
         "raise `export` in [pool] there, or let versions that nobody needs be "
         "collected; `memctl fabric` shows the peers. The next copy that is "
         "taken ends this",
-        facts.copies->since};
+        facts.copies->since, facts.copies->tenant};
   }
   if (facts.store_remote) {
     if (std::any_of(facts.stores.begin(), facts.stores.end(), TakesBlocks)) {
@@ -105,7 +105,7 @@ std::optional<DurabilityWatch::Cause> DurabilityWatch::FindCause(
                "second, and the next write that succeeds ends this"
              : "see memd's log for what failed, and look at the disk "
                "(smartctl); the next write that succeeds ends this",
-        facts.store->since};
+        facts.store->since, facts.store->tenant};
   }
   return std::nullopt;
 }
@@ -122,9 +122,13 @@ std::string DurabilityWatch::Look(const DurabilityFacts& facts, TimeNs now) {
   if (!std::exchange(caused_, true)) caused_since_ = cause->since;
   if (now - caused_since_ < kSettleNs) return "";
   const bool is_new = !trouble_.has_value();
-  trouble_ = Trouble{"no_durability",
-                     "no block can be made durable now: " + cause->text,
-                     cause->remedy, now - caused_since_};
+  trouble_ =
+      Trouble{"no_durability",
+              "no block" +
+                  (cause->tenant.empty() ? std::string()
+                                         : " of tenant " + cause->tenant) +
+                  " can be made durable now: " + cause->text,
+              cause->remedy, now - caused_since_};
   return is_new ? trouble_->text + ": " + trouble_->remedy : "";
 }
 

@@ -30,6 +30,7 @@ struct WriteFailure {
   Code code = Code::kOk;
   TimeNs since = 0;
   TimeNs failed_at = 0;  // the last of them
+  std::string tenant;    // whose they are
 };
 
 struct DurabilityFacts {
@@ -66,6 +67,8 @@ class DurabilityWatch {
     std::string text;
     std::string remedy;
     TimeNs since = 0;
+    // Whose blocks it was that failed: others' may go on. Empty: all.
+    std::string tenant;
   };
   std::optional<Cause> FindCause(const DurabilityFacts& facts, TimeNs now);
 

@@ -18,7 +18,8 @@ std::optional<WriteFailure> LongestFailure(
     WriteRecord* const record = (tenant.get()->*record_of)();
     if (!record->IsFailing(now)) continue;
     if (longest.has_value() && longest->since <= record->since()) continue;
-    longest = {record->code(), record->since(), record->failed_at()};
+    longest = {record->code(), record->since(), record->failed_at(),
+               tenant->options().name};
   }
   return longest;
 }

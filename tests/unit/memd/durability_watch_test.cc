@@ -76,17 +76,21 @@ TEST(DurabilityWatchTest, LentMemoryThatIsFullIsNamed) {
   DurabilityWatch watch;
   DurabilityFacts facts = Copies(2);
   watch.Look(facts, kStart);
-  facts.copies = WriteFailure{Code::kResourceExhausted, kStart + 1, kStart + 1};
+  facts.copies =
+      WriteFailure{Code::kResourceExhausted, kStart + 1, kStart + 1, "ada"};
+  // (One tenant may have used up its share, and the others go on.)
   EXPECT_THAT(
       watch.Look(facts, kStart + 1 + kSettle),
-      AllOf(HasSubstr("of 2 that lend any none"), HasSubstr("lend is full")));
+      AllOf(HasSubstr("of 2 that lend any none"), HasSubstr("lend is full"),
+            HasSubstr("no block of tenant ada can be made durable now")));
 }
 
 TEST(DurabilityWatchTest, WhatFailedWhileANodeLeftIsNotHeldAgainstTheNext) {
   DurabilityWatch watch;
   watch.Look(Copies(1), kStart);
   DurabilityFacts facts = Copies(0);
-  facts.copies = WriteFailure{Code::kUnavailable, kStart + 1, kStart + 1};
+  facts.copies =
+      WriteFailure{Code::kUnavailable, kStart + 1, kStart + 1, "ada"};
   watch.Look(facts, kStart + kSecondNs);
   facts.lenders = 1;
   watch.Look(facts, kStart + 2 * kSecondNs);
@@ -97,7 +101,7 @@ TEST(DurabilityWatchTest, WhatFailedWhileANodeLeftIsNotHeldAgainstTheNext) {
 TEST(DurabilityWatchTest, AFullDiskAndOneThatFailsHaveOtherRemedies) {
   DurabilityFacts facts;
   facts.store_path = "/srv/store";
-  facts.store = WriteFailure{Code::kResourceExhausted, kStart, kStart};
+  facts.store = WriteFailure{Code::kResourceExhausted, kStart, kStart, "ada"};
   EXPECT_THAT(Settled(facts),
               AllOf(HasSubstr("full"), HasSubstr("/srv/store")));
   facts.store->code = Code::kUnavailable;
