@@ -134,10 +134,6 @@ absl::StatusOr<Config> ParseConfig(const std::string& text,
 absl::StatusOr<Config> LoadConfig(const std::string& path,
                                   const Surroundings& surroundings);
 
-// What is valid, and may not be what was meant: why nothing may become durable.
-// Empty: nothing.
-std::string WarningOfDurability(const Config& config);
-
 // "512MiB" -> 536870912. Units B, KiB, MiB, GiB, TiB.
 absl::StatusOr<std::uint64_t> ParseBytes(const std::string& text);
 

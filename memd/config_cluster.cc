@@ -279,12 +279,11 @@ absl::Status ParseCluster(Fields* fields, Config* config) {
   return CheckPool(config);
 }
 
-}  // namespace
-
-std::string WarningOfDurability(const Config& config) {
-  const ClusterConfig& cluster = config.cluster;
-  if (!cluster.enabled() || !config.pool.durable) return "";
-  const std::string need =
+// What is valid, and may not be what was meant: why nothing may become durable.
+void LookAtDurability(Config* config) {
+  const ClusterConfig& cluster = config->cluster;
+  if (!cluster.enabled() || !config->pool.durable) return;
+  const char* const need =
       "what is durable needs a copy in another node's memory, which it must "
       "lend (`export` in [pool])";
   const bool alone = cluster.etcd.empty() &&
@@ -293,17 +292,21 @@ std::string WarningOfDurability(const Config& config) {
                                    return peer.node == cluster.node;
                                  });
   if (alone) {
-    return "`peers` of [cluster] names no other node: " + need +
-           ", so no put can be durable; name one, or set `durable = false` in "
-           "[pool]";
+    config->remarks.push_back(
+        config->places.Of("cluster.peers") +
+        ": field \"peers\" of [cluster] names no other node, and " + need +
+        ", so no put can be durable; name one, or set `durable = false` in "
+        "[pool]");
+  } else if (config->pool.export_bytes == 0) {
+    config->remarks.push_back(
+        config->places.Of("pool.export") +
+        ": field \"export\" of [pool] is 0, so this node lends no memory, "
+        "and " +
+        need + ": where all nodes are like this one, no put can be durable");
   }
-  if (config.pool.export_bytes == 0) {
-    return "`export` of [pool] is 0: this node lends no memory. " +
-           std::string("W") + need.substr(1) +
-           ": where all nodes are like this one, no put can be durable";
-  }
-  return "";
 }
+
+}  // namespace
 
 absl::Status ParseClusterTables(Fields* fields, Config* config) {
   if (const toml::table* const store = fields->Table("store")) {
@@ -311,6 +314,7 @@ absl::Status ParseClusterTables(Fields* fields, Config* config) {
         ParseStore(*store, config->places.file, &config->store));
   }
   AGENTMEM_RETURN_IF_ERROR(ParseCluster(fields, config));
+  LookAtDurability(config);
   return CheckStore(*config);
 }
 

@@ -271,10 +271,6 @@ int main(int argc, char** argv) {
   for (const std::string& remark : config.remarks) {
     agentmem::LogWarning(remark);
   }
-  if (const std::string warning = agentmem::WarningOfDurability(config);
-      !warning.empty()) {
-    agentmem::LogWarning(warning);
-  }
   agentmem::WarnOfShortMemory(config, surroundings.memory_bytes);
   return check ? agentmem::Check(config) : agentmem::Serve(config);
 }
