@@ -104,9 +104,9 @@ std::string Explain(const CompletionEntry& completion) {
       if (completion.detail[0] ==
           static_cast<std::uint64_t>(Code::kResourceExhausted)) {
         return "no other node took a copy: the memory that they export is "
-               "full; "
-               "raise [pool] export there, or try again when versions that "
-               "nobody needs are collected (`memctl fabric` shows the peers)";
+               "full; raise [pool] export there, or try again when versions "
+               "that nobody needs are collected (`memctl fabric` shows the "
+               "peers)";
       }
       return "no other node took a copy (there is none, it is full, or it does "
              "not answer); `memctl fabric` shows the peers";
@@ -127,8 +127,7 @@ std::string Explain(const CompletionEntry& completion) {
       return "the store quota of " + HumanBytes(detail[0]) +
              " is used up: " + HumanBytes(detail[1]) +
              " are stored; raise store_quota in memd's configuration. Blocks "
-             "are "
-             "not deleted one by one: what agents keep goes with them "
+             "are not deleted one by one: what agents keep goes with them "
              "(`memctl agent delete`)";
   }
   return "memd answered with reason " +

@@ -12,8 +12,7 @@ absl::Status BadKey(const std::string& text, const std::string& why) {
   return InvalidArgument(
       "the key \"" + text + "\" " + why +
       "; a key is written as in messages and in memd's log, 8 hex digits of "
-      "its "
-      "group, a colon, 24 of its name, in lower case: for example "
+      "its group, a colon, 24 of its name, in lower case: for example "
       "0000002a:00112233445566778899aabb");
 }
 
