@@ -316,3 +316,15 @@ class Cluster:
         self.members, self._switch = {}, None
         self._run.close()
         return bad
+
+    def tails(self):
+        """The ends of the nodes' logs."""
+        return "\n".join(f"{node.name}: {node.daemon.tail()}"
+                         for node in self.nodes)
+
+    def close_well(self):
+        """Ends all; whoever does not end well is an error, with the logs."""
+        tails = self.tails()
+        bad = self.close()
+        if bad:
+            raise AssertionError(f"did not end well: {bad}\n{tails}")

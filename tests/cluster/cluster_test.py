@@ -92,17 +92,9 @@ class ThreeNodes(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.cluster = clusters.Cluster(3, PROGRAMS)
-        cls.addClassCleanup(cls.end)
+        cls.addClassCleanup(cls.cluster.close_well)
         cls.cluster.start()
         cls.blocks = Blocks(cls.cluster)
-
-    @classmethod
-    def end(cls):
-        tails = "\n".join(f"{node.name}: {node.daemon.tail()}"
-                          for node in cls.cluster.nodes)
-        bad = cls.cluster.close()
-        if bad:
-            raise AssertionError(f"did not end well: {bad}\n{tails}")
 
     def setUp(self):
         """Whole again, whatever the test before has left."""
@@ -245,7 +237,7 @@ class AlarmedOperators(unittest.TestCase):
 
     def setUp(self):
         self.cluster = clusters.Cluster(2, PROGRAMS)
-        self.addCleanup(self.cluster.close)
+        self.addCleanup(self.cluster.close_well)
         self.cluster.start()
         self.blocks = Blocks(self.cluster)
         self.blocks.connect_all()
@@ -311,7 +303,7 @@ class AnotherFabricAddress(unittest.TestCase):
 
     def test_peers_learn_it_and_go_on(self):
         made = clusters.Cluster(2, PROGRAMS)
-        self.addCleanup(made.close)
+        self.addCleanup(made.close_well)
         one, other = made.nodes
         one.daemon.command[0] = str(PROGRAMS / "faulty_memd")
         made.start()
@@ -341,7 +333,7 @@ class AnotherFabricAddress(unittest.TestCase):
 class OneNode(unittest.TestCase):
     def test_a_node_that_started_without_etcd_ends_if_etcd_is_another(self):
         made = clusters.Cluster(1, PROGRAMS)
-        self.addCleanup(made.close)
+        self.addCleanup(made.close_well)
         made.start()
         made.kill_member("n1")
         made.kill_member("etcd")
@@ -359,7 +351,7 @@ class BadInput(unittest.TestCase):
 
     def make(self, count=2, **options):
         made = clusters.Cluster(count, PROGRAMS, etcd=False, **options)
-        self.addCleanup(made.close)
+        self.addCleanup(made.close_well)
         return made
 
     def log(self, node):

@@ -41,19 +41,12 @@ class Nodes(unittest.TestCase):
 
     def setUp(self):
         self.cluster = clusters.Cluster(2, PROGRAMS)
-        self.addCleanup(self.end)
+        self.addCleanup(self.cluster.close_well)
         for node in self.cluster.nodes:
             node.top["collect_ms"] = self.collect_ms
         self.cluster.start()
         self.versions = 0
         self.live = {}  # (agent, version) -> its bytes
-
-    def end(self):
-        tails = "\n".join(f"{node.name}: {node.daemon.tail()}"
-                          for node in self.cluster.nodes)
-        bad = self.cluster.close()
-        if bad:
-            raise AssertionError(f"did not end well: {bad}\n{tails}")
 
     def client(self, name):
         client = AgentClient(LIBRARY, self.cluster.member(name).socket)

@@ -35,7 +35,7 @@ S, D1, D2 = "n1", "n2", "n3"
 class RemoteStoreCase(unittest.TestCase):
     def setUp(self):
         self.cluster = clusters.Cluster(3, PROGRAMS, diskless=2, serve=SERVES)
-        self.addCleanup(self.end)
+        self.addCleanup(self.cluster.close_well)
         self.prepare()
         # One says whose store it means; the other takes what serves.
         self.cluster.member(D1).store["nodes"] = [S]
@@ -46,13 +46,6 @@ class RemoteStoreCase(unittest.TestCase):
 
     def prepare(self):
         """What else is in the configuration."""
-
-    def end(self):
-        tails = "\n".join(f"{node.name}: {node.daemon.tail()}"
-                          for node in self.cluster.nodes)
-        bad = self.cluster.close()
-        if bad:
-            raise AssertionError(f"did not end well: {bad}\n{tails}")
 
     def client(self, name, timeout_s=5):
         return BlockClient(LIBRARY, self.cluster.member(name).socket,

@@ -33,17 +33,7 @@ NAMES = ("n1", "n2", "n3")
 class ClusterCase(unittest.TestCase):
     def make(self, **options):
         self.cluster = clusters.Cluster(3, PROGRAMS, dram=DRAM, **options)
-        self.addCleanup(self.end)
-
-    def tails(self):
-        return "\n".join(f"{node.name}: {node.daemon.tail()}"
-                         for node in self.cluster.nodes)
-
-    def end(self):
-        tails = self.tails()
-        bad = self.cluster.close()
-        if bad:
-            raise AssertionError(f"did not end well: {bad}\n{tails}")
+        self.addCleanup(self.cluster.close_well)
 
     def client(self, name, timeout_s=5):
         return BlockClient(LIBRARY, self.cluster.member(name).socket,
@@ -80,7 +70,7 @@ class ClusterCase(unittest.TestCase):
         except Refused as refused:
             if refused.code not in (DEADLINE_EXCEEDED, UNAVAILABLE):
                 raise AssertionError(f"block {number}: {refused}\n"
-                                     f"{self.tails()}") from None
+                                     f"{self.cluster.tails()}") from None
             return None
 
     def expect_all(self, numbers):
