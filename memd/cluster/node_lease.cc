@@ -39,15 +39,11 @@ NodeLease::~NodeLease() {
 
 absl::Status NodeLease::Start() {
   const TimeNs start = MonotonicNowNs();
-  absl::Status refused;  // since another has the name
   while (true) {
-    // (While another node has the name, each try has its own time: one that
-    // runs out would hide why.)
-    absl::Status status =
-        Register(std::max(start + kEtcdCallNs,
-                          refused.ok() ? 0 : MonotonicNowNs() + kEtcdCallNs));
+    // (Each try has its own time: one that runs out would hide that another
+    // node has the name.)
+    const absl::Status status = Register(MonotonicNowNs() + kEtcdCallNs);
     const bool taken = status.code() == absl::StatusCode::kFailedPrecondition;
-    if (taken) refused = status;
     if (taken && MonotonicNowNs() < start + ttl_ns() + kExpiryNs) {
       wake_.Wait(MonotonicNowNs() + kLookAgainNs);
       continue;
