@@ -1,3 +1,5 @@
+#include <cuda_runtime.h>
+
 #include "benchmarks/busy_kernel.h"
 
 namespace agentmem::bench {
@@ -20,9 +22,14 @@ cudaError_t LaunchBusyKernel(std::uint32_t multiprocessors, std::uint32_t waves,
                              cudaStream_t stream) {
   const cudaError_t set = cudaSetDevice(0);
   if (set != cudaSuccess) return set;
-  Busy<<<multiprocessors * kBlocksAtOnce * waves, kThreads, 0, stream>>>(
-      nullptr, 0.999f);
-  return cudaGetLastError();
+  const cudaLaunchConfig_t config = {
+      dim3(multiprocessors * kBlocksAtOnce * waves),
+      dim3(kThreads),
+      0,
+      stream,
+      nullptr,
+      0};
+  return cudaLaunchKernelEx(&config, Busy, nullptr, 0.999f);
 }
 
 }  // namespace agentmem::bench

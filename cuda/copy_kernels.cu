@@ -1,3 +1,5 @@
+#include <cuda_runtime.h>
+
 #include "cuda/copy_kernels.h"
 
 namespace agentmem {
@@ -55,11 +57,17 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
+cudaError_t LoadCopyKernel() {
+  cudaFuncAttributes ignored;
+  return cudaFuncGetAttributes(&ignored,
+                               reinterpret_cast<const void*>(&CopyFragments));
+}
+
 cudaError_t LaunchCopyKernel(const KernelCopy* copies, std::uint32_t count,
                              std::uint32_t blocks, cudaStream_t stream) {
-  cudaGetLastError();  // of an earlier call, which told it
-  CopyFragments<<<blocks, kThreads, 0, stream>>>(copies, count);
-  return cudaGetLastError();
+  const cudaLaunchConfig_t config = {dim3(blocks), dim3(kThreads), 0,
+                                     stream,       nullptr,        0};
+  return cudaLaunchKernelEx(&config, CopyFragments, copies, count);
 }
 
 }  // namespace agentmem

@@ -32,6 +32,10 @@ constexpr std::uint32_t CopyKernelBlocks(std::uint32_t multiprocessors) {
   return multiprocessors < 32 ? 2 : multiprocessors / 16;
 }
 
+// The driver loads a kernel at its first launch otherwise, which needs device
+// memory that may be gone by then.
+cudaError_t LoadCopyKernel();
+
 // `copies` is memory that the device reaches.
 cudaError_t LaunchCopyKernel(const KernelCopy* copies, std::uint32_t count,
                              std::uint32_t blocks, cudaStream_t stream);

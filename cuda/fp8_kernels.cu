@@ -1,6 +1,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
+#include <cuda_runtime.h>
 
 #include <type_traits>
 
@@ -11,8 +12,17 @@ namespace agentmem {
 namespace {
 
 constexpr unsigned kWarp = 32;
-constexpr unsigned kThreads = 512;
+// Of 118 registers a thread at most: a block of 128 finds room beside those of
+// a model, where one of 512 would wait for a multiprocessor of its own. Four of
+// them have the warps of a block of the copy kernel.
+constexpr unsigned kThreads = 128;
+constexpr unsigned kBlocksForOne = 4;
 constexpr unsigned kAll = 0xffffffff;  // lanes
+
+// The conversions of FP8 are instructions from sm_89 on.
+#if __CUDA_ARCH__ >= 890
+#define AGENTMEM_FP8_BY_INSTRUCTIONS 1
+#endif
 
 // Units of a lane under way at once: of 16-bit elements 4 KiB a warp.
 template <typename Type>
@@ -76,8 +86,7 @@ __device__ typename Type::Bits ElementOf(const std::uint32_t* words,
   return static_cast<typename Type::Bits>(words[i / 2] >> 16 * (i % 2));
 }
 
-// ---- the arithmetic of fp8_math.h, by the instructions that do the same
-// ------
+// ---- the arithmetic of fp8_math.h, by the instructions that do the same ----
 
 // Of a finite element.
 template <typename Type>
@@ -91,7 +100,7 @@ __device__ float FloatOfFinite(typename Type::Bits bits) {
 
 // Of finite values; the first in the low byte.
 __device__ std::uint32_t CodesOf(float first, float second) {
-#if __CUDA_ARCH__ >= 890
+#if AGENTMEM_FP8_BY_INSTRUCTIONS
   return __nv_cvt_float2_to_fp8x2(make_float2(first, second), __NV_SATFINITE,
                                   __NV_E4M3);
 #else
@@ -102,7 +111,7 @@ __device__ std::uint32_t CodesOf(float first, float second) {
 
 // Of codes that are not NaN.
 __device__ float2 FloatsOf(std::uint32_t codes) {
-#if __CUDA_ARCH__ >= 890
+#if AGENTMEM_FP8_BY_INSTRUCTIONS
   const __half2_raw halves = __nv_cvt_fp8x2_to_halfraw2(
       static_cast<__nv_fp8x2_storage_t>(codes), __NV_E4M3);
   return make_float2(__half2float(__ushort_as_half(halves.x)),
@@ -128,8 +137,7 @@ __device__ std::uint32_t PairOf(float first, float second) {
   }
 }
 
-// ---- out of the device
-// -------------------------------------------------------
+// ---- out of the device ----
 
 // Each unit of a head: `use` gets its words and which code is its first. All
 // loads of a round are issued before their words are used.
@@ -289,8 +297,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// ---- into the device
-// ---------------------------------------------------------
+// ---- into the device ----
 
 // Of a chunk, what a warp has before it begins: 32 pages from the chunk's first
 // on, and the scales, one a lane, where there are no more heads than lanes.
@@ -439,34 +446,51 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
+using Kernel = void (*)(KernelFp8);
+
 template <typename Type>
-void Launch(const KernelFp8& fp8, Direction direction, bool is_wide,
-            std::uint32_t blocks, cudaStream_t stream) {
-  const bool out = direction == Direction::kToHost;
-  if (is_wide && out) {
-    Encode<Type, kFp8WideUnit><<<blocks, kThreads, 0, stream>>>(fp8);
-  } else if (is_wide) {
-    Decode<Type, kFp8WideUnit><<<blocks, kThreads, 0, stream>>>(fp8);
-  } else if (out) {
-    Encode<Type, 1><<<blocks, kThreads, 0, stream>>>(fp8);
-  } else {
-    Decode<Type, 1><<<blocks, kThreads, 0, stream>>>(fp8);
+Kernel KernelOf(Direction direction, bool is_wide) {
+  if (direction == Direction::kToHost) {
+    return is_wide ? Encode<Type, kFp8WideUnit> : Encode<Type, 1>;
+  }
+  return is_wide ? Decode<Type, kFp8WideUnit> : Decode<Type, 1>;
+}
+
+Kernel KernelOf(Direction direction, KvType type, bool is_wide) {
+  switch (type) {
+    case KvType::kFloat16:
+      return KernelOf<fp8::Float16>(direction, is_wide);
+    case KvType::kBfloat16:
+      return KernelOf<fp8::Bfloat16>(direction, is_wide);
+    default:
+      return KernelOf<fp8::Float32>(direction, is_wide);
   }
 }
 
 }  // namespace
 
+cudaError_t LoadFp8Kernels() {
+  for (const Direction direction : {Direction::kToHost, Direction::kToDevice}) {
+    for (const KvType type :
+         {KvType::kFloat16, KvType::kBfloat16, KvType::kFloat32}) {
+      for (const bool is_wide : {false, true}) {
+        cudaFuncAttributes ignored;
+        const cudaError_t error = cudaFuncGetAttributes(
+            &ignored,
+            reinterpret_cast<const void*>(KernelOf(direction, type, is_wide)));
+        if (error != cudaSuccess) return error;
+      }
+    }
+  }
+  return cudaSuccess;
+}
+
 cudaError_t LaunchFp8(const KernelFp8& launch, Direction direction, KvType type,
                       bool is_wide, std::uint32_t blocks, cudaStream_t stream) {
-  cudaGetLastError();  // of an earlier call, which told it
-  if (type == KvType::kFloat16) {
-    Launch<fp8::Float16>(launch, direction, is_wide, blocks, stream);
-  } else if (type == KvType::kBfloat16) {
-    Launch<fp8::Bfloat16>(launch, direction, is_wide, blocks, stream);
-  } else {
-    Launch<fp8::Float32>(launch, direction, is_wide, blocks, stream);
-  }
-  return cudaGetLastError();
+  const cudaLaunchConfig_t config = {
+      dim3(blocks * kBlocksForOne), dim3(kThreads), 0, stream, nullptr, 0};
+  return cudaLaunchKernelEx(&config, KernelOf(direction, type, is_wide),
+                            launch);
 }
 
 }  // namespace agentmem

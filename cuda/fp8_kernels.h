@@ -56,6 +56,10 @@ struct KernelFp8 {
 constexpr std::uint32_t kFp8WideUnit = 16;
 constexpr std::uint32_t kFp8ChunkUnits = 256;
 
+// All of them now, not each at its first launch (copy_kernels.h).
+cudaError_t LoadFp8Kernels();
+
+// `blocks`: as of the copy kernel.
 cudaError_t LaunchFp8(const KernelFp8& launch, Direction direction, KvType type,
                       bool is_wide, std::uint32_t blocks, cudaStream_t stream);
 
