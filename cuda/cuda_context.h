@@ -7,7 +7,7 @@
 //
 // Ownership: retains the context until it ends. Threads: thread-safe once
 // retained. Errors: UNAVAILABLE naming what is missing. Cost: to enter and
-// leave, two calls of the driver (tens of ns); to retain, the first time in a
+// leave, four calls of CUDA (tens of ns); to retain, the first time in a
 // process, hundreds of ms.
 #ifndef AGENTMEM_CUDA_CUDA_CONTEXT_H_
 #define AGENTMEM_CUDA_CUDA_CONTEXT_H_

@@ -31,6 +31,12 @@ bool TakesBatches(cudaStream_t stream) {
 Outcome CudaDevice::Copy(const CopyBatch& batch, Stream stream) {
   const CudaContext::Entered entered(context_);
   if (Outcome usable = Usable(entered); !usable.ok()) return usable;
+  // Its own streams nobody captures.
+  if (stream != properties_.to_host && stream != properties_.to_device) {
+    if (Outcome free = CheckNotCaptured("Copy", stream); !free.ok()) {
+      return free;
+    }
+  }
   if (batch.fp8 != nullptr) {
     return CopyFp8(batch, reinterpret_cast<cudaStream_t>(stream.native()));
   }

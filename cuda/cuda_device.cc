@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "cuda/fp8_kernels.h"
+
 namespace agentmem {
 namespace {
 
@@ -110,16 +112,27 @@ void CudaDevice::ReadProperties(const cudaDeviceProp& of_gpu, int driver) {
       static_cast<std::uint32_t>(of_gpu.asyncEngineCount);
   properties_.compute_major = static_cast<std::uint32_t>(of_gpu.major);
   properties_.compute_minor = static_cast<std::uint32_t>(of_gpu.minor);
-  properties_.copies_batches = driver >= kBatchDriver;
+  // A batch has the host's addresses as they are, as kernels have.
+  properties_.copies_batches =
+      driver >= kBatchDriver && of_gpu.canUseHostPointerForRegisteredMem != 0;
 }
 
+// Of the greatest priority: copies need few multiprocessors for a short while,
+// and what a model has posted before would keep them waiting for all of it.
+// (It orders kernels; copies by the copy engine know none.)
 Outcome CudaDevice::StartStreams() {
+  int least = 0;
+  int greatest = 0;
+  const cudaError_t asked = cudaDeviceGetStreamPriorityRange(&least, &greatest);
+  if (asked != cudaSuccess) {
+    return Failed(asked, "cudaDeviceGetStreamPriorityRange", 0);
+  }
   for (Stream* stream : {&properties_.to_host, &properties_.to_device}) {
     cudaStream_t made = nullptr;
     const cudaError_t error =
-        cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking);
+        cudaStreamCreateWithPriority(&made, cudaStreamNonBlocking, greatest);
     if (error != cudaSuccess) {
-      return Failed(error, "cudaStreamCreateWithFlags", 0);
+      return Failed(error, "cudaStreamCreateWithPriority", 0);
     }
     *stream = Ours(made);
   }
@@ -127,6 +140,10 @@ Outcome CudaDevice::StartStreams() {
 }
 
 Outcome CudaDevice::StartKernels() {
+  for (const auto load : {&LoadCopyKernel, &LoadFp8Kernels}) {
+    const cudaError_t loaded = load();
+    if (loaded != cudaSuccess) return Failed(loaded, "to load kernels", 0);
+  }
   void* pinned = nullptr;
   constexpr std::uint64_t kBytes = kDescriptors * sizeof(KernelCopy);
   const cudaError_t error = cudaHostAlloc(
@@ -214,6 +231,10 @@ void CudaDevice::Free(DeviceAddress memory) {
     if (allocated_.erase(memory.value()) == 0) return;
   }
   if (!entered.ok()) return;  // the memory went with the context
+  // (That cudaFree waits for what runs is its habit, not its promise.)
+  for (Stream stream : {properties_.to_host, properties_.to_device}) {
+    cudaStreamSynchronize(Native(stream));
+  }
   const cudaError_t error = cudaFree(Pointer(memory.value()));
   // Told by the next call: this one answers nothing.
   if (error != cudaSuccess) (void)Failed(error, "cudaFree", 0);
@@ -265,7 +286,7 @@ CudaDevice::Place* CudaDevice::Find(Event event) {
 }
 
 // A stream that is being captured would draw this device's own into its graph,
-// with what others have posted there.
+// with what others have posted there; and a copy would not run.
 Outcome CudaDevice::CheckNotCaptured(const char* call, Stream stream) {
   // (Asking is an error itself on the legacy stream while others capture.)
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;

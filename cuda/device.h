@@ -136,13 +136,14 @@ class Device {
   // Posts the copies to `stream`. INVALID_ARGUMENT, nothing posted: a fragment
   // of 0 bytes, or whose `host` is neither registered nor of this device, or
   // more of them than kernel_fragments_max; FP8 that is not as fp8_batch.h
-  // says. FAILED_PRECONDITION, nothing posted: FP8 without kernels.
+  // says. FAILED_PRECONDITION, nothing posted: FP8 without kernels; the stream
+  // is being captured into a graph.
   // RESOURCE_EXHAUSTED, nothing posted: the kernels under way have all
   // descriptors; try again when an event has passed. After another error some
   // may be posted: their memory stays until an event behind them.
   virtual Outcome Copy(const CopyBatch& batch, Stream stream) = 0;
   // RESOURCE_EXHAUSTED: more events are pending than the device keeps.
-  // FAILED_PRECONDITION, here and of Wait: the stream is being captured.
+  // FAILED_PRECONDITION, here and of Wait: as of Copy.
   virtual Outcome Record(Stream stream, Event* event) = 0;
   // kFailed: what it stood behind failed (told in `why`, if that is not null).
   virtual EventState Query(Event event, Outcome* why) = 0;
