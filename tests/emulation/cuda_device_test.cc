@@ -1,0 +1,247 @@
+// What CudaDevice does when CUDA fails: at any call, on the device itself, or
+// by being older than batches are.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cuda/fp8_batch.h"
+#include "cuda/open_device.h"
+#include "tests/emulation/emulated_gpu.h"
+
+namespace agentmem {
+namespace {
+
+using emulation::EmulatedGpu;
+using ::testing::HasSubstr;
+using Registration = Device::Registration;
+
+constexpr std::uint64_t kBytes = 1 << 20;
+constexpr std::uint32_t kFragment = 4096;
+
+cudaStream_t Native(Stream stream) {
+  return reinterpret_cast<cudaStream_t>(stream.native());
+}
+
+class CudaDeviceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    host_ = {static_cast<char*>(std::aligned_alloc(4096, kBytes)), kBytes};
+    std::memset(host_.data(), 0x11, kBytes);
+  }
+  void TearDown() override {
+    device_.reset();
+    std::free(host_.data());
+    EmulatedGpu::Get().SetDriverVersion(CUDART_VERSION);
+  }
+
+  Outcome Open() {
+    if (Outcome opened = OpenDevice(0, &device_); !opened.ok()) return opened;
+    Outcome outcome = device_->Register(host_, Registration::kBegin);
+    if (!outcome.ok()) return outcome;
+    return device_->Allocate(kBytes, &memory_);
+  }
+  // Every other fragment of the half that begins at `half`.
+  std::vector<Fragment> Fragments(std::uint64_t half) const {
+    std::vector<Fragment> fragments;
+    for (std::uint64_t at = 0; at < kBytes / 2; at += 2 * kFragment) {
+      fragments.push_back({memory_ + at, host_.data() + half + at, kFragment});
+    }
+    return fragments;
+  }
+  EventState Await(Event event, Outcome* why) {
+    EventState state = EventState::kPending;
+    while (state == EventState::kPending) {
+      std::this_thread::yield();
+      state = device_->Query(event, why);
+    }
+    return state;
+  }
+  // Up by one stream, behind it down by the other into the other half, and an
+  // event. What it answers; OK: `passed` says whether the bytes are there.
+  Outcome GoRound(CopyMethod method, EventState* state) {
+    const DeviceProperties& of_device = device_->properties();
+    Event up;
+    Event down;
+    Outcome outcome = device_->Copy(
+        {Direction::kToDevice, method, Fragments(0)}, of_device.to_device);
+    if (!outcome.ok()) return outcome;
+    outcome = device_->Record(of_device.to_device, &up);
+    if (!outcome.ok()) return outcome;
+    outcome = device_->Wait(of_device.to_host, up);
+    Outcome ignored;
+    if (outcome.ok()) {
+      outcome =
+          device_->Copy({Direction::kToHost, method, Fragments(kBytes / 2)},
+                        of_device.to_host);
+    }
+    if (outcome.ok()) outcome = device_->Record(of_device.to_host, &down);
+    (void)Await(up, &ignored);
+    if (outcome.ok()) *state = Await(down, &outcome);
+    return outcome;
+  }
+  bool HasComeRound() const {
+    for (const Fragment& one : Fragments(0)) {
+      if (std::memcmp(one.host, one.host + kBytes / 2, kFragment) != 0) {
+        return false;
+      }
+    }
+    return true;
+  }
+  void Fill(int byte) {
+    std::memset(host_.data(), byte, kBytes / 2);
+    std::memset(host_.data() + kBytes / 2, ~byte, kBytes / 2);
+  }
+
+  std::unique_ptr<Device> device_;
+  std::span<char> host_;
+  DeviceAddress memory_;
+};
+
+// Whichever call fails: it is told with its name, nothing is lost or left, and
+// the same works right after it.
+TEST_F(CudaDeviceTest, AnyCallOfCudaMayFail) {
+  for (const CopyMethod method :
+       {CopyMethod::kCopyEngine, CopyMethod::kKernel}) {
+    std::uint64_t failed = 0;
+    for (std::uint64_t call = 0;; ++call) {
+      ASSERT_LT(call, 200u);
+      EmulatedGpu::Get().FailCall(call, cudaErrorMemoryAllocation);
+      EventState state = EventState::kPending;
+      Outcome outcome = Open();
+      if (outcome.ok()) {
+        Fill(static_cast<int>(call));
+        outcome = GoRound(method, &state);
+      }
+      const bool came = EmulatedGpu::Get().Disarm();
+      if (!outcome.ok()) {
+        EXPECT_TRUE(came);
+        EXPECT_EQ(outcome.code, Code::kResourceExhausted) << outcome.message;
+        EXPECT_THAT(outcome.message, HasSubstr("on GPU 0: out of memory"));
+        ++failed;
+      }
+      // What the host program asks after calls of its own.
+      EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "after call " << call;
+      if (device_ != nullptr && memory_ != DeviceAddress()) {
+        Fill(static_cast<int>(call) + 1);
+        outcome = GoRound(method, &state);
+        ASSERT_TRUE(outcome.ok()) << outcome.message;
+        EXPECT_EQ(state, EventState::kPassed);
+        EXPECT_TRUE(HasComeRound()) << "after call " << call;
+      }
+      memory_ = DeviceAddress();
+      device_.reset();
+      if (!came) break;
+    }
+    EXPECT_GT(failed, 10u);
+  }
+}
+
+TEST_F(CudaDeviceTest, AFailureOnTheDeviceIsTheLossOfItAndNamedFromThereOn) {
+  ASSERT_TRUE(Open().ok());
+  Fill(1);
+  EventState state = EventState::kPending;
+  ASSERT_TRUE(GoRound(CopyMethod::kKernel, &state).ok());
+  EmulatedGpu::Get().FailOnDevice();
+  const Outcome outcome = GoRound(CopyMethod::kKernel, &state);
+  EXPECT_EQ(outcome.code, Code::kUnavailable) << outcome.message;
+  const Outcome later = device_->Allocate(4096, &memory_);
+  EXPECT_EQ(later.code, Code::kUnavailable);
+  EXPECT_THAT(later.message, HasSubstr("was lost before"));
+  Outcome why;
+  EXPECT_EQ(device_->Query(Event(77), &why), EventState::kFailed);
+  // Another process's, or this one's after it has closed the device.
+  device_.reset();
+  ASSERT_TRUE(Open().ok());
+  Fill(2);
+  ASSERT_TRUE(GoRound(CopyMethod::kKernel, &state).ok());
+  EXPECT_TRUE(HasComeRound());
+}
+
+TEST_F(CudaDeviceTest, ADriverWithoutBatchesCopiesAll) {
+  EmulatedGpu::Get().SetDriverVersion(12040);
+  ASSERT_TRUE(Open().ok());
+  EXPECT_FALSE(device_->properties().copies_batches);
+  Fill(3);
+  EventState state = EventState::kPending;
+  // A batch would be a call that fails.
+  EmulatedGpu::Get().FailCall(0, cudaErrorNotSupported, "cudaMemcpyBatchAsync");
+  const Outcome outcome = GoRound(CopyMethod::kCopyEngine, &state);
+  EXPECT_FALSE(EmulatedGpu::Get().Disarm());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  EXPECT_TRUE(HasComeRound());
+}
+
+TEST_F(CudaDeviceTest, KernelsThatWereNotLaunchedGiveTheirDescriptorsBack) {
+  ASSERT_TRUE(Open().ok());
+  std::vector<Fragment> many;
+  for (std::uint64_t at = 0; at < kBytes / 2; at += 16) {
+    many.push_back({memory_ + at, host_.data() + at, 16});
+  }
+  ASSERT_EQ(many.size(), device_->properties().kernel_fragments_max);
+  const Stream stream = device_->properties().to_host;
+  const CopyBatch batch = {Direction::kToHost, CopyMethod::kKernel, many};
+  for (int i = 0; i < 3; ++i) {
+    EmulatedGpu::Get().FailCall(
+        0, cudaErrorLaunchOutOfResources,
+        i % 2 == 0 ? "cudaLaunchKernelEx" : "cudaEventRecord");
+    const Outcome failed = device_->Copy(batch, stream);
+    EXPECT_TRUE(EmulatedGpu::Get().Disarm());
+    EXPECT_NE(failed.code, Code::kOk);
+    EXPECT_THAT(failed.message, HasSubstr("an emulated error"));
+  }
+  EXPECT_TRUE(device_->Copy(batch, stream).ok());
+}
+
+TEST_F(CudaDeviceTest, AStreamThatIsCapturedTakesNothing) {
+  ASSERT_TRUE(Open().ok());
+  const Stream stream = Stream::PerThreadDefault();
+  EmulatedGpu::Get().SetCapturing(Native(stream), true);
+  const std::vector<Fragment> fragments = Fragments(0);
+  Event event;
+  for (const CopyMethod method :
+       {CopyMethod::kCopyEngine, CopyMethod::kKernel}) {
+    EXPECT_EQ(
+        device_->Copy({Direction::kToHost, method, fragments}, stream).code,
+        Code::kFailedPrecondition);
+  }
+  EXPECT_EQ(device_->Record(stream, &event).code, Code::kFailedPrecondition);
+  ASSERT_TRUE(device_->Record(device_->properties().to_host, &event).ok());
+  EXPECT_EQ(device_->Wait(stream, event).code, Code::kFailedPrecondition);
+  Outcome why;
+  EXPECT_EQ(Await(event, &why), EventState::kPassed);
+}
+
+TEST_F(CudaDeviceTest, MemoryIsFreedOnceWhatIsPostedIsDone) {
+  ASSERT_TRUE(Open().ok());
+  Fill(4);
+  const DeviceProperties& of_device = device_->properties();
+  // Held back, a copy out of the memory stands before its end.
+  EmulatedGpu::Get().HoldStream(Native(of_device.to_host));
+  ASSERT_TRUE(device_
+                  ->Copy({Direction::kToHost, CopyMethod::kKernel,
+                          Fragments(kBytes / 2)},
+                         of_device.to_host)
+                  .ok());
+  std::atomic<bool> is_freed = false;
+  std::thread freer([&] {
+    device_->Free(memory_);
+    is_freed = true;
+  });
+  std::this_thread::yield();
+  EXPECT_FALSE(is_freed);
+  EmulatedGpu::Get().ReleaseStream(Native(of_device.to_host));
+  freer.join();
+  // (Memory taken away under a copy is a finding.)
+}
+
+}  // namespace
+}  // namespace agentmem
