@@ -63,8 +63,16 @@ void Tenant::RemoveClient(ClientId id, TimeNs now) {
   std::unique_ptr<Client> client = std::move(found->second);
   clients_.erase(found);
   for (const auto& [slot, hold] : client->holds) slots_[slot].holds--;
+  // A device may still write to them (tenant_extents.cc).
+  const bool outlived = holds_.held_bytes(id) != 0;
   for (std::uint32_t i = 0; i < kGrantEntries; ++i) {
-    if (client->grants[i].slot != kNoSlot) FreeSlot(client->grants[i].slot);
+    const std::uint32_t slot = client->grants[i].slot;
+    if (slot == kNoSlot) continue;
+    if (outlived) {
+      departed_.push_back({slot, now + ExtentHolds::kOutlivedNs});
+    } else {
+      FreeSlot(slot);
+    }
   }
   holds_.RemoveClient(id);
   std::erase_if(room_waiters_, [id](const RoomWaiter& waiter) {
@@ -86,6 +94,7 @@ void Tenant::Tick(TimeNs now) {
     SweepLimbo();
   }
   RevokeGrants(now - kSecondNs, now - kSecondNs);
+  FreeDeparted(now);
   if (now >= retry_failed_at_) {
     retry_failed_at_ = kNoDeadline;
     std::deque<QueuedWrite> failed;
@@ -441,6 +450,7 @@ std::string Tenant::CheckInvariants() const {
     }
     for (const auto& [slot, hold] : client->holds) holds -= hold.count > 0;
   }
+  granted -= departed_.size();
   if (granted != 0) return "a granted slot without a client, or the reverse";
   if (holds != 0) return "a hold without a client, or the reverse";
   for (const auto& [key, record] : directory_) {

@@ -324,6 +324,7 @@ class Tenant {
   bool ExtentsOf(const SubmissionEntry& entry, std::uint32_t* first,
                  std::uint32_t* count, std::size_t* bad_field) const;
   void RetireOne(TimeNs now);
+  void FreeDeparted(TimeNs now);
   bool MayRetire(std::uint32_t extent);
   bool MayEmpty(RoomKind kind, std::uint32_t extent) const {
     return kind != kToEmpty || !holds_.IsHeld(extent);
@@ -477,6 +478,12 @@ class Tenant {
   TimeNs next_search_at_ = 0;
   std::uint64_t visited_ = 0;  // slots looked at by the search under way
   TimeNs next_retire_at_ = 0;  // an extent is asked for, not before
+  // Granted to clients that are dead, and not free before.
+  struct Departed {
+    std::uint32_t slot;
+    TimeNs until;
+  };
+  std::deque<Departed> departed_;
   // Of the held extents that the search could empty, the coldest.
   std::optional<std::uint32_t> coldest_held_;
   std::deque<Key> load_queue_;  // slot ready, the source's queue was full

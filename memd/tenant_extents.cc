@@ -92,4 +92,18 @@ void Tenant::RetireOne(TimeNs now) {
   });
 }
 
+// A process's death ends what its devices do: the driver is told of its
+// descriptors' end before its pidfd is. Unless somebody else has those: a child
+// that was forked and has called no exec, or a server that posts for several
+// processes (MPS). Then copies that it had posted go on, and each waits for
+// what stands before it on its stream. So slots into which they may write are
+// not given to others at once. (What they read may change: nobody reads it
+// then.)
+void Tenant::FreeDeparted(TimeNs now) {
+  while (!departed_.empty() && departed_.front().until <= now) {
+    FreeSlot(departed_.front().slot);
+    departed_.pop_front();
+  }
+}
+
 }  // namespace agentmem

@@ -47,6 +47,9 @@ class ExtentHolds {
   // So long an extent that was asked for is kept free of new holds: whoever
   // wants it may have to see blocks off it first, and tries more than once.
   static constexpr DurationNs kWantedNs = kSecondNs;
+  // So long what a dead client's devices may write to is nobody else's: its
+  // copies wait for its kernels before them.
+  static constexpr DurationNs kOutlivedNs = 5 * kSecondNs;
 
   explicit ExtentHolds(DataPool* pool);
 

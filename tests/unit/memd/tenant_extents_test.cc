@@ -173,6 +173,43 @@ TEST_F(TenantExtentsTest, AnExtentIsGrantedWhenItsHolderIsDead) {
   EXPECT_TRUE(Granted().has_value());
 }
 
+// A forked child may keep the dead process's device at work.
+TEST_F(TenantExtentsTest,
+       WhatADeadHoldersDeviceMayWriteToIsNobodyElsesForAWhile) {
+  for (const bool holds : {true, false}) {
+    auto writer = bench_.Attach();
+    if (holds) {
+      ASSERT_EQ(Hold(writer.get(), 1), Code::kOk);
+    }
+    bench_.PostWant(writer.get(), kMiB);
+    const auto grant = writer->TakeGrant(kMiB);
+    ASSERT_TRUE(grant.has_value());
+    const std::uint64_t offset = writer->file().grants()[*grant].data_offset;
+    bench_.tenant->RemoveClient(writer->id(), bench_.now);
+    EXPECT_EQ(bench_.tenant->CheckInvariants(), "");
+    // All the room there is.
+    const auto takes_it = [&] {
+      std::set<std::uint64_t> taken;
+      auto taker = bench_.Attach();
+      for (int i = 0; i < 16; ++i) {
+        bench_.PostWant(taker.get(), kMiB, bench_.now);
+        if (const auto one = taker->TakeGrant(kMiB); one.has_value()) {
+          taken.insert(taker->file().grants()[*one].data_offset);
+        }
+      }
+      bench_.tenant->RemoveClient(taker->id(), bench_.now);
+      return taken.contains(offset);
+    };
+    EXPECT_EQ(takes_it(), !holds);
+    if (!holds) continue;
+    bench_.Advance(ExtentHolds::kOutlivedNs - kMillisecondNs);
+    EXPECT_FALSE(takes_it());
+    bench_.Advance(kMillisecondNs);
+    EXPECT_TRUE(takes_it());
+    EXPECT_EQ(bench_.tenant->Snapshot(bench_.now).granted_bytes, 0u);
+  }
+}
+
 TEST_F(TenantExtentsTest, AClosedSocketEndsNoHold) {
   ASSERT_EQ(Hold(client_.get(), 0, kExtents), Code::kOk);
   bench_.tenant->clients().at(client_->id())->socket_closed = true;
