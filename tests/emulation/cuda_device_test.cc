@@ -88,6 +88,16 @@ class CudaDeviceTest : public ::testing::Test {
     if (outcome.ok()) *state = Await(down, &outcome);
     return outcome;
   }
+  // What was posted before a failure is done when an event behind it says so.
+  void FinishAll() {
+    for (const Stream stream :
+         {device_->properties().to_device, device_->properties().to_host}) {
+      Event event;
+      Outcome outcome = device_->Record(stream, &event);
+      ASSERT_TRUE(outcome.ok()) << outcome.message;
+      ASSERT_EQ(Await(event, &outcome), EventState::kPassed);
+    }
+  }
   bool HasComeRound() const {
     for (const Fragment& one : Fragments(0)) {
       if (std::memcmp(one.host, one.host + kBytes / 2, kFragment) != 0) {
@@ -131,6 +141,7 @@ TEST_F(CudaDeviceTest, AnyCallOfCudaMayFail) {
       // What the host program asks after calls of its own.
       EXPECT_EQ(cudaGetLastError(), cudaSuccess) << "after call " << call;
       if (device_ != nullptr && memory_ != DeviceAddress()) {
+        ASSERT_NO_FATAL_FAILURE(FinishAll());
         Fill(static_cast<int>(call) + 1);
         outcome = GoRound(method, &state);
         ASSERT_TRUE(outcome.ok()) << outcome.message;

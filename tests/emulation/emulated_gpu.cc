@@ -87,7 +87,7 @@ void EmulatedGpu::SetDriverVersion(int version) {
 cudaError_t EmulatedGpu::Enter(const char* call) {
   MutexLock lock(&mutex_);
   if (ContextsEntered() == 0) {
-    findings_.push_back(std::string(call) + " outside of a context");
+    Keep(std::string(call) + " outside of a context");
   }
   if (lost() != cudaSuccess) return lost();
   if (!armed_ || (!name_.empty() && name_ != call)) return cudaSuccess;
@@ -98,6 +98,12 @@ cudaError_t EmulatedGpu::Enter(const char* call) {
 
 void EmulatedGpu::Find(const std::string& finding) {
   MutexLock lock(&mutex_);
+  Keep(finding);
+}
+
+// For programs that do not ask for them, too.
+void EmulatedGpu::Keep(const std::string& finding) {
+  std::fprintf(stderr, "emulated GPU: found: %s\n", finding.c_str());
   findings_.push_back(finding);
 }
 
@@ -142,7 +148,7 @@ cudaError_t EmulatedGpu::Post(const char* call, cudaStream_t stream,
     MutexLock lock(&mutex_);
     fails = std::exchange(fails_on_device_, false);
   }
-  posted->Post([this, fails, work = std::move(work)] {
+  posted->Post([fails, work = std::move(work)] {
     if (fails) return cudaErrorIllegalAddress;
     // (Events pass, so that nobody waits for a lost device.)
     return work();
@@ -222,7 +228,7 @@ bool EmulatedGpu::ReleaseContext() {
     captured_.clear();
     // A lost device takes nothing back.
     if (!left.empty() && lost() == cudaSuccess) {
-      findings_.push_back("left when the context ended: " + left);
+      Keep("left when the context ended: " + left);
     }
     fails_on_device_ = false;
   }

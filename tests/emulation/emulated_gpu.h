@@ -91,6 +91,7 @@ class EmulatedGpu {
 
  private:
   EmulatedGpu();
+  void Keep(const std::string& finding) AGENTMEM_REQUIRES(mutex_);
 
   GpuMemory memory_;
   std::atomic<cudaError_t> lost_ = cudaSuccess;

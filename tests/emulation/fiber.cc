@@ -2,11 +2,11 @@
 
 #include <cstdint>
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef AGENTMEM_EMULATION_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(__SANITIZE_THREAD__)
+#ifdef AGENTMEM_EMULATION_TSAN
 #include <sanitizer/tsan_interface.h>
 #endif
 
@@ -18,21 +18,21 @@ constexpr std::size_t kStackBytes = 128 << 10;
 }  // namespace
 
 Fiber::Fiber() : stack_(new char[kStackBytes]) {
-#if defined(__SANITIZE_THREAD__)
-  tsan_inside_ = __tsan_create_fiber(0);
+#ifdef AGENTMEM_EMULATION_TSAN
+  inside_of_tsan_ = __tsan_create_fiber(0);
 #endif
 }
 
 Fiber::~Fiber() {
-#if defined(__SANITIZE_THREAD__)
-  __tsan_destroy_fiber(tsan_inside_);
+#ifdef AGENTMEM_EMULATION_TSAN
+  __tsan_destroy_fiber(inside_of_tsan_);
 #endif
 }
 
 void Fiber::Start(const std::function<void()>& main) {
   main_ = &main;
   has_ended_ = false;
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef AGENTMEM_EMULATION_ASAN
   // What was dropped has left its marks.
   __asan_unpoison_memory_region(stack_.get(), kStackBytes);
   fake_inside_ = nullptr;
@@ -47,29 +47,29 @@ void Fiber::Start(const std::function<void()>& main) {
 }
 
 void Fiber::Enter() {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef AGENTMEM_EMULATION_ASAN
   __sanitizer_start_switch_fiber(&fake_outside_, stack_.get(), kStackBytes);
 #endif
-#if defined(__SANITIZE_THREAD__)
-  tsan_outside_ = __tsan_get_current_fiber();
-  __tsan_switch_to_fiber(tsan_inside_, 0);
+#ifdef AGENTMEM_EMULATION_TSAN
+  outside_of_tsan_ = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(inside_of_tsan_, 0);
 #endif
   swapcontext(&outside_, &inside_);
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef AGENTMEM_EMULATION_ASAN
   __sanitizer_finish_switch_fiber(fake_outside_, nullptr, nullptr);
 #endif
 }
 
 void Fiber::Leave() {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef AGENTMEM_EMULATION_ASAN
   __sanitizer_start_switch_fiber(has_ended_ ? nullptr : &fake_inside_,
                                  outer_stack_, outer_bytes_);
 #endif
-#if defined(__SANITIZE_THREAD__)
-  __tsan_switch_to_fiber(tsan_outside_, 0);
+#ifdef AGENTMEM_EMULATION_TSAN
+  __tsan_switch_to_fiber(outside_of_tsan_, 0);
 #endif
   swapcontext(&inside_, &outside_);
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef AGENTMEM_EMULATION_ASAN
   __sanitizer_finish_switch_fiber(fake_inside_, &outer_stack_, &outer_bytes_);
 #endif
 }
@@ -79,7 +79,7 @@ void Fiber::Main(unsigned high, unsigned low) {
 }
 
 void Fiber::Begin() {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef AGENTMEM_EMULATION_ASAN
   __sanitizer_finish_switch_fiber(nullptr, &outer_stack_, &outer_bytes_);
 #endif
   (*main_)();

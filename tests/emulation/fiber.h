@@ -12,6 +12,19 @@
 #include <functional>
 #include <memory>
 
+// By the names that gcc has for them, or clang.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define AGENTMEM_EMULATION_ASAN
+#elif __has_feature(thread_sanitizer)
+#define AGENTMEM_EMULATION_TSAN
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define AGENTMEM_EMULATION_ASAN
+#elif defined(__SANITIZE_THREAD__)
+#define AGENTMEM_EMULATION_TSAN
+#endif
+
 namespace agentmem::emulation {
 
 class Fiber {
@@ -39,13 +52,16 @@ class Fiber {
   bool has_ended_ = true;
   ucontext_t inside_ = {};
   ucontext_t outside_ = {};
-  // The sanitizers' own.
+#ifdef AGENTMEM_EMULATION_ASAN
   void* fake_inside_ = nullptr;
   void* fake_outside_ = nullptr;
   const void* outer_stack_ = nullptr;
   std::size_t outer_bytes_ = 0;
-  void* tsan_inside_ = nullptr;
-  void* tsan_outside_ = nullptr;
+#endif
+#ifdef AGENTMEM_EMULATION_TSAN
+  void* inside_of_tsan_ = nullptr;
+  void* outside_of_tsan_ = nullptr;
+#endif
 };
 
 }  // namespace agentmem::emulation

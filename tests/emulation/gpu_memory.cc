@@ -94,6 +94,24 @@ bool GpuMemory::Free(void* memory) {
   return true;
 }
 
+void* GpuMemory::AllocateHost(std::uint64_t bytes) {
+  void* const memory = std::aligned_alloc(kPage, Pages(bytes));
+  if (memory == nullptr || Register(memory, bytes) != cudaSuccess) {
+    return nullptr;
+  }
+  MutexLock lock(&mutex_);
+  host_allocated_.insert(memory);
+  return memory;
+}
+
+bool GpuMemory::FreeHost(void* memory) {
+  MutexLock lock(&mutex_);
+  if (host_allocated_.erase(memory) == 0) return false;
+  registered_.erase(reinterpret_cast<std::uint64_t>(memory));
+  std::free(memory);
+  return true;
+}
+
 cudaError_t GpuMemory::Register(void* memory, std::uint64_t bytes) {
   const auto begin = reinterpret_cast<std::uint64_t>(memory);
   if (bytes == 0 || memory == nullptr) return cudaErrorInvalidValue;
@@ -156,8 +174,10 @@ void GpuMemory::Reset() {
     Protect(begin, bytes, false);
     Discard(begin, bytes);
   }
+  for (void* const memory : host_allocated_) std::free(memory);
   allocated_.clear();
   registered_.clear();
+  host_allocated_.clear();
   taken_ = 0;
 }
 

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 
 #include "base/mutex.h"
@@ -27,6 +28,9 @@ class GpuMemory {
 
   void* Allocate(std::uint64_t bytes) AGENTMEM_EXCLUDES(mutex_);
   bool Free(void* memory) AGENTMEM_EXCLUDES(mutex_);
+  // Registered memory of its own; null: there is none.
+  void* AllocateHost(std::uint64_t bytes) AGENTMEM_EXCLUDES(mutex_);
+  bool FreeHost(void* memory) AGENTMEM_EXCLUDES(mutex_);
   cudaError_t Register(void* memory, std::uint64_t bytes)
       AGENTMEM_EXCLUDES(mutex_);
   cudaError_t Unregister(void* memory) AGENTMEM_EXCLUDES(mutex_);
@@ -64,6 +68,7 @@ class GpuMemory {
       AGENTMEM_GUARDED_BY(mutex_);  // address -> bytes
   std::map<std::uint64_t, std::uint64_t> registered_
       AGENTMEM_GUARDED_BY(mutex_);
+  std::set<void*> host_allocated_ AGENTMEM_GUARDED_BY(mutex_);
 };
 
 }  // namespace agentmem::emulation

@@ -196,16 +196,14 @@ cudaError_t cudaFree(void* memory) {
 }
 cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
   EMULATION_ENTER();
-  *memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-  if (*memory == nullptr) return Answer(cudaErrorMemoryAllocation);
-  return Answer(Gpu().memory().Register(*memory, bytes));
+  *memory = Gpu().memory().AllocateHost(bytes);
+  return *memory != nullptr ? cudaSuccess : Answer(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFreeHost(void* memory) {
   EMULATION_ENTER();
   Gpu().Drain();
-  const cudaError_t was = Gpu().memory().Unregister(memory);
-  if (was == cudaSuccess) std::free(memory);
-  return Answer(was);
+  return Gpu().memory().FreeHost(memory) ? cudaSuccess
+                                         : Answer(cudaErrorInvalidValue);
 }
 cudaError_t cudaHostRegister(void* memory, std::size_t bytes, unsigned flags) {
   EMULATION_ENTER();
