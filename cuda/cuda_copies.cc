@@ -50,7 +50,9 @@ Outcome CudaDevice::Copy(const CopyBatch& batch, Stream stream) {
   const auto count = static_cast<std::uint32_t>(takes);
   // First what can be refused, so that nothing is posted then.
   if (count > 0) {
-    Outcome posted = CopyByKernel(batch, count, native);
+    Outcome posted = batch.method == CopyMethod::kStaged && properties_.stages
+                         ? CopyStaged(batch, count, native)
+                         : CopyByKernel(batch, count, native);
     if (!posted.ok()) return posted;
   }
   if (count == batch.fragments.size()) return {};
@@ -59,7 +61,7 @@ Outcome CudaDevice::Copy(const CopyBatch& batch, Stream stream) {
 
 Outcome CudaDevice::CheckFragments(const CopyBatch& batch) {
   const std::string text = "Copy on GPU " + std::to_string(gpu_) + ": ";
-  if (batch.method == CopyMethod::kKernel && descriptors_ != nullptr &&
+  if (batch.method != CopyMethod::kCopyEngine && descriptors_ != nullptr &&
       batch.fragments.size() > properties_.kernel_fragments_max) {
     return Fail(Code::kInvalidArgument,
                 text + std::to_string(batch.fragments.size()) +

@@ -99,7 +99,10 @@ Outcome CudaDevice::Start() {
   if (Outcome started = StartStreams(); !started.ok()) return started;
   // Kernels use the host's addresses as they are. Where that cannot be, the
   // copy engine does everything.
-  return of_gpu.canUseHostPointerForRegisteredMem ? StartKernels() : Outcome();
+  if (!of_gpu.canUseHostPointerForRegisteredMem) return {};
+  Outcome started = StartKernels();
+  if (started.ok()) StartStaging();
+  return started;
 }
 
 void CudaDevice::ReadProperties(const cudaDeviceProp& of_gpu, int driver) {
@@ -170,6 +173,7 @@ CudaDevice::~CudaDevice() {
   }
   {
     MutexLock lock(&kernel_mutex_);
+    EndStaging();
     for (cudaEvent_t event : launched_) {
       cudaEventSynchronize(event);
       cudaEventDestroy(event);

@@ -6,6 +6,11 @@
 // else a call a fragment. Kernels read their descriptors from a ring of pinned
 // memory; a place of it is free again when the kernel behind it is done.
 //
+// A staged batch goes through a ring in device memory (24 MiB for both
+// directions, taken when the device is opened if they are there): DMA on a
+// stream of its own, so that a piece is on the bus while the kernel has the one
+// before.
+//
 // Host memory is checked against the registered ranges before anything is
 // posted: a kernel that touched any other would cost the process its context.
 // Device memory is the engine's, and not checked.
@@ -21,6 +26,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -32,6 +38,7 @@
 #include "base/mutex.h"
 #include "cuda/copy_kernels.h"
 #include "cuda/cuda_context.h"
+#include "cuda/cuda_staging.h"
 #include "cuda/device.h"
 #include "cuda/fp8_batch.h"
 #include "cuda/ring_spans.h"
@@ -90,6 +97,19 @@ class CudaDevice final : public Device {
   Outcome CopyByKernel(const CopyBatch& batch, std::uint32_t count,
                        cudaStream_t stream);
   Outcome CopyFp8(const CopyBatch& copy, cudaStream_t stream);
+  // cuda_staged.cc.
+  void StartStaging();
+  void EndStaging() AGENTMEM_REQUIRES(kernel_mutex_);
+  Outcome CopyStaged(const CopyBatch& batch, std::uint32_t count,
+                     cudaStream_t stream);
+  Outcome PostStaged(const CopyBatch& batch, KernelCopy* descriptors,
+                     cudaStream_t stream, bool* launched)
+      AGENTMEM_REQUIRES(kernel_mutex_);
+  void AddToRuns(const Fragment& fragment, std::vector<Fragment>* runs)
+      AGENTMEM_EXCLUDES(memory_mutex_);
+  Outcome PostPiece(Direction direction, CudaStaging* staging,
+                    std::span<const KernelCopy> copies, cudaStream_t stream,
+                    bool* launched) AGENTMEM_REQUIRES(kernel_mutex_);
   Outcome ReclaimDescriptors() AGENTMEM_REQUIRES(kernel_mutex_);
   // Places for `count` descriptors; a kernel that reads them is launched, and
   // its `error` told to SealDescriptors.
@@ -125,6 +145,10 @@ class CudaDevice final : public Device {
   RingSpans spans_ AGENTMEM_GUARDED_BY(kernel_mutex_);
   std::deque<cudaEvent_t> launched_ AGENTMEM_GUARDED_BY(kernel_mutex_);
   std::vector<cudaEvent_t> spare_events_ AGENTMEM_GUARDED_BY(kernel_mutex_);
+
+  // One a direction: copies both ways at once.
+  std::array<std::unique_ptr<CudaStaging>, 2> staging_
+      AGENTMEM_GUARDED_BY(kernel_mutex_);
 };
 
 }  // namespace agentmem

@@ -76,6 +76,10 @@ enum class Direction : std::uint8_t { kToHost, kToDevice };
 enum class CopyMethod : std::uint8_t {
   kCopyEngine,  // DMA: takes no multiprocessor
   kKernel,      // gather or scatter, a few multiprocessors, 16 bytes at a time
+  // As kKernel, between the fragments and a ring in the device's memory, and
+  // DMA between that and the host, in pieces that lie together there. (A kernel
+  // that reads the host's memory has two thirds of the bus on an H100.)
+  kStaged,
 };
 
 struct Fp8Batch;  // cuda/fp8_batch.h
@@ -95,7 +99,7 @@ struct CopyBatch {
 // warp copies a fragment.
 inline constexpr std::uint32_t kKernelFragmentBytesMax = 64u << 10;
 
-// Others of a kKernel batch go by the copy engine.
+// Others of a kKernel or kStaged batch go by the copy engine.
 inline bool KernelTakes(const Fragment& fragment) {
   const std::uint64_t places = fragment.device.value() |
                                reinterpret_cast<std::uint64_t>(fragment.host) |
@@ -112,9 +116,10 @@ struct DeviceProperties {
   std::uint32_t compute_major = 0;
   std::uint32_t compute_minor = 0;
   bool copies_batches = false;  // many fragments in one call of the driver
-  // Of a kKernel batch, and descriptors of one of FP8. 0: no kernels here, the
-  // copy engine takes all, and there is no FP8.
+  // Of a kKernel or kStaged batch, and descriptors of one of FP8. 0: no kernels
+  // here, the copy engine takes all, and there is no FP8.
   std::uint32_t kernel_fragments_max = 0;
+  bool stages = false;  // else kStaged is kKernel
   // Streams of its own, one a direction: copies both ways at once.
   Stream to_host = Stream::LegacyDefault();
   Stream to_device = Stream::LegacyDefault();

@@ -41,6 +41,7 @@ HostDevice::HostDevice(Options options)
   properties_.copy_engines = 1;
   properties_.copies_batches = true;
   properties_.kernel_fragments_max = options_.kernel_fragments_max;
+  properties_.stages = options_.kernel_fragments_max != 0;
   properties_.to_host = Stream::Of(0x100);
   properties_.to_device = Stream::Of(0x101);
   for (const Failure& failure : options_.failures) FailNth(failure);
@@ -169,7 +170,7 @@ Outcome HostDevice::Copy(const CopyBatch& batch, Stream stream) {
     Outcome checked = CheckFragment(batch.fragments[i], i);
     if (!checked.ok()) return checked;
   }
-  if (batch.method == CopyMethod::kKernel &&
+  if (batch.method != CopyMethod::kCopyEngine &&
       options_.kernel_fragments_max != 0 &&
       batch.fragments.size() > options_.kernel_fragments_max) {
     return Fail(Code::kInvalidArgument,

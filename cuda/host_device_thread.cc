@@ -106,7 +106,7 @@ void HostDevice::CopyOne(Queue* queue) {
   Work& work = queue->work.front();
   const Fragment fragment = work.fragments[work.next];
   const Direction direction = work.direction;
-  const bool by_kernel = work.method == CopyMethod::kKernel &&
+  const bool by_kernel = work.method != CopyMethod::kCopyEngine &&
                          KernelTakes(fragment) &&
                          options_.kernel_fragments_max != 0;
   const bool is_within =

@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <random>
 #include <span>
 #include <string>
 #include <thread>
@@ -120,7 +122,7 @@ class CudaDeviceTest : public ::testing::Test {
 // the same works right after it.
 TEST_F(CudaDeviceTest, AnyCallOfCudaMayFail) {
   for (const CopyMethod method :
-       {CopyMethod::kCopyEngine, CopyMethod::kKernel}) {
+       {CopyMethod::kCopyEngine, CopyMethod::kKernel, CopyMethod::kStaged}) {
     std::uint64_t failed = 0;
     for (std::uint64_t call = 0;; ++call) {
       ASSERT_LT(call, 200u);
@@ -154,6 +156,179 @@ TEST_F(CudaDeviceTest, AnyCallOfCudaMayFail) {
     }
     EXPECT_GT(failed, 10u);
   }
+}
+
+// Neighbours on the host are one copy, as far as one registered range goes; the
+// ring is gone through several times, in pieces that end anywhere.
+TEST_F(CudaDeviceTest, StagedCopiesAreOneForNeighboursOnTheHost) {
+  constexpr std::uint64_t kAll = 48 << 20;
+  constexpr std::uint64_t kChunk = 20 << 20;
+  constexpr std::uint32_t kOdd = 40 << 10;
+  ASSERT_TRUE(OpenDevice(0, &device_).ok());
+  ASSERT_TRUE(device_->properties().stages);
+  ASSERT_TRUE(device_->Allocate(kAll, &memory_).ok());
+  auto* const host = static_cast<char*>(std::aligned_alloc(4096, kAll));
+  for (std::uint64_t at = 0; at < kAll; at += kChunk) {
+    const std::span<char> chunk(host + at, std::min(kChunk, kAll - at));
+    ASSERT_TRUE(device_->Register(chunk, Registration::kBegin).ok());
+  }
+  // In the order of the host, anywhere on the device; a range ends between two.
+  std::vector<Fragment> fragments;
+  const std::uint64_t count = kAll / kOdd;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const std::uint64_t at = i * kOdd;
+    fragments.push_back({memory_ + i * 7 % count * kOdd, host + at, kOdd});
+  }
+  const DeviceProperties& of_device = device_->properties();
+  const auto fill = [&](std::uint64_t seed) {
+    std::minstd_rand random(static_cast<unsigned>(seed));
+    std::generate(host, host + kAll,
+                  [&] { return static_cast<char>(random()); });
+  };
+  fill(1);
+  const std::string sent(host, kAll);
+  const std::uint64_t before = EmulatedGpu::Get().memory().copies();
+  ASSERT_TRUE(device_
+                  ->Copy({Direction::kToDevice, CopyMethod::kStaged, fragments},
+                         of_device.to_device)
+                  .ok());
+  ASSERT_NO_FATAL_FAILURE(FinishAll());
+  // A piece of at most 4 MiB is one, or two at the end of a range.
+  EXPECT_LE(EmulatedGpu::Get().memory().copies() - before, 12u + 1 + 2);
+  fill(2);
+  ASSERT_TRUE(device_
+                  ->Copy({Direction::kToHost, CopyMethod::kStaged, fragments},
+                         of_device.to_host)
+                  .ok());
+  ASSERT_NO_FATAL_FAILURE(FinishAll());
+  for (const Fragment& one : fragments) {
+    ASSERT_EQ(std::memcmp(one.host, &sent[one.host - host], one.bytes), 0);
+  }
+  device_->Free(memory_);
+  device_.reset();
+  std::free(host);
+}
+
+// The ring's DMA stands behind what its caller's stream had before.
+TEST_F(CudaDeviceTest, AStagedCopyReadsWhatTheCopyBeforeItWrites) {
+  ASSERT_TRUE(Open().ok());
+  const Stream stream = device_->properties().to_device;
+  const std::vector<Fragment> there = Fragments(0);
+  std::vector<Fragment> elsewhere;
+  for (const Fragment& one : there) {
+    elsewhere.push_back({one.device + kBytes / 2, one.host, one.bytes});
+  }
+  for (int round = 0; round < 20; ++round) {
+    Fill(round);
+    const auto copy = [&](Direction direction, CopyMethod method,
+                          const std::vector<Fragment>& fragments) {
+      ASSERT_TRUE(device_->Copy({direction, method, fragments}, stream).ok());
+    };
+    copy(Direction::kToDevice, CopyMethod::kCopyEngine, there);
+    ASSERT_NO_FATAL_FAILURE(FinishAll());
+    Fill(round + 1);
+    EmulatedGpu::Get().HoldStream(Native(stream));
+    copy(Direction::kToHost, CopyMethod::kCopyEngine, there);
+    copy(Direction::kToDevice, CopyMethod::kStaged, elsewhere);
+    for (int i = 0; i < 100; ++i) std::this_thread::yield();
+    EmulatedGpu::Get().ReleaseStream(Native(stream));
+    ASSERT_NO_FATAL_FAILURE(FinishAll());
+    Fill(round + 2);
+    copy(Direction::kToHost, CopyMethod::kStaged, elsewhere);
+    ASSERT_NO_FATAL_FAILURE(FinishAll());
+    for (const Fragment& one : elsewhere) {
+      const std::string expected(one.bytes, static_cast<char>(round));
+      ASSERT_EQ(std::memcmp(one.host, expected.data(), one.bytes), 0);
+    }
+  }
+}
+
+// A kernel that was launched keeps its descriptors, whatever failed behind it.
+TEST_F(CudaDeviceTest, AStagedCopyThatFailsHalfwayKeepsItsDescriptors) {
+  constexpr std::uint64_t kAll = 8 << 20;  // two pieces
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(device_->Allocate(kAll, &memory_).ok());
+  const std::span<char> host(static_cast<char*>(std::aligned_alloc(4096, kAll)),
+                             kAll);
+  std::memset(host.data(), 0x77, kAll);
+  ASSERT_TRUE(device_->Register(host, Registration::kBegin).ok());
+  std::vector<Fragment> fragments;
+  for (std::uint64_t at = 0; at < kAll; at += kFragment) {
+    fragments.push_back({memory_ + at, host.data() + at, kFragment});
+  }
+  const Stream stream = device_->properties().to_device;
+  EmulatedGpu::Get().HoldStream(Native(stream));
+  EmulatedGpu::Get().FailCall(1, cudaErrorLaunchOutOfResources,
+                              "cudaLaunchKernelEx");
+  EXPECT_FALSE(
+      device_
+          ->Copy({Direction::kToDevice, CopyMethod::kStaged, fragments}, stream)
+          .ok());
+  EXPECT_TRUE(EmulatedGpu::Get().Disarm());
+  // Another takes the next ones.
+  const std::span<const Fragment> last(&fragments.back(), 1);
+  ASSERT_TRUE(
+      device_->Copy({Direction::kToDevice, CopyMethod::kKernel, last}, stream)
+          .ok());
+  EmulatedGpu::Get().ReleaseStream(Native(stream));
+  ASSERT_NO_FATAL_FAILURE(FinishAll());
+  std::memset(host.data(), 0, kAll);
+  fragments.resize(kAll / 2 / kFragment);
+  ASSERT_TRUE(
+      device_
+          ->Copy({Direction::kToHost, CopyMethod::kCopyEngine, fragments},
+                 stream)
+          .ok());
+  ASSERT_NO_FATAL_FAILURE(FinishAll());
+  EXPECT_EQ(std::count(host.begin(), host.begin() + kAll / 2, 0x77), kAll / 2);
+  ASSERT_TRUE(device_->Register(host, Registration::kEnd).ok());
+  device_.reset();
+  std::free(host.data());
+}
+
+// Two threads on streams of their own share the ring.
+TEST_F(CudaDeviceTest, StagedCopiesOfSeveralThreadsDoNotMixTheirBytes) {
+  ASSERT_TRUE(Open().ok());
+  Fill(5);
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong = 0;
+  for (std::uint64_t which = 0; which < 2; ++which) {
+    threads.emplace_back([&, which] {
+      const Stream stream = which == 0 ? Stream::PerThreadDefault()
+                                       : device_->properties().to_device;
+      std::vector<Fragment> mine;
+      for (const Fragment& one : Fragments(0)) {
+        mine.push_back({one.device + which * kBytes / 2,
+                        one.host + which * kBytes / 2, one.bytes});
+      }
+      for (int round = 0; round < 20; ++round) {
+        for (const Fragment& one : mine)
+          std::memset(one.host, round, one.bytes);
+        Event event;
+        Outcome why;
+        const bool posted =
+            device_
+                ->Copy({Direction::kToDevice, CopyMethod::kStaged, mine},
+                       stream)
+                .ok() &&
+            device_->Record(stream, &event).ok();
+        if (!posted || Await(event, &why) != EventState::kPassed) ++wrong;
+        for (const Fragment& one : mine) std::memset(one.host, 0, one.bytes);
+        const bool back =
+            device_
+                ->Copy({Direction::kToHost, CopyMethod::kStaged, mine}, stream)
+                .ok() &&
+            device_->Record(stream, &event).ok();
+        if (!back || Await(event, &why) != EventState::kPassed) ++wrong;
+        for (const Fragment& one : mine) {
+          const std::string expected(one.bytes, static_cast<char>(round));
+          if (std::memcmp(one.host, expected.data(), one.bytes) != 0) ++wrong;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST_F(CudaDeviceTest, AFailureOnTheDeviceIsTheLossOfItAndNamedFromThereOn) {
@@ -219,7 +394,7 @@ TEST_F(CudaDeviceTest, AStreamThatIsCapturedTakesNothing) {
   const std::vector<Fragment> fragments = Fragments(0);
   Event event;
   for (const CopyMethod method :
-       {CopyMethod::kCopyEngine, CopyMethod::kKernel}) {
+       {CopyMethod::kCopyEngine, CopyMethod::kKernel, CopyMethod::kStaged}) {
     EXPECT_EQ(
         device_->Copy({Direction::kToHost, method, fragments}, stream).code,
         Code::kFailedPrecondition);

@@ -15,7 +15,7 @@ constexpr std::uint64_t kPage = 4096;
 // The gaps are in it.
 constexpr std::uint64_t kAddresses = 2 * GpuMemory::kBytes;
 // Of a fresh piece; all of it would take the machine's memory.
-constexpr std::uint64_t kPoisoned = 4 << 20;
+constexpr std::uint64_t kPoisoned = 256 << 10;
 
 std::uint64_t Pages(std::uint64_t bytes) {
   return (bytes + kPage - 1) / kPage * kPage;

@@ -11,6 +11,7 @@
 
 #include <driver_types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -46,6 +47,10 @@ class GpuMemory {
   };
   Range RangeOf(std::uint64_t at) AGENTMEM_EXCLUDES(mutex_);
 
+  // Copies that were done, of whatever length.
+  std::uint64_t copies() const { return copies_.load(); }
+  void CountCopy() { ++copies_; }
+
   // Kernels may touch device memory while one runs.
   void BeginKernel() AGENTMEM_EXCLUDES(mutex_);
   void EndKernel() AGENTMEM_EXCLUDES(mutex_);
@@ -61,6 +66,7 @@ class GpuMemory {
 
   std::uint64_t base_ = 0;  // of the device's addresses
   char* alias_ = nullptr;   // the same memory for copies
+  std::atomic<std::uint64_t> copies_ = 0;
   Mutex mutex_;
   std::uint32_t kernels_ AGENTMEM_GUARDED_BY(mutex_) = 0;
   std::uint64_t taken_ AGENTMEM_GUARDED_BY(mutex_) = 0;

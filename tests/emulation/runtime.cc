@@ -66,6 +66,7 @@ cudaError_t Copy(void* to, const void* from, std::size_t bytes) {
     return cudaErrorIllegalAddress;
   }
   std::memcpy(there, here, bytes);
+  Gpu().memory().CountCopy();
   return cudaSuccess;
 }
 

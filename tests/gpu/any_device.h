@@ -29,6 +29,9 @@ namespace agentmem {
 
 enum class Kind : std::uint8_t { kHost, kGpu };
 
+inline constexpr CopyMethod kCopyMethods[] = {
+    CopyMethod::kCopyEngine, CopyMethod::kKernel, CopyMethod::kStaged};
+
 inline std::string KindName(const ::testing::TestParamInfo<Kind>& info) {
   return info.param == Kind::kGpu ? "Gpu" : "Host";
 }

@@ -35,8 +35,7 @@ TEST_P(GatherScatterTest, FragmentsOfAnySizeAndPlaceTouchTheirBytesAndNoOther) {
   std::mt19937_64 random(11);
   for (const std::uint32_t unit : {1u, 2u, 4u, 8u, 16u, 32u}) {
     for (const std::uint32_t bytes_max : {64u, 1024u, 16384u, 262144u}) {
-      for (const CopyMethod method :
-           {CopyMethod::kCopyEngine, CopyMethod::kKernel}) {
+      for (const CopyMethod method : kCopyMethods) {
         for (const Direction direction :
              {Direction::kToHost, Direction::kToDevice}) {
           const auto fragments =
@@ -68,7 +67,10 @@ TEST_P(GatherScatterTest, KernelsTakeMoreBatchesThanTheirDescriptorsHold) {
     Outcome posted;
     do {
       posted = device_->Copy(
-          {Direction::kToDevice, CopyMethod::kKernel, fragments}, stream);
+          {Direction::kToDevice,
+           batch % 2 == 0 ? CopyMethod::kKernel : CopyMethod::kStaged,
+           fragments},
+          stream);
       // Full: kernels are under way, and end.
       std::this_thread::yield();
     } while (posted.code == Code::kResourceExhausted);
@@ -88,8 +90,7 @@ TEST_P(GatherScatterTest, KernelsTakeMoreBatchesThanTheirDescriptorsHold) {
 TEST_P(GatherScatterTest, CopiesBothWaysAtOnceDoNotMixTheirBytes) {
   constexpr std::uint32_t kFragment = 4096;
   constexpr std::uint64_t kHalf = kBytes / 2;
-  for (const CopyMethod method :
-       {CopyMethod::kCopyEngine, CopyMethod::kKernel}) {
+  for (const CopyMethod method : kCopyMethods) {
     std::vector<Fragment> down;
     std::vector<Fragment> up;
     for (std::uint64_t at = 0; at < kHalf; at += kFragment) {

@@ -29,7 +29,9 @@ struct Case {
 
 std::string NameOf(const ::testing::TestParamInfo<Case>& info) {
   return std::string(info.param.gpu ? "Gpu" : "Host") +
-         (info.param.method == CopyMethod::kKernel ? "Kernel" : "Engine");
+         (info.param.method == CopyMethod::kKernel   ? "Kernel"
+          : info.param.method == CopyMethod::kStaged ? "Staged"
+                                                     : "Engine");
 }
 
 class DeviceCopyTest : public ::testing::TestWithParam<Case> {
@@ -115,8 +117,10 @@ class DeviceCopyTest : public ::testing::TestWithParam<Case> {
 INSTANTIATE_TEST_SUITE_P(Devices, DeviceCopyTest,
                          ::testing::Values(Case{false, CopyMethod::kCopyEngine},
                                            Case{false, CopyMethod::kKernel},
+                                           Case{false, CopyMethod::kStaged},
                                            Case{true, CopyMethod::kCopyEngine},
-                                           Case{true, CopyMethod::kKernel}),
+                                           Case{true, CopyMethod::kKernel},
+                                           Case{true, CopyMethod::kStaged}),
                          NameOf);
 
 TEST_P(DeviceCopyTest, AllBytesComeBackInFragmentsOfEachSize) {
