@@ -72,7 +72,7 @@ absl::Status HbmBench::AddLayerwiseCompute() {
         AGENTMEM_RETURN_IF_ERROR(post->CopySplit(
             Direction::kToDevice,
             std::span(fragments).subspan(layer * per_layer, per_layer),
-            crossovers_.to_device.bytes));
+            crossovers_.to_device.rule));
         if (steps == 0) continue;
         AGENTMEM_RETURN_IF_ERROR(post->WaitForNewest(computing));
         AGENTMEM_RETURN_IF_ERROR(work.Post(steps, computing));

@@ -39,10 +39,12 @@ std::string Text(double number) {
   return text;
 }
 
-std::string CrossoverText(std::uint32_t bytes) {
-  if (bytes == kKernelNever) return "never by the kernel";
-  if (bytes == kKernelAlways) return "always by the kernel";
-  return "by the kernel below " + std::to_string(bytes) + " bytes";
+std::string CrossoverText(const SplitRule& rule) {
+  const std::string kernel =
+      rule.small == CopyMethod::kStaged ? "staged" : "by the kernel";
+  if (rule.below == kKernelNever) return "never by the kernel";
+  if (rule.below == kKernelAlways) return "always " + kernel;
+  return kernel + " below " + std::to_string(rule.below) + " bytes";
 }
 
 }  // namespace
@@ -55,8 +57,8 @@ absl::Status HbmBench::SetUp() {
   AGENTMEM_RETURN_IF_ERROR(
       ToAbsl(MeasureCrossover(device_, clock, bounds, &crossovers_)));
   result_->notes.push_back(
-      "crossover: to host " + CrossoverText(crossovers_.to_host.bytes) +
-      ", to device " + CrossoverText(crossovers_.to_device.bytes));
+      "crossover: to host " + CrossoverText(crossovers_.to_host.rule) +
+      ", to device " + CrossoverText(crossovers_.to_device.rule));
   return absl::OkStatus();
 }
 
@@ -181,7 +183,7 @@ absl::Status HbmBench::AddCopy(Direction direction,
        fragment_bytes,
        [&](HbmPost* post) {
          return post->CopySplit(direction, fragments,
-                                crossovers_.of(direction).bytes);
+                                crossovers_.of(direction).rule);
        },
        {}},
       {"pinned",
@@ -253,10 +255,10 @@ absl::StatusOr<double> HbmBench::BothWays(bool at_once,
   AGENTMEM_ASSIGN_OR_RETURN(
       const double ns, Timed([&](HbmPost* post) {
         AGENTMEM_RETURN_IF_ERROR(post->CopySplit(Direction::kToHost, down,
-                                                 crossovers_.to_host.bytes));
+                                                 crossovers_.to_host.rule));
         if (!at_once) AGENTMEM_RETURN_IF_ERROR(post->Await());
         return post->CopySplit(Direction::kToDevice, up,
-                               crossovers_.to_device.bytes);
+                               crossovers_.to_device.rule);
       }));
   AGENTMEM_RETURN_IF_ERROR(
       Arrived("the half that left",

@@ -104,7 +104,7 @@ absl::Status HbmBench::AddFp8() {
                             std::span<Fragment> fragments) -> Way {
     return [this, direction, fragments](HbmPost* post) {
       return post->CopySplit(direction, fragments,
-                             crossovers_.of(direction).bytes);
+                             crossovers_.of(direction).rule);
     };
   };
   for (int round = 0; round < scale_.rounds; ++round) {

@@ -35,7 +35,7 @@ absl::Status HbmBench::AddLayerwiseLoad() {
       AGENTMEM_RETURN_IF_ERROR(post.CopySplit(
           Direction::kToDevice,
           std::span(fragments).subspan(layer * per_layer, per_layer),
-          crossovers_.to_device.bytes));
+          crossovers_.to_device.rule));
       if (usable != 0) continue;
       AGENTMEM_ASSIGN_OR_RETURN(const bool passed, post.OldestPassed());
       if (passed) usable = MonotonicNowNs();
@@ -79,8 +79,8 @@ absl::Status HbmBench::AddSubmitOverhead(Device* device,
           count);
       batch.assign(from.begin(), from.end());  // unsorted
       const DurationNs before = ThreadCpuNs();
-      AGENTMEM_RETURN_IF_ERROR(
-          post.CopySplit(Direction::kToDevice, batch, kFragment));
+      AGENTMEM_RETURN_IF_ERROR(post.CopySplit(
+          Direction::kToDevice, batch, {kFragment, CopyMethod::kKernel}));
       const DurationNs after = ThreadCpuNs();
       const double each =
           static_cast<double>(after - before) / static_cast<double>(count);

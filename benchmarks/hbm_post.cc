@@ -76,9 +76,9 @@ absl::Status HbmPost::CopyFp8(Direction direction, const Fp8Shape& shape,
 
 absl::Status HbmPost::CopySplit(Direction direction,
                                 std::span<Fragment> fragments,
-                                std::uint32_t crossover_bytes) {
-  const FragmentSplit split = SplitBySize(fragments, crossover_bytes);
-  AGENTMEM_RETURN_IF_ERROR(Copy(direction, CopyMethod::kKernel, split.kernel));
+                                const SplitRule& rule) {
+  const FragmentSplit split = SplitBySize(fragments, rule.below);
+  AGENTMEM_RETURN_IF_ERROR(Copy(direction, rule.small, split.kernel));
   return Copy(direction, CopyMethod::kCopyEngine, split.engine);
 }
 

@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cuda/copy_plan.h"
 #include "cuda/device.h"
 #include "cuda/fp8_batch.h"
 
@@ -32,7 +33,7 @@ class HbmPost {
   // Those below the crossover by kernels, others by the copy engine. Brings
   // `fragments` into another order.
   absl::Status CopySplit(Direction direction, std::span<Fragment> fragments,
-                         std::uint32_t crossover_bytes);
+                         const SplitRule& rule);
   // All bytes in their order, in copies as long as can be, one call each: what
   // a plain pinned cudaMemcpyAsync gets.
   absl::Status CopyPinned(Direction direction, DeviceAddress device,

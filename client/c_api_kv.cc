@@ -242,8 +242,8 @@ agentmem_code agentmem_device_describe(agentmem_device* device,
   state->registered_bytes = device->of.memory()->registered_bytes();
   device->of.note().copy(state->note, sizeof(state->note) - 1);
   const agentmem::Crossovers& crossovers = device->of.crossovers();
-  state->kernel_below_bytes_out = crossovers.to_host.bytes;
-  state->kernel_below_bytes_in = crossovers.to_device.bytes;
+  state->kernel_below_bytes_out = crossovers.to_host.rule.below;
+  state->kernel_below_bytes_in = crossovers.to_device.rule.below;
   return AGENTMEM_OK;
 }
 

@@ -246,13 +246,13 @@ Outcome KvLoad::PostLayer(const KvBlocks& blocks, const Window& window,
   }
   Outcome outcome =
       PostFragments(parts_.device, Direction::kToDevice, stream_,
-                    parts_.crossovers->to_device.bytes, fragments_);
+                    parts_.crossovers->to_device.rule, fragments_);
   if (!outcome.ok()) return outcome;
   if (cache_->fp8.has_value()) {
     return PostElements(blocks, window, layer, deadline);
   }
   return PostFragments(parts_.device, Direction::kToDevice, stream_,
-                       kCrossoverWithin, within_);
+                       kRuleWithin, within_);
 }
 
 // Of FP8: out of where each block's layer is by then.

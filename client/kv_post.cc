@@ -7,10 +7,9 @@
 namespace agentmem::client {
 
 Outcome PostFragments(Device* device, Direction direction, Stream stream,
-                      std::uint32_t crossover_bytes,
-                      std::span<Fragment> fragments) {
+                      const SplitRule& rule, std::span<Fragment> fragments) {
   const DeviceProperties& properties = device->properties();
-  const FragmentSplit split = SplitBySize(fragments, crossover_bytes);
+  const FragmentSplit split = SplitBySize(fragments, rule.below);
   CopyBatch batch;
   batch.direction = direction;
   // The larger part of the time first.
@@ -22,7 +21,7 @@ Outcome PostFragments(Device* device, Direction direction, Stream stream,
   }
   const std::size_t most =
       std::max<std::size_t>(1, properties.kernel_fragments_max);
-  batch.method = CopyMethod::kKernel;
+  batch.method = rule.small;
   for (std::size_t at = 0; at < split.kernel.size(); at += most) {
     batch.fragments =
         split.kernel.subspan(at, std::min(most, split.kernel.size() - at));
@@ -31,7 +30,7 @@ Outcome PostFragments(Device* device, Direction direction, Stream stream,
       // Its descriptors are all in use: the engine needs none.
       batch.method = CopyMethod::kCopyEngine;
       outcome = device->Copy(batch, stream);
-      batch.method = CopyMethod::kKernel;
+      batch.method = rule.small;
     }
     if (!outcome.ok()) return outcome;
   }

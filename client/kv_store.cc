@@ -146,13 +146,12 @@ Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages,
                             const Moving& moving) {
   if (!moving.slot.is_there()) {
     return Gather(pages, static_cast<char*>(moving.room.data),
-                  parts_.crossovers->to_host.bytes);
+                  parts_.crossovers->to_host.rule);
   }
   // (A block that is in the pool already is the one: a key keeps its bytes.)
   if (moving.is_filling) {
-    Outcome outcome =
-        Gather(pages, reinterpret_cast<char*>(moving.slot.at.value()),
-               kCrossoverWithin);
+    Outcome outcome = Gather(
+        pages, reinterpret_cast<char*>(moving.slot.at.value()), kRuleWithin);
     if (!outcome.ok()) return outcome;
   }
   return CopyWhole(moving);
@@ -184,7 +183,7 @@ Outcome KvStore::AddCodes(std::span<const std::uint32_t> pages, Moving* moving,
       fragments_.clear();
       cache_->fp8->AppendBegun(moving->slot.at, block, &fragments_);
       outcome = PostFragments(parts_.device, Direction::kToDevice, stream_,
-                              kCrossoverWithin, fragments_);
+                              kRuleWithin, fragments_);
       block = reinterpret_cast<char*>(moving->slot.at.value());
     }
     if (outcome.ok()) {
@@ -216,15 +215,15 @@ void KvStore::EndCodes() {
 }
 
 Outcome KvStore::Gather(std::span<const std::uint32_t> pages, char* block,
-                        std::uint32_t crossover_bytes) {
+                        const SplitRule& rule) {
   fragments_.clear();
   const KvView view = cache_->view();
   for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
     Outcome outcome = AppendFragments(view, layer, pages, block, &fragments_);
     if (!outcome.ok()) return outcome;
   }
-  return PostFragments(parts_.device, Direction::kToHost, stream_,
-                       crossover_bytes, fragments_);
+  return PostFragments(parts_.device, Direction::kToHost, stream_, rule,
+                       fragments_);
 }
 
 bool KvStore::AdvanceCopies() {

@@ -79,13 +79,13 @@ struct KvBlocks {
 };
 
 // Within the device a kernel is the faster for all that it takes well.
-inline constexpr std::uint32_t kCrossoverWithin = kKernelFragmentBytesMax + 1;
+inline constexpr SplitRule kRuleWithin = {kKernelFragmentBytesMax + 1,
+                                          CopyMethod::kKernel};
 
-// Posts the copies: those of fewer than `crossover_bytes` by the kernel. Brings
+// Posts the copies, each by the way that the rule has for it. Brings
 // `fragments` into another order. Not OK: some may be posted.
 Outcome PostFragments(Device* device, Direction direction, Stream stream,
-                      std::uint32_t crossover_bytes,
-                      std::span<Fragment> fragments);
+                      const SplitRule& rule, std::span<Fragment> fragments);
 
 // Memory that memd takes back just now is asked for again, until the deadline.
 Outcome BeginUse(DeviceMemory* memory, Session* session, const void* data,
@@ -167,7 +167,7 @@ class KvStore final : public KvTransfer {
   void EndCodes();
   Outcome CopyWhole(const Moving& moving);
   Outcome Gather(std::span<const std::uint32_t> pages, char* block,
-                 std::uint32_t crossover_bytes);
+                 const SplitRule& rule);
   bool AdvanceCopies() override;
   void Finish(Moving* moving, EventState state, const Outcome& why);
 

@@ -13,6 +13,8 @@ namespace agentmem {
 namespace {
 
 constexpr double kKernelGainMin = 1.03;
+// What lies together on the host.
+constexpr std::uint64_t kRunBytes = 64 << 10;
 
 // A copy of each direction and method, in fragments of one size.
 struct Sample {
@@ -58,15 +60,19 @@ class Scratch {
     return taken;
   }
 
-  // All bytes once, in fragments of `bytes`. On the host neighbours are five
-  // places apart: five is odd and the count a power of two, so each place is
-  // taken once.
+  // All bytes once, in fragments of `bytes`. On the device neighbours are five
+  // places apart, on the host runs are three: both are odd and the counts
+  // powers of two, so each place is taken once.
   std::span<const Fragment> FragmentsOf(std::uint32_t bytes) {
     const std::uint64_t count = host_.size() / bytes;
+    const std::uint64_t of_run = std::max<std::uint64_t>(1, kRunBytes / bytes);
+    const std::uint64_t runs = count / of_run;
     fragments_.clear();
     for (std::uint64_t i = 0; i < count; ++i) {
-      fragments_.push_back(
-          {memory_ + i * bytes, host_.data() + (i * 5 % count) * bytes, bytes});
+      const std::uint64_t run = i / of_run * 3 % runs;
+      fragments_.push_back({memory_ + (i * 5 % count) * bytes,
+                            host_.data() + (run * of_run + i % of_run) * bytes,
+                            bytes});
     }
     return fragments_;
   }
@@ -153,10 +159,11 @@ class Measurement {
 
 // Every direction and method, of one step of the ladder.
 template <typename Do>
-Outcome ForEachSample(std::size_t step, Do&& take) {
+Outcome ForEachSample(std::size_t step, bool stages, Do&& take) {
   for (const Direction direction : {Direction::kToHost, Direction::kToDevice}) {
     for (const CopyMethod method :
-         {CopyMethod::kCopyEngine, CopyMethod::kKernel}) {
+         {CopyMethod::kCopyEngine, CopyMethod::kKernel, CopyMethod::kStaged}) {
+      if (method == CopyMethod::kStaged && !stages) continue;
       Outcome outcome = take(Sample{direction, method, step});
       if (!outcome.ok()) return outcome;
     }
@@ -169,7 +176,14 @@ std::uint64_t* RateOf(const Sample& sample, Crossovers* found) {
                              ? found->to_host
                              : found->to_device;
   CopyRates& rates = crossover.rates.at(sample.step);
-  return sample.method == CopyMethod::kKernel ? &rates.kernel : &rates.engine;
+  switch (sample.method) {
+    case CopyMethod::kKernel:
+      return &rates.kernel;
+    case CopyMethod::kStaged:
+      return &rates.staged;
+    default:
+      return &rates.engine;
+  }
 }
 
 }  // namespace
@@ -186,32 +200,41 @@ FragmentSplit SplitBySize(std::span<Fragment> fragments,
   return {fragments.first(count), fragments.subspan(count)};
 }
 
-std::uint32_t CrossoverOf(const LadderRates& rates) {
-  // In what the slower takes longer, of each size; 0 for the faster.
-  const auto loss = [&rates](std::size_t step, CopyMethod method) {
-    const double engine =
-        static_cast<double>(std::max<std::uint64_t>(1, rates.at(step).engine));
-    const double kernel =
-        static_cast<double>(std::max<std::uint64_t>(1, rates.at(step).kernel)) /
-        kKernelGainMin;
-    const double chosen = method == CopyMethod::kKernel ? kernel : engine;
-    return std::max(engine, kernel) / chosen - 1;
+SplitRule RuleOf(const LadderRates& rates) {
+  const auto figure = [](std::uint64_t rate) {
+    return static_cast<double>(std::max<std::uint64_t>(1, rate));
   };
-  std::size_t best = 0;  // steps that go by the kernel
+  const bool stages =
+      std::any_of(rates.begin(), rates.end(),
+                  [](const CopyRates& step) { return step.staged != 0; });
+  SplitRule best;
   double least = 0;
-  for (std::size_t kernels = 0; kernels <= rates.size(); ++kernels) {
-    double lost = 0;
-    for (std::size_t step = 0; step < rates.size(); ++step) {
-      lost += loss(
-          step, step < kernels ? CopyMethod::kKernel : CopyMethod::kCopyEngine);
-    }
-    if (kernels == 0 || lost < least) {
-      best = kernels;
+  bool is_first = true;
+  // The plainer one where they are alike.
+  for (const CopyMethod small : {CopyMethod::kKernel, CopyMethod::kStaged}) {
+    if (small == CopyMethod::kStaged && !stages) continue;
+    for (std::size_t kernels = 0; kernels <= rates.size(); ++kernels) {
+      double lost = 0;  // in what each size takes longer than by its fastest
+      for (std::size_t step = 0; step < rates.size(); ++step) {
+        const CopyRates& of_step = rates.at(step);
+        const double engine = figure(of_step.engine);
+        const double kernel = figure(of_step.kernel) / kKernelGainMin;
+        const double staged = figure(of_step.staged) / kKernelGainMin;
+        const double chosen = step >= kernels                ? engine
+                              : small == CopyMethod::kStaged ? staged
+                                                             : kernel;
+        lost += std::max({engine, kernel, staged}) / chosen - 1;
+      }
+      if (!is_first && lost >= least) continue;
+      is_first = false;
       least = lost;
+      best.small = small;
+      best.below = kernels == 0              ? kKernelNever
+                   : kernels == rates.size() ? kKernelAlways
+                                             : kCrossoverLadder.at(kernels);
     }
   }
-  if (best == 0) return kKernelNever;
-  return best == rates.size() ? kKernelAlways : kCrossoverLadder.at(best);
+  return best;
 }
 
 Outcome MeasureCrossover(Device* device, const Clock& clock,
@@ -228,7 +251,8 @@ Outcome MeasureCrossover(Device* device, const Clock& clock,
   Outcome outcome = scratch.Take(std::bit_floor(bounds.bytes));
   if (!outcome.ok()) return outcome;
   // What only the first copies pay, such as loading the kernel, is no rate.
-  outcome = ForEachSample(kCrossoverLadder.size() - 1,
+  const bool stages = device->properties().stages;
+  outcome = ForEachSample(kCrossoverLadder.size() - 1, stages,
                           [&measurement](const Sample& sample) {
                             std::uint64_t ignored = 0;
                             return measurement.Take(sample, &ignored);
@@ -242,7 +266,7 @@ Outcome MeasureCrossover(Device* device, const Clock& clock,
         if (round > 0) break;
         return measurement.Late();
       }
-      outcome = ForEachSample(step, [&](const Sample& sample) {
+      outcome = ForEachSample(step, stages, [&](const Sample& sample) {
         std::uint64_t rate = 0;
         Outcome taken = measurement.Take(sample, &rate);
         std::uint64_t* const best = RateOf(sample, &found);
@@ -254,8 +278,8 @@ Outcome MeasureCrossover(Device* device, const Clock& clock,
       if (!outcome.ok()) return outcome;
     }
   }
-  found.to_host.bytes = CrossoverOf(found.to_host.rates);
-  found.to_device.bytes = CrossoverOf(found.to_device.rates);
+  found.to_host.rule = RuleOf(found.to_host.rates);
+  found.to_device.rule = RuleOf(found.to_device.rates);
   *crossovers = found;
   return {};
 }

@@ -1,19 +1,20 @@
-// Which fragments go by the copy engine and which by the kernel.
+// Which fragments go by the copy engine and which by a kernel.
 //
-// The copy engine (DMA) pays for each fragment and takes no multiprocessor; the
-// kernel pays for a launch and takes a few. So small fragments go by the
-// kernel, large ones by the engine, and where one begins to be faster depends
-// on the machine: it is measured on it, for each direction, once
-// (cuda/crossover_file.h keeps it).
+// The copy engine (DMA) pays for each fragment and takes no multiprocessor; a
+// kernel pays for a launch and takes a few. So small fragments go by a kernel,
+// straight or staged (cuda/device.h), large ones by the engine; which of both,
+// and where the engine begins to be faster, depends on the machine: it is
+// measured on it, for each direction, once (cuda/crossover_file.h keeps it).
 //
 // The measurement copies the same bytes in fragments of each size of a ladder,
-// by both methods, both ways, between scratch memory of the device and
-// registered memory of the host, in an order in which no fragment follows its
-// neighbour. What it takes for a rate is what a caller would see: from before
-// the call of Copy until the event has passed; the best of some rounds. The
-// kernel counts as faster where it is so by 3%: below that its multiprocessors
-// are worth more to whoever computes. From these the crossover is taken that
-// loses least over the ladder, so that one bad sample does not move it.
+// by each method, both ways, between scratch memory of the device and
+// registered memory of the host. On the device no fragment follows its
+// neighbour; on the host 64 KiB lie together, as a block's layer does. What it
+// takes for a rate is what a caller would see: from before the call of Copy
+// until the event has passed; the best of some rounds. A kernel counts as
+// faster where it is so by 3%: below that its multiprocessors are worth more to
+// whoever computes. From these the rule is taken that loses least over the
+// ladder, so that one bad sample does not move it.
 //
 // Ownership: none is kept: scratch memory is freed and its registration ended
 // on every way out. Threads: pure, and the device's. Errors: those of the
@@ -39,6 +40,13 @@ namespace agentmem {
 inline constexpr std::uint32_t kKernelNever = 0;
 inline constexpr std::uint32_t kKernelAlways = UINT32_MAX;
 
+struct SplitRule {
+  std::uint32_t below = kKernelNever;      // bytes of those that go by `small`
+  CopyMethod small = CopyMethod::kKernel;  // or kStaged
+
+  friend bool operator==(const SplitRule&, const SplitRule&) = default;
+};
+
 struct FragmentSplit {
   std::span<const Fragment> kernel;
   std::span<const Fragment> engine;
@@ -58,6 +66,7 @@ inline constexpr std::array<std::uint32_t, 9> kCrossoverLadder = {
 struct CopyRates {
   std::uint64_t engine = 0;
   std::uint64_t kernel = 0;
+  std::uint64_t staged = 0;  // 0: the device stages nothing
 
   friend bool operator==(const CopyRates&, const CopyRates&) = default;
 };
@@ -66,7 +75,7 @@ using LadderRates = std::array<CopyRates, kCrossoverLadder.size()>;
 
 // Of one direction.
 struct Crossover {
-  std::uint32_t bytes = kKernelNever;  // one of the ladder, or never, or always
+  SplitRule rule;  // below one size of the ladder, or never, or always
   LadderRates rates;
 
   friend bool operator==(const Crossover&, const Crossover&) = default;
@@ -82,8 +91,8 @@ struct Crossovers {
   friend bool operator==(const Crossovers&, const Crossovers&) = default;
 };
 
-// The crossover that loses least with these rates.
-std::uint32_t CrossoverOf(const LadderRates& rates);
+// The one that loses least with these rates.
+SplitRule RuleOf(const LadderRates& rates);
 
 // Eight of the largest fragments: of fewer, some follow their neighbours.
 inline constexpr std::uint64_t kMeasureBytesMin = 2 << 20;

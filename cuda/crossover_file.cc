@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +21,8 @@ namespace agentmem {
 namespace {
 
 constexpr std::string_view kMagic = "agentmem-crossovers";
+constexpr std::string_view kStraight = "kernel";
+constexpr std::string_view kStaged = "staged";
 constexpr std::size_t kFileBytesMax = 1 << 20;
 constexpr std::size_t kNameBytesMax = 256;
 
@@ -131,14 +135,18 @@ void ReadCrossover(std::string_view name, Reader* reader,
       kCrossoverLadder.begin(), kCrossoverLadder.end(),
       [bytes](std::uint32_t step) { return bytes == std::to_string(step); });
   if (bytes == "never") {
-    crossover->bytes = kKernelNever;
+    crossover->rule.below = kKernelNever;
   } else if (bytes == "always") {
-    crossover->bytes = kKernelAlways;
+    crossover->rule.below = kKernelAlways;
   } else if (of_ladder != kCrossoverLadder.end()) {
-    crossover->bytes = *of_ladder;
+    crossover->rule.below = *of_ladder;
   } else {
     reader->Bad();
   }
+  const std::string_view small = reader->Word();
+  if (small != kStraight && small != kStaged) reader->Bad();
+  crossover->rule.small =
+      small == kStaged ? CopyMethod::kStaged : CopyMethod::kKernel;
   reader->EndLine();
   for (std::size_t step = 0; step < kCrossoverLadder.size(); ++step) {
     reader->Expect("rates");
@@ -146,6 +154,7 @@ void ReadCrossover(std::string_view name, Reader* reader,
     CopyRates& rates = crossover->rates.at(step);
     rates.engine = reader->Next<std::uint64_t>();
     rates.kernel = reader->Next<std::uint64_t>();
+    rates.staged = reader->Next<std::uint64_t>();
     reader->EndLine();
   }
 }
@@ -174,12 +183,15 @@ std::string TextOf(const std::vector<DeviceCrossovers>& devices) {
          {Direction::kToHost, Direction::kToDevice}) {
       const Crossover& crossover = device.crossovers.of(direction);
       text += direction == Direction::kToHost ? "to_host " : "to_device ";
-      text += CrossoverText(crossover.bytes) + "\n";
+      text += CrossoverText(crossover.rule.below) + " ";
+      text += crossover.rule.small == CopyMethod::kStaged ? kStaged : kStraight;
+      text += "\n";
       for (std::size_t step = 0; step < kCrossoverLadder.size(); ++step) {
         const CopyRates& rates = crossover.rates.at(step);
         text += "rates " + std::to_string(kCrossoverLadder.at(step)) + " " +
                 std::to_string(rates.engine) + " " +
-                std::to_string(rates.kernel) + "\n";
+                std::to_string(rates.kernel) + " " +
+                std::to_string(rates.staged) + "\n";
       }
     }
   }
@@ -209,6 +221,27 @@ bool SameDevice(const DeviceCrossovers& a, const DeviceCrossovers& b) {
          a.copies_batches == b.copies_batches;
 }
 
+// Of the file's directory: who measures has it, so that no two do on one
+// machine at once and find each other's copies in their rates. Until then it
+// waits, but not for ever: a process that holds it may be stopped. (What was
+// locked is unlocked with the descriptor's end.)
+UniqueFd LockToMeasure(const std::string& path, DurationNs patience) {
+  const std::size_t name = path.find_last_of('/');
+  const std::string directory =
+      name == path.npos ? "." : path.substr(0, name + 1);
+  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  constexpr DurationNs kPause = 5 * kMillisecondNs;
+  for (DurationNs waited = 0; fd.valid() && waited < patience;
+       waited += kPause) {
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
+      break;
+    }
+    const timespec pause = {0, kPause};
+    ::nanosleep(&pause, nullptr);
+  }
+  return fd;
+}
+
 void AddNote(const std::string& text, std::string* note) {
   if (!note->empty()) *note += "; ";
   *note += text;
@@ -226,7 +259,8 @@ Outcome LoadCrossovers(const std::string& path,
   const auto version = reader.Next<std::uint32_t>();
   reader.EndLine();
   if (reader.good() && version != kCrossoverFileVersion) {
-    return Fail(Code::kFailedPrecondition,
+    return Fail(version < kCrossoverFileVersion ? Code::kNotFound
+                                                : Code::kFailedPrecondition,
                 path + ": its version is " + std::to_string(version) +
                     ", this program reads " +
                     std::to_string(kCrossoverFileVersion));
@@ -285,13 +319,21 @@ Outcome FindCrossovers(Device* device, const Clock& clock,
                        {}};
   std::vector<DeviceCrossovers> devices;
   bool save = !path.empty();
-  if (save) {
-    const Outcome loaded = LoadCrossovers(path, &devices);
+  const auto find = [&](Outcome* loaded) {
+    *loaded = LoadCrossovers(path, &devices);
     for (const DeviceCrossovers& other : devices) {
       if (!SameDevice(other, own)) continue;
       *crossovers = other.crossovers;
-      return {};
+      return true;
     }
+    return false;
+  };
+  UniqueFd lock;
+  if (save) {
+    Outcome loaded;
+    if (find(&loaded)) return {};
+    lock = LockToMeasure(path, 2 * bounds.time_max);
+    if (find(&loaded)) return {};  // another has measured meanwhile
     if (!loaded.ok() && loaded.code != Code::kNotFound) {
       AddNote(loaded.message + ": measured anew", note);
       // Another program's file may be a newer one's.

@@ -1,28 +1,31 @@
 // The crossovers of a machine's devices, in a file of its state directory, so
 // that they are measured once and can be looked at:
 //
-//   agentmem-crossovers 1
+//   agentmem-crossovers 2
 //   device 132 1 NVIDIA H100 80GB HBM3
-//   to_host 16384
-//   rates 1024 650000000 12000000000
+//   to_host 16384 staged
+//   rates 1024 650000000 12000000000 14000000000
 //   ...
-//   to_device never
+//   to_device never kernel
 //   rates ...
 //   end 0123456789abcdef
 //
 // Of each device: its multiprocessors, whether it copies batches, its name. Of
-// each direction: from how many bytes on the engine copies, or never, or always
-// (the kernel); and of each size of the ladder the bytes a second, by the
-// engine and by the kernel. The end has FNV-1a, 64 bits, of all before it.
+// each direction: below how many bytes a kernel copies, or never, or always,
+// and whether straight or staged; and of each size of the ladder the bytes a
+// second, by the engine, by the kernel and staged. The end has FNV-1a, 64 bits,
+// of all before it.
 //
 // A device is known by what does not change with its driver: its name and its
 // multiprocessors (a slice of a device has fewer). Whether copies go in batches
 // comes from the driver, but moves the crossover as nothing else does: with the
 // other way of copying the device is another one.
 //
-// Ownership: values. Threads: pure but for the file; two processes that save at
-// once: one of both is there, whole. Errors: NOT_FOUND: no such file;
-// DATA_LOSS: damaged, naming the line; FAILED_PRECONDITION: of another version,
+// Ownership: values. Threads: pure but for the file; processes that find
+// nothing measure one after the other (a lock of the file's directory; they
+// wait twice a measurement's time at most), and the file is always whole.
+// Errors: NOT_FOUND: no such file, or one of an older version, which knew less;
+// DATA_LOSS: damaged, naming the line; FAILED_PRECONDITION: of a newer version,
 // naming both; INVALID_ARGUMENT: a device whose name a line cannot hold; else
 // what the file system says; all name the path. Cost: one read, or one write
 // that waits for the disk.
@@ -40,7 +43,7 @@
 
 namespace agentmem {
 
-inline constexpr std::uint32_t kCrossoverFileVersion = 1;
+inline constexpr std::uint32_t kCrossoverFileVersion = 2;
 
 struct DeviceCrossovers {
   std::string device;  // its name
@@ -61,9 +64,10 @@ Outcome SaveCrossovers(const std::string& path,
 
 // This device's crossovers: from the file, or else measured, and saved there
 // beside those of other devices. What was in the way of the file is in `note`
-// (empty: nothing): one that is damaged is measured anew and replaced; one of
-// another version is left as it is; one that cannot be written is no error.
-// `path` empty: measured. Errors: those of MeasureCrossover.
+// (empty: nothing): one that is damaged is measured anew and replaced, as is
+// one of an older version; one of a newer is left as it is; one that cannot be
+// written is no error. `path` empty: measured. Errors: those of
+// MeasureCrossover.
 Outcome FindCrossovers(Device* device, const Clock& clock,
                        const MeasureBounds& bounds, const std::string& path,
                        Crossovers* crossovers, std::string* note);

@@ -261,7 +261,7 @@ TEST_P(DeviceRulesTest, ACrossoverIsMeasuredForBothWaysAndMethods) {
       EXPECT_GT(rates.engine, 0u);
       EXPECT_GT(rates.kernel, 0u);
     }
-    EXPECT_EQ(crossover.bytes, CrossoverOf(crossover.rates));
+    EXPECT_EQ(crossover.rule, RuleOf(crossover.rates));
   }
   ASSERT_NO_FATAL_FAILURE(ExpectAsModelled());
 }

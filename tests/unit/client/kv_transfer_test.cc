@@ -104,8 +104,8 @@ TEST_F(KvTransferTest, ALoadWhoseCopyFailsSaysSo) {
 
 TEST_F(KvTransferTest, SmallFragmentsGoByTheKernelAndTheRestBesideThem) {
   // A head of a token has 32 bytes; tokens first, a plane of a page has 256.
-  crossovers_.to_host.bytes = kKernelAlways;
-  crossovers_.to_device.bytes = 64;
+  crossovers_.to_host.rule.below = kKernelAlways;
+  crossovers_.to_device.rule.below = 64;
   StoreTwo();
   const std::uint64_t stored = device_.counts().kernel_fragments;
   EXPECT_NE(stored, 0u);

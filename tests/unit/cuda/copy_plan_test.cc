@@ -55,43 +55,62 @@ LadderRates Rates(std::initializer_list<CopyRates> steps) {
   return rates;
 }
 
-TEST(CrossoverOfTest, IsTheFirstSizeAtWhichTheEngineIsNotSlower) {
-  EXPECT_EQ(CrossoverOf(Rates({{1, 20},
-                               {2, 20},
-                               {4, 20},
-                               {8, 20},
-                               {16, 20},
-                               {32, 20},
-                               {50, 20},
-                               {50, 20},
-                               {50, 20}})),
+TEST(RuleOfTest, IsTheFirstSizeAtWhichTheEngineIsNotSlower) {
+  EXPECT_EQ(RuleOf(Rates({{1, 20},
+                          {2, 20},
+                          {4, 20},
+                          {8, 20},
+                          {16, 20},
+                          {32, 20},
+                          {50, 20},
+                          {50, 20},
+                          {50, 20}}))
+                .below,
             32 * kKiB);
 }
 
-TEST(CrossoverOfTest, OneBadSampleDoesNotMoveIt) {
+TEST(RuleOfTest, OneBadSampleDoesNotMoveIt) {
   // The kernel at 2 KiB, the engine at 128 KiB.
-  EXPECT_EQ(CrossoverOf(Rates({{1, 20},
-                               {2, 1},
-                               {4, 20},
-                               {8, 20},
-                               {16, 20},
-                               {32, 20},
-                               {50, 20},
-                               {15, 20},
-                               {50, 20}})),
+  EXPECT_EQ(RuleOf(Rates({{1, 20},
+                          {2, 1},
+                          {4, 20},
+                          {8, 20},
+                          {16, 20},
+                          {32, 20},
+                          {50, 20},
+                          {15, 20},
+                          {50, 20}}))
+                .below,
             32 * kKiB);
 }
 
-TEST(CrossoverOfTest, TheKernelMustBeFasterByMoreThanNoise) {
+TEST(RuleOfTest, TheKernelMustBeFasterByMoreThanNoise) {
   LadderRates rates;
   rates.fill({1000, 1020});
-  EXPECT_EQ(CrossoverOf(rates), kKernelNever);
+  EXPECT_EQ(RuleOf(rates).below, kKernelNever);
   rates.fill({1000, 1040});
-  EXPECT_EQ(CrossoverOf(rates), kKernelAlways);
+  EXPECT_EQ(RuleOf(rates).below, kKernelAlways);
 }
 
-TEST(CrossoverOfTest, RatesOfNothingAreNoDivisionByZero) {
-  EXPECT_EQ(CrossoverOf({}), kKernelNever);
+TEST(RuleOfTest, SmallOnesAreStagedWhereThatIsFaster) {
+  LadderRates rates;
+  rates.fill({20, 35, 50});
+  rates[7] = rates[8] = {52, 35, 50};
+  EXPECT_EQ(RuleOf(rates), (SplitRule{128 * kKiB, CopyMethod::kStaged}));
+  // Alike: the plainer one.
+  rates.fill({20, 50, 50});
+  EXPECT_EQ(RuleOf(rates), (SplitRule{kKernelAlways, CopyMethod::kKernel}));
+  // Never, if the engine is faster than both.
+  rates.fill({51, 35, 50});
+  EXPECT_EQ(RuleOf(rates).below, kKernelNever);
+  // Of each size by that which loses less over all of them.
+  rates.fill({10, 50, 40});
+  rates[0] = {10, 30, 40};
+  EXPECT_EQ(RuleOf(rates).small, CopyMethod::kKernel);
+}
+
+TEST(RuleOfTest, RatesOfNothingAreNoDivisionByZero) {
+  EXPECT_EQ(RuleOf({}).below, kKernelNever);
 }
 
 class MeasureCrossoverTest : public ::testing::Test {
@@ -125,8 +144,8 @@ class MeasureCrossoverTest : public ::testing::Test {
 TEST_F(MeasureCrossoverTest, FindsWhereTheEngineBeginsToBeFaster) {
   const Outcome outcome = Measure();
   ASSERT_TRUE(outcome.ok()) << outcome.message;
-  EXPECT_EQ(found_.to_host.bytes, 16 * kKiB);
-  EXPECT_EQ(found_.to_device.bytes, 64 * kKiB);
+  EXPECT_EQ(found_.to_host.rule.below, 16 * kKiB);
+  EXPECT_EQ(found_.to_device.rule.below, 64 * kKiB);
   ExpectNothingLeft();
 }
 
@@ -148,15 +167,15 @@ TEST_F(MeasureCrossoverTest, GivesTheRatesThatItSaw) {
 TEST_F(MeasureCrossoverTest, AKernelThatIsNeverFasterNeverCopies) {
   Costs(Direction::kToHost, {300, 0.02}, {400, 0.05});
   ASSERT_TRUE(Measure().ok());
-  EXPECT_EQ(found_.to_host.bytes, kKernelNever);
-  EXPECT_EQ(found_.to_device.bytes, 64 * kKiB);
+  EXPECT_EQ(found_.to_host.rule.below, kKernelNever);
+  EXPECT_EQ(found_.to_device.rule.below, 64 * kKiB);
 }
 
 TEST_F(MeasureCrossoverTest, AKernelThatIsAlwaysFasterAlwaysCopies) {
   Costs(Direction::kToDevice, {3000, 0.05}, {0, 0.05});
   ASSERT_TRUE(Measure().ok());
-  EXPECT_EQ(found_.to_host.bytes, 16 * kKiB);
-  EXPECT_EQ(found_.to_device.bytes, kKernelAlways);
+  EXPECT_EQ(found_.to_host.rule.below, 16 * kKiB);
+  EXPECT_EQ(found_.to_device.rule.below, kKernelAlways);
 }
 
 TEST_F(MeasureCrossoverTest, AHiccupInOneRoundIsNotSeen) {
@@ -213,7 +232,7 @@ TEST_F(MeasureCrossoverTest, EndsInItsTimeWithTheRoundsThatThereWere) {
   bounds_.time_max = 300 * kMillisecondNs;
   const Outcome outcome = Measure();
   ASSERT_TRUE(outcome.ok()) << outcome.message;
-  EXPECT_EQ(found_.to_host.bytes, 16 * kKiB);
+  EXPECT_EQ(found_.to_host.rule.below, 16 * kKiB);
   EXPECT_GE(clock_.Now(), bounds_.time_max);
   EXPECT_LT(clock_.Now(), bounds_.time_max + 30 * kMillisecondNs);
   ExpectNothingLeft();

@@ -1,14 +1,19 @@
 #include "cuda/crossover_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "tests/unit/cuda/scripted_device.h"
 
 namespace agentmem {
@@ -50,7 +55,7 @@ class CrossoverFileTest : public ::testing::Test {
   }
   // A file of the next version, as a later program might write it.
   std::string Later() const {
-    return "agentmem-crossovers 2\nsomething else\n";
+    return "agentmem-crossovers 3\nsomething else\n";
   }
 
   std::string directory_;
@@ -64,15 +69,15 @@ class CrossoverFileTest : public ::testing::Test {
 
 std::vector<DeviceCrossovers> Samples() {
   DeviceCrossovers large{"NVIDIA H100 80GB HBM3", 132, true, {}};
-  large.crossovers.to_host.bytes = 16 << 10;
-  large.crossovers.to_device.bytes = kKernelAlways;
+  large.crossovers.to_host.rule = {16 << 10, CopyMethod::kStaged};
+  large.crossovers.to_device.rule.below = kKernelAlways;
   for (std::size_t step = 0; step < kCrossoverLadder.size(); ++step) {
     large.crossovers.to_host.rates[step] = {step * 1'000'000'007,
-                                            UINT64_MAX - step};
+                                            UINT64_MAX - step, step + 3};
     large.crossovers.to_device.rates[step] = {1, step};
   }
   DeviceCrossovers host{"host", 0, false, {}};
-  host.crossovers.to_host.bytes = kKernelNever;
+  host.crossovers.to_host.rule.below = kKernelNever;
   return {large, host};
 }
 
@@ -89,15 +94,15 @@ TEST_F(CrossoverFileTest, WhatWasSavedIsLoaded) {
 
 TEST_F(CrossoverFileTest, ItsLinesAreThoseOfTheFormat) {
   ASSERT_TRUE(SaveCrossovers(path_, Samples()).ok());
-  EXPECT_EQ(Text().find("agentmem-crossovers 1\n"
+  EXPECT_EQ(Text().find("agentmem-crossovers 2\n"
                         "device 132 1 NVIDIA H100 80GB HBM3\n"
-                        "to_host 16384\n"
-                        "rates 1024 0 18446744073709551615\n"
-                        "rates 2048 1000000007 18446744073709551614\n"),
+                        "to_host 16384 staged\n"
+                        "rates 1024 0 18446744073709551615 3\n"
+                        "rates 2048 1000000007 18446744073709551614 4\n"),
             0u)
       << Text();
-  EXPECT_NE(Text().find("\nto_device always\n"), std::string::npos);
-  EXPECT_NE(Text().find("\ndevice 0 0 host\nto_host never\n"),
+  EXPECT_NE(Text().find("\nto_device always kernel\n"), std::string::npos);
+  EXPECT_NE(Text().find("\ndevice 0 0 host\nto_host never kernel\n"),
             std::string::npos);
 }
 
@@ -114,7 +119,7 @@ TEST_F(CrossoverFileTest, AnUnknownVersionIsRefusedNamingBoth) {
   std::vector<DeviceCrossovers> loaded = Samples();
   const Outcome outcome = LoadCrossovers(path_, &loaded);
   EXPECT_EQ(outcome.code, Code::kFailedPrecondition);
-  EXPECT_NE(outcome.message.find("is 2, this program reads 1"),
+  EXPECT_NE(outcome.message.find("is 3, this program reads 2"),
             std::string::npos)
       << outcome.message;
   EXPECT_NE(outcome.message.find(path_), std::string::npos);
@@ -185,7 +190,7 @@ TEST_F(CrossoverFileTest, AFileThatCannotBePutThereLeavesNothingBeside) {
 TEST_F(CrossoverFileTest, ADeviceIsMeasuredOnceAndThenKnown) {
   ASSERT_TRUE(Find().ok());
   EXPECT_EQ(note_, "");
-  EXPECT_EQ(found_.to_host.bytes, 16u << 10);
+  EXPECT_EQ(found_.to_host.rule.below, 16u << 10);
   const Crossovers measured = found_;
   found_ = {};
   device_.calls = 0;
@@ -221,18 +226,49 @@ TEST_F(CrossoverFileTest, ADamagedFileIsMeasuredAnewReplacedAndToldOf) {
   EXPECT_EQ(Text(), whole);
 }
 
+// It lacks what was found out since.
+TEST_F(CrossoverFileTest, AnEarlierProgramsFileIsMeasuredAnewAndReplaced) {
+  Write("agentmem-crossovers 1\ndevice 7 0 scripted\n");
+  std::vector<DeviceCrossovers> loaded;
+  const Outcome outcome = LoadCrossovers(path_, &loaded);
+  EXPECT_EQ(outcome.code, Code::kNotFound);
+  EXPECT_NE(outcome.message.find("is 1, this program reads 2"),
+            std::string::npos)
+      << outcome.message;
+  ASSERT_TRUE(Find().ok());
+  EXPECT_EQ(note_, "");
+  ASSERT_TRUE(LoadCrossovers(path_, &loaded).ok());
+  EXPECT_EQ(loaded.at(0).crossovers, found_);
+}
+
+// They would measure each other.
+TEST_F(CrossoverFileTest, WhoFindsAnotherMeasuringWaitsForWhatItFinds) {
+  ASSERT_TRUE(Find().ok());
+  const std::string whole = Text();
+  Write("");
+  ::unlink(path_.c_str());
+  const UniqueFd other(::open(directory_.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::flock(other.get(), LOCK_EX), 0);
+  device_.copies = 0;
+  std::thread finds([&] { EXPECT_TRUE(Find().ok()); });
+  Write(whole);
+  ASSERT_EQ(::flock(other.get(), LOCK_UN), 0);
+  finds.join();
+  EXPECT_EQ(device_.copies, 0);
+}
+
 TEST_F(CrossoverFileTest, ALaterProgramsFileIsNotWrittenOver) {
   Write(Later());
   ASSERT_TRUE(Find().ok());
-  EXPECT_EQ(found_.to_host.bytes, 16u << 10);
-  EXPECT_NE(note_.find("its version is 2"), std::string::npos) << note_;
+  EXPECT_EQ(found_.to_host.rule.below, 16u << 10);
+  EXPECT_NE(note_.find("its version is 3"), std::string::npos) << note_;
   EXPECT_EQ(Text(), Later());
 }
 
 TEST_F(CrossoverFileTest, WhatCannotBeKeptIsUsedAndToldOf) {
   path_ = directory_ + "/missing/crossovers";
   ASSERT_TRUE(Find().ok());
-  EXPECT_EQ(found_.to_host.bytes, 16u << 10);
+  EXPECT_EQ(found_.to_host.rule.below, 16u << 10);
   EXPECT_NE(note_.find("not kept"), std::string::npos) << note_;
 }
 
