@@ -101,6 +101,7 @@ absl::Status AgentSession::HbmReport(const Request& request, Reply* reply) {
   HbmLedger::Report report;
   report.allocated_bytes = request.fixed.arg[0];
   report.wanted_bytes = request.fixed.arg[1];
+  report.hits = {request.fixed.arg[2], request.fixed.arg[3]};
   report.uses = uses;
   AGENTMEM_ASSIGN_OR_RETURN(const HbmLedger::Answer answer,
                             tenant_->hbm->Take(tenant_->id, token_, report));
@@ -112,8 +113,9 @@ absl::Status AgentSession::HbmReport(const Request& request, Reply* reply) {
   return absl::OkStatus();
 }
 
-absl::Status AgentSession::HbmClose() {
-  if (tenant_->hbm->Close(tenant_->id, token_)) return absl::OkStatus();
+absl::Status AgentSession::HbmClose(const Request& request) {
+  const HbmHits last = {request.fixed.arg[0], request.fixed.arg[1]};
+  if (tenant_->hbm->Close(tenant_->id, token_, last)) return absl::OkStatus();
   return FailedPrecondition("no device is open on this connection");
 }
 

@@ -394,6 +394,11 @@ TEST(HbmTest, WhatIsNoReportIsRefusedInWords) {
   expect(process.Call(report, Tail<HbmUse>({UseOf("a", 1, 7)})), "wish 7");
   report.arg[0] = 101 * kMiB;
   expect(process.Call(report), "allocated");
+  // (What is said of hits is no part of it: they were not always told.)
+  report.arg[0] = 10 * kMiB;
+  report.arg[2] = 5;
+  report.arg[3] = ~0ULL;
+  EXPECT_EQ(process.Call(report).code(), Code::kOk);
   // As many as fit are fine.
   std::vector<HbmUse> uses;
   for (std::size_t i = 0; i < kHbmUsesMax; ++i) {
