@@ -126,8 +126,9 @@ enum class AgentOp : std::uint32_t {
                     // [2]: hits since kHbmOpen, [3]: bytes of them.
                     // value[0]: budget. tail: HbmWish*
   kHbmClose = 36,   // arg[0]: hits since kHbmOpen, [1]: bytes of them
-  kHbmList = 37,    // arg[0]: leave out so many, [1]: at most so many. tail:
-                    // HbmEntry*. value[0]: 1 if more
+  kHbmList = 37,    // arg[0]: leave out so many, [1]: at most so many, [2]:
+                    // bytes of an entry, at most (0: as many as it had first).
+                    // tail: HbmEntry*. value[0]: 1 if more
 };
 
 // AgentRequest.flags of kAgentOpen.

@@ -99,7 +99,13 @@ struct HbmEntry {               // kHbmList: of one agent in one process
   std::uint64_t budget_bytes;
   std::uint64_t allocated_bytes;  // of the device, for blocks
   std::uint64_t wanted_bytes;
+  // These came later. An entry ends before them for who asks for no more.
+  std::uint64_t hits;  // as far as memd takes them
+  std::uint64_t hit_bytes;
 };
+inline constexpr std::size_t kHbmEntryBytesMin = offsetof(HbmEntry, hits);
+static_assert(kHbmEntryBytesMin == 312);
+static_assert(sizeof(HbmEntry) == 328);
 
 }  // namespace agentmem
 

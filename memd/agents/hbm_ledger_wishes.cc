@@ -234,6 +234,8 @@ bool HbmLedger::ListOn(TenantId id, std::size_t count, Place* place,
         entry.budget_bytes = its.budget_bytes;
         entry.allocated_bytes = its.allocated_bytes;
         entry.wanted_bytes = its.wanted_bytes;
+        entry.hits = its.hits.blocks;
+        entry.hit_bytes = its.hits.bytes;
       }
     }
     // (No agent's name is empty.)

@@ -122,11 +122,13 @@ absl::Status AgentSession::HbmClose(const Request& request) {
 absl::Status AgentSession::HbmList(const Request& request, Reply* reply) {
   const auto count = static_cast<std::size_t>(
       std::min<std::uint64_t>(request.fixed.arg[1], kHbmEntriesMax));
+  const auto bytes = static_cast<std::size_t>(std::clamp<std::uint64_t>(
+      request.fixed.arg[2], kHbmEntryBytesMin, sizeof(HbmEntry)));
   bool more = false;
   FieldWriter entries;
   for (const HbmEntry& entry : tenant_->hbm->List(
            tenant_->id, request.fixed.arg[0], count, &hbm_listed_, &more)) {
-    entries.AddStruct(entry);
+    entries.Add({reinterpret_cast<const char*>(&entry), bytes});
   }
   reply->value[0] = more;
   reply->tail = entries.bytes();

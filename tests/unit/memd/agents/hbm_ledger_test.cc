@@ -324,6 +324,9 @@ TEST_F(HbmHitsTest, TheyAreAddedUpAndOutliveTheirProcess) {
   EXPECT_EQ(Say(1, 7, 7 * kMiB), kFine);  // a report that comes twice
   EXPECT_EQ(Blocks(), 8u);
   EXPECT_EQ(Bytes(), 8 * kMiB);
+  EXPECT_EQ(List()[0].hits, 7u);
+  EXPECT_EQ(List()[0].hit_bytes, 7 * kMiB);
+  EXPECT_EQ(List()[1].hits, 1u);
   EXPECT_TRUE(ledger_->Close(kOne, 1, {9, 9 * kMiB}));
   EXPECT_FALSE(ledger_->Close(kOne, 1, {50, 50 * kMiB}));
   EXPECT_TRUE(ledger_->Close(kOne, 2));  // as it is when its connection ends
