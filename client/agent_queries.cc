@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 
 #include "client/agent.h"
 #include "proto/agent_fields.h"
@@ -90,15 +91,22 @@ Outcome ListHbm(AgentLink* link, const Deadline& deadline,
     Exchange exchange(AgentOp::kHbmList);
     exchange.request.arg[0] = listed;
     exchange.request.arg[1] = kHbmEntriesMax;
+    exchange.request.arg[2] = sizeof(HbmEntry);
     if (Outcome called =
             link->Call(&exchange, AgentLink::Repeat::kMayBe, deadline);
         !called.ok()) {
       return called;
     }
     FieldReader fields(exchange.reply_tail);
-    HbmEntry entry;
+    std::string_view field;
     const std::uint64_t before = listed;
-    while (fields.NextStruct(&entry)) {
+    while (fields.Next(&field)) {
+      // (One of a memd of before hits were counted ends before them.)
+      if (field.size() < kHbmEntryBytesMin || field.size() > sizeof(HbmEntry)) {
+        return Unreadable("blocks in device memory");
+      }
+      HbmEntry entry = {};
+      std::memcpy(&entry, field.data(), field.size());
       Terminate(entry.agent);
       Terminate(entry.client_name);
       Terminate(entry.device);

@@ -289,6 +289,8 @@ agentmem_code agentmem_hbm_list(agentmem_client* client, uint64_t timeout_ns,
                       info.budget_bytes = entry.budget_bytes;
                       info.allocated_bytes = entry.allocated_bytes;
                       info.wanted_bytes = entry.wanted_bytes;
+                      info.hits = entry.hits;
+                      info.hit_bytes = entry.hit_bytes;
                       callback(context, &info);
                     }),
                 error);

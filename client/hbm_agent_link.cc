@@ -48,6 +48,8 @@ Outcome HbmAgentLink::Report(const HbmReport& report, const Deadline& deadline,
   Exchange exchange(AgentOp::kHbmReport);
   exchange.request.arg[0] = report.allocated_bytes;
   exchange.request.arg[1] = report.wanted_bytes;
+  exchange.request.arg[2] = report.hits.blocks;
+  exchange.request.arg[3] = report.hits.bytes;
   FieldWriter fields;
   for (const HbmUse& use : report.uses) fields.AddStruct(use);
   exchange.tail = fields.bytes();
@@ -68,10 +70,12 @@ Outcome HbmAgentLink::Report(const HbmReport& report, const Deadline& deadline,
   return {};
 }
 
-void HbmAgentLink::Close() {
+void HbmAgentLink::Close(const HbmHits& hits) {
   const std::shared_ptr<AgentConnection> used = connection();
   if (used == nullptr || used->Lost()) return;
   Exchange exchange(AgentOp::kHbmClose);
+  exchange.request.arg[0] = hits.blocks;
+  exchange.request.arg[1] = hits.bytes;
   // Without an answer it ends with the connection.
   [[maybe_unused]] const Outcome ignored =
       used->Call(&exchange, Deadline::After(kCloseTimeoutNs));

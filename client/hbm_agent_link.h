@@ -30,7 +30,7 @@ class HbmAgentLink final : public HbmLink {
                std::uint64_t* budget_bytes) override AGENTMEM_EXCLUDES(mutex_);
   Outcome Report(const HbmReport& report, const Deadline& deadline,
                  HbmReply* reply) override AGENTMEM_EXCLUDES(mutex_);
-  void Close() override AGENTMEM_EXCLUDES(mutex_);
+  void Close(const HbmHits& hits) override AGENTMEM_EXCLUDES(mutex_);
   bool IsLost() override AGENTMEM_EXCLUDES(mutex_);
   std::uint32_t Bell() override AGENTMEM_EXCLUDES(mutex_);
   void Sleep(std::uint32_t seen, DurationNs duration_ns) override

@@ -50,10 +50,14 @@ HbmKeeper::~HbmKeeper() {
 
 Outcome HbmKeeper::Open(const Deadline& deadline) {
   std::uint64_t budget = 0;
+  const HbmHits hits_before = HitsInAll();
   Outcome outcome =
       parts_.link->Open(parts_.pool->wanted_bytes(), deadline, &budget);
   if (!outcome.ok()) return outcome;
   is_connected_ = true;
+  hits_before_ = hits_before;
+  reported_hits_ = {};
+  owes_hits_ = false;
   parts_.pool->SetBudget(budget);
   parts_.pool->AllChanged();
   heard_ = parts_.link->Bell() - 1;  // what it has to say is asked for at once
@@ -139,6 +143,7 @@ DurationNs HbmKeeper::Step() {
   if (moves_.failures() != failures) write_at_ = now + kAgainNs;
   if (is_connected_ && now >= look_at_) {
     look_at_ = now + kLookNs;
+    if (HitsSinceOpen() != reported_hits_) owes_report_ = owes_hits_ = true;
     if (parts_.link->IsLost()) Lose();
   }
   if (!is_connected_ && now >= connect_at_) Connect(kConnectNs);
@@ -195,6 +200,16 @@ void HbmKeeper::Lose() {
   done_.clear();
 }
 
+HbmHits HbmKeeper::HitsInAll() const {
+  const HbmCounts counts = parts_.pool->counts();
+  return {counts.hits, counts.hit_bytes};
+}
+
+HbmHits HbmKeeper::HitsSinceOpen() const {
+  const HbmHits now = HitsInAll();
+  return {now.blocks - hits_before_.blocks, now.bytes - hits_before_.bytes};
+}
+
 std::vector<HbmUse> HbmKeeper::TakeUses() {
   const std::size_t told = std::min(done_.size(), kHbmUsesMax);
   std::vector<HbmUse> uses = parts_.pool->TakeChanged(
@@ -224,7 +239,8 @@ void HbmKeeper::Report() {
     report.uses = uses;
     report.allocated_bytes = parts_.pool->counts().allocated_bytes;
     report.wanted_bytes = parts_.pool->wanted_bytes();
-    if (uses.empty() && bell == heard_ &&
+    report.hits = HitsSinceOpen();
+    if (uses.empty() && bell == heard_ && !owes_hits_ &&
         report.allocated_bytes == reported_allocated_) {
       return;
     }
@@ -242,6 +258,8 @@ void HbmKeeper::Report() {
     }
     heard_ = bell;
     reported_allocated_ = report.allocated_bytes;
+    reported_hits_ = report.hits;
+    owes_hits_ = false;
     done_.erase(done_.begin(),
                 done_.begin() + static_cast<std::ptrdiff_t>(
                                     std::min(done_.size(), kHbmUsesMax)));
@@ -373,7 +391,7 @@ bool HbmKeeper::Finish() {
   // What memd has not answered by then is not asked for any more.
   const bool ended = WaitForDevice([this] { return moves_.AdvanceCopies(); },
                                    Deadline::After(kDeviceBrokenNs));
-  if (is_connected_) parts_.link->Close();
+  if (is_connected_) parts_.link->Close(HitsSinceOpen());
   is_connected_ = false;
   return ended;
 }

@@ -21,6 +21,9 @@
 // whose copies have ended, also when nobody waits for them, and extents that
 // memd wants are given back.
 //
+// memd also adds up what loads found in the pool: each report tells it, and one
+// a second is made for that alone while there are more.
+//
 // Nobody waits for the keeper but who asks for room, and who ends it. Nothing
 // of it is on the path of a store or load: these set a flag, and wake it once
 // when it sleeps.
@@ -112,6 +115,8 @@ class HbmKeeper {
   void Loop();
   void Connect(std::uint64_t timeout_ns);
   void Lose();
+  HbmHits HitsInAll() const;
+  HbmHits HitsSinceOpen() const;
   void Report();
   std::vector<HbmUse> TakeUses();
   void Hear(const HbmWish& wish);
@@ -145,6 +150,9 @@ class HbmKeeper {
   TimeNs write_at_ = 0;
   std::uint32_t heard_ = 0;  // of the bell
   std::uint64_t reported_allocated_ = 0;
+  HbmHits hits_before_;    // at the last Open
+  HbmHits reported_hits_;  // since then
+  bool owes_hits_ = false;
   TimeNs moved_at_ = 0;  // when something went on, last
   DurationNs pause_ = 0;
   std::map<std::string, Job> jobs_;  // by agent

@@ -19,10 +19,19 @@
 
 namespace agentmem::client {
 
+// Blocks that loads found in the pool since Open.
+struct HbmHits {
+  std::uint64_t blocks = 0;
+  std::uint64_t bytes = 0;
+
+  friend bool operator==(const HbmHits&, const HbmHits&) = default;
+};
+
 struct HbmReport {
   std::span<const HbmUse> uses;  // at most kHbmUsesMax
   std::uint64_t allocated_bytes = 0;
   std::uint64_t wanted_bytes = 0;
+  HbmHits hits;
 };
 
 struct HbmReply {
@@ -38,7 +47,7 @@ class HbmLink {
                        std::uint64_t* budget_bytes) = 0;
   virtual Outcome Report(const HbmReport& report, const Deadline& deadline,
                          HbmReply* reply) = 0;
-  virtual void Close() = 0;
+  virtual void Close(const HbmHits& hits) = 0;
   // Looks whether memd has hung up.
   virtual bool IsLost() = 0;
 

@@ -50,6 +50,7 @@ bool HbmPool::Find(const Key& key, std::uint64_t bytes, HbmAgent agent,
     return false;
   }
   ++counts_.hits;
+  counts_.hit_bytes += bytes;
   policy_->Accessed(SlotIndex(found->second), options_.clock->Now());
   Own(found->second, agent);
   *block = Use(found->second);

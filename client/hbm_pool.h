@@ -119,6 +119,7 @@ struct HbmCounts {
   std::uint64_t used_bytes = 0;
   std::uint64_t blocks = 0;
   std::uint64_t hits = 0;
+  std::uint64_t hit_bytes = 0;
   std::uint64_t misses = 0;
   std::uint64_t filled = 0;
   std::uint64_t dropped = 0;

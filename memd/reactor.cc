@@ -412,7 +412,14 @@ absl::StatusOr<NodeSnapshot> Reactor::Snapshot() {
     promise->set_value(std::move(snapshot));
   });
   if (!posted) return Unavailable("memd is shutting down, or overloaded");
-  return future.get();
+  NodeSnapshot snapshot = future.get();
+  // On the caller's thread: the reactor does not wait for these books.
+  for (TenantSnapshot& tenant : snapshot.tenants) {
+    if (options_.agents != nullptr) {
+      tenant.hbm = options_.agents->Hbm(tenant.id);
+    }
+  }
+  return snapshot;
 }
 
 absl::StatusOr<BlockSnapshot> Reactor::ShowBlock(const std::string& tenant,

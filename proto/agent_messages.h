@@ -122,11 +122,13 @@ enum class AgentOp : std::uint32_t {
   // Blocks in device memory: proto/hbm_messages.h. One device a connection.
   kHbmOpen = 34,    // tail: HbmDevice; arg[0]: bytes wanted. value[0]: budget,
                     // [1]: board word. Again: anew, with the same word
-  kHbmReport = 35,  // tail: HbmUse*; arg[0]: bytes allocated, [1]: wanted.
+  kHbmReport = 35,  // tail: HbmUse*; arg[0]: bytes allocated, [1]: wanted,
+                    // [2]: hits since kHbmOpen, [3]: bytes of them.
                     // value[0]: budget. tail: HbmWish*
-  kHbmClose = 36,
-  kHbmList = 37,  // arg[0]: leave out so many, [1]: at most so many. tail:
-                  // HbmEntry*. value[0]: 1 if more
+  kHbmClose = 36,   // arg[0]: hits since kHbmOpen, [1]: bytes of them
+  kHbmList = 37,    // arg[0]: leave out so many, [1]: at most so many, [2]:
+                    // bytes of an entry, at most (0: as many as it had first).
+                    // tail: HbmEntry*. value[0]: 1 if more
 };
 
 // AgentRequest.flags of kAgentOpen.

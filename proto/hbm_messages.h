@@ -21,7 +21,13 @@
 // until a HbmUse names its number; a later wish for the same agent takes the
 // place of an earlier one. The budget is what the process may allocate of
 // the device: when it is less than it has, it lets go as soon as it can, and
-// reports. All of it ends with the connection.
+// reports. All of it ends with the connection, but for the sum of hits.
+//
+// Hits are blocks that loads found in the process's pool since kHbmOpen: all of
+// them in each report and in kHbmClose, not what is new. memd adds up what a
+// process says more than before, for operators. These arguments came later, and
+// the version stayed: who does not count says 0, of which nothing comes, and a
+// memd of before does not look. So memd refuses nothing for what they say.
 //
 // All integers are little-endian, strings NUL-padded, sizes in bytes. Reserved
 // fields are 0.
@@ -93,7 +99,13 @@ struct HbmEntry {               // kHbmList: of one agent in one process
   std::uint64_t budget_bytes;
   std::uint64_t allocated_bytes;  // of the device, for blocks
   std::uint64_t wanted_bytes;
+  // These came later. An entry ends before them for who asks for no more.
+  std::uint64_t hits;  // as far as memd takes them
+  std::uint64_t hit_bytes;
 };
+inline constexpr std::size_t kHbmEntryBytesMin = offsetof(HbmEntry, hits);
+static_assert(kHbmEntryBytesMin == 312);
+static_assert(sizeof(HbmEntry) == 328);
 
 }  // namespace agentmem
 

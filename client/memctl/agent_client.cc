@@ -72,6 +72,8 @@ void NoteHbm(void* context, const agentmem_hbm_info* info) {
     process.wanted_bytes = info->wanted_bytes;
     process.used_bytes = info->bytes;
     process.blocks = info->blocks;
+    process.hits = info->hits;
+    process.hit_bytes = info->hit_bytes;
     return;
   }
   HbmAgentFacts& agent = process.agents.emplace_back();

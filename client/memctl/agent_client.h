@@ -68,6 +68,8 @@ struct HbmProcessFacts {
   std::uint64_t wanted_bytes = 0;
   std::uint64_t used_bytes = 0;  // by its agents' blocks
   std::uint64_t blocks = 0;
+  std::uint64_t hits = 0;  // 0: memd may not count them
+  std::uint64_t hit_bytes = 0;
   std::vector<HbmAgentFacts> agents;  // by name
 };
 

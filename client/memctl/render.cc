@@ -27,14 +27,18 @@ bool Wanted(const std::string& wanted, const std::string& name) {
 
 void AddTierRow(const std::string& name, const admin::v1::TierSnapshot& tier,
                 Table* table) {
-  table->AddRow(
-      {name, TierName(tier.tier()),
-       tier.budget_bytes() == 0 ? "no limit" : HumanBytes(tier.budget_bytes()),
-       HumanBytes(tier.used_bytes()),
-       HumanShare(tier.used_bytes(), tier.budget_bytes()),
-       std::to_string(tier.blocks()), std::to_string(tier.hits()),
-       std::to_string(tier.reads()), std::to_string(tier.writes()),
-       std::to_string(tier.evictions())});
+  // Processes own what is there: of it memd knows no more than they say.
+  const bool is_theirs = tier.tier() == admin::v1::TIER_HBM;
+  const auto own = [is_theirs](std::uint64_t count) {
+    return is_theirs ? "-" : std::to_string(count);
+  };
+  std::string budget = is_theirs ? "-" : "no limit";
+  if (tier.budget_bytes() != 0) budget = HumanBytes(tier.budget_bytes());
+  table->AddRow({name, TierName(tier.tier()), budget,
+                 HumanBytes(tier.used_bytes()),
+                 HumanShare(tier.used_bytes(), tier.budget_bytes()),
+                 std::to_string(tier.blocks()), std::to_string(tier.hits()),
+                 own(tier.reads()), own(tier.writes()), own(tier.evictions())});
 }
 
 Table TierTable(const std::string& first_title) {
@@ -52,10 +56,13 @@ Table TierTable(const std::string& first_title) {
 
 std::string Yes(bool value) { return value ? "yes" : "no"; }
 
-// From the nearest to the farthest. A memd of before the pool has none.
+// From the nearest to the farthest. A memd of before the pool has none; of
+// device memory there is none where no process has had any.
 std::vector<const admin::v1::TierSnapshot*> TiersOf(
     const admin::v1::TenantSnapshot& tenant) {
-  std::vector<const admin::v1::TierSnapshot*> tiers = {&tenant.dram()};
+  std::vector<const admin::v1::TierSnapshot*> tiers;
+  if (tenant.has_hbm()) tiers.push_back(&tenant.hbm());
+  tiers.push_back(&tenant.dram());
   if (tenant.has_pool()) tiers.push_back(&tenant.pool());
   tiers.push_back(&tenant.store());
   return tiers;
@@ -122,6 +129,7 @@ std::string RenderTenants(const admin::v1::NodeSnapshot& node,
                {"PUTS", Align::kRight},
                {"FAILED", Align::kRight},
                {"MISSES", Align::kRight},
+               {"HBM", Align::kRight},
                {"DRAM", Align::kRight},
                {"POOL", Align::kRight},
                {"STORE", Align::kRight},
@@ -139,11 +147,11 @@ std::string RenderTenants(const admin::v1::NodeSnapshot& node,
     table.AddRow(
         {tenant.name(), Count(tenant.clients()), Count(tenant.puts()),
          Count(tenant.puts_failed()), Count(tenant.misses()),
-         Bytes(tenant.dram().used_bytes()), Bytes(tenant.pool().used_bytes()),
-         Bytes(tenant.store().used_bytes()), Bytes(tenant.pinned_bytes()),
-         Bytes(tenant.held_bytes()), Bytes(tenant.registered_bytes()),
-         Bytes(tenant.granted_bytes()), Bytes(tenant.limbo_bytes()),
-         Bytes(tenant.dirty_bytes()),
+         Bytes(tenant.hbm().used_bytes()), Bytes(tenant.dram().used_bytes()),
+         Bytes(tenant.pool().used_bytes()), Bytes(tenant.store().used_bytes()),
+         Bytes(tenant.pinned_bytes()), Bytes(tenant.held_bytes()),
+         Bytes(tenant.registered_bytes()), Bytes(tenant.granted_bytes()),
+         Bytes(tenant.limbo_bytes()), Bytes(tenant.dirty_bytes()),
          std::to_string(tenant.slots_used()) + "/" +
              std::to_string(tenant.slots()),
          Count(tenant.corrupt_blocks())});

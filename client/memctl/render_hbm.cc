@@ -50,7 +50,8 @@ std::string RenderHbm(const std::vector<HbmProcessFacts>& processes,
                {"WANTED", Align::kRight},
                {"USED", Align::kRight},
                {"BLOCKS", Align::kRight},
-               {"AGENTS", Align::kRight}});
+               {"AGENTS", Align::kRight},
+               {"HITS", Align::kRight}});
   for (const HbmProcessFacts& process : processes) {
     json.push_back(Json{{"pid", process.pid},
                         {"client", process.client},
@@ -60,12 +61,14 @@ std::string RenderHbm(const std::vector<HbmProcessFacts>& processes,
                         {"wanted_bytes", process.wanted_bytes},
                         {"used_bytes", process.used_bytes},
                         {"blocks", process.blocks},
-                        {"agent_count", AgentsIn(process)}});
+                        {"agent_count", AgentsIn(process)},
+                        {"hits", process.hits},
+                        {"hit_bytes", process.hit_bytes}});
     table.AddRow(
         {ClientOf(process), process.device, HumanBytes(process.budget_bytes),
          HumanBytes(process.allocated_bytes), HumanBytes(process.wanted_bytes),
          HumanBytes(process.used_bytes), NumberOrDash(process.blocks),
-         NumberOrDash(AgentsIn(process))});
+         NumberOrDash(AgentsIn(process)), NumberOrDash(process.hits)});
   }
   if (output == Output::kJson) {
     return Dump(Json{{"processes", std::move(json)}});

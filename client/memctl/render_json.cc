@@ -46,40 +46,47 @@ std::string HexId(std::uint64_t id) {
 }
 
 Json ToJson(const admin::v1::TierSnapshot& tier) {
-  return Json{{"tier", TierName(tier.tier())},
-              {"budget_bytes", tier.budget_bytes()},
-              {"used_bytes", tier.used_bytes()},
-              {"blocks", tier.blocks()},
-              {"hits", tier.hits()},
-              {"reads", tier.reads()},
-              {"writes", tier.writes()},
-              {"evictions", tier.evictions()}};
+  Json json{{"tier", TierName(tier.tier())},
+            {"budget_bytes", tier.budget_bytes()},
+            {"used_bytes", tier.used_bytes()},
+            {"blocks", tier.blocks()},
+            {"hits", tier.hits()}};
+  if (tier.tier() == admin::v1::TIER_HBM) {
+    json["hit_bytes"] = tier.hit_bytes();
+    return json;  // of the rest memd knows nothing
+  }
+  json["reads"] = tier.reads();
+  json["writes"] = tier.writes();
+  json["evictions"] = tier.evictions();
+  return json;
 }
 
 Json ToJson(const admin::v1::TenantSnapshot& tenant) {
-  return Json{{"name", tenant.name()},
-              {"id", tenant.id()},
-              {"clients", tenant.clients()},
-              {"puts", tenant.puts()},
-              {"puts_failed", tenant.puts_failed()},
-              {"puts_failed_room", tenant.puts_failed_room()},
-              {"puts_failed_quota", tenant.puts_failed_quota()},
-              {"puts_failed_store", tenant.puts_failed_store()},
-              {"puts_failed_replica", tenant.puts_failed_replica()},
-              {"misses", tenant.misses()},
-              {"granted_bytes", tenant.granted_bytes()},
-              {"pinned_bytes", tenant.pinned_bytes()},
-              {"held_bytes", tenant.held_bytes()},
-              {"registered_bytes", tenant.registered_bytes()},
-              {"limbo_bytes", tenant.limbo_bytes()},
-              {"dirty_bytes", tenant.dirty_bytes()},
-              {"notes_lost", tenant.notes_lost()},
-              {"corrupt_blocks", tenant.corrupt_blocks()},
-              {"slots_used", tenant.slots_used()},
-              {"slots", tenant.slots()},
-              {"dram", ToJson(tenant.dram())},
-              {"pool", ToJson(tenant.pool())},
-              {"store", ToJson(tenant.store())}};
+  Json json{{"name", tenant.name()},
+            {"id", tenant.id()},
+            {"clients", tenant.clients()},
+            {"puts", tenant.puts()},
+            {"puts_failed", tenant.puts_failed()},
+            {"puts_failed_room", tenant.puts_failed_room()},
+            {"puts_failed_quota", tenant.puts_failed_quota()},
+            {"puts_failed_store", tenant.puts_failed_store()},
+            {"puts_failed_replica", tenant.puts_failed_replica()},
+            {"misses", tenant.misses()},
+            {"granted_bytes", tenant.granted_bytes()},
+            {"pinned_bytes", tenant.pinned_bytes()},
+            {"held_bytes", tenant.held_bytes()},
+            {"registered_bytes", tenant.registered_bytes()},
+            {"limbo_bytes", tenant.limbo_bytes()},
+            {"dirty_bytes", tenant.dirty_bytes()},
+            {"notes_lost", tenant.notes_lost()},
+            {"corrupt_blocks", tenant.corrupt_blocks()},
+            {"slots_used", tenant.slots_used()},
+            {"slots", tenant.slots()},
+            {"dram", ToJson(tenant.dram())},
+            {"pool", ToJson(tenant.pool())},
+            {"store", ToJson(tenant.store())}};
+  if (tenant.has_hbm()) json["hbm"] = ToJson(tenant.hbm());
+  return json;
 }
 
 Json ToJson(const admin::v1::ClientSnapshot& client) {

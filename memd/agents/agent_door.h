@@ -2,17 +2,19 @@
 // kHelloAgents, once it has found their tenant and their process.
 //
 // Ownership: Adopt takes the descriptors if it answers OK. Threads: the
-// reactor's, which none of it holds up. Errors: of Adopt, RESOURCE_EXHAUSTED or
-// UNAVAILABLE, for the reactor to tell the process; later ones are told by who
-// adopted it.
+// reactor's, which none of it holds up; of Hbm any other. Errors: of Adopt,
+// RESOURCE_EXHAUSTED or UNAVAILABLE, for the reactor to tell the process; later
+// ones are told by who adopted it.
 #ifndef AGENTMEM_MEMD_AGENTS_AGENT_DOOR_H_
 #define AGENTMEM_MEMD_AGENTS_AGENT_DOOR_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "base/unique_fd.h"
+#include "memd/service/snapshot.h"
 #include "proto/types.h"
 
 namespace agentmem {
@@ -47,6 +49,9 @@ class AgentDoor {
   virtual void RoomIsShort(bool here) = 0;
   // Of all tenants, since the start.
   virtual EarlyCollections early() const = 0;
+  // What the tenant's processes have in device memory, and found there; none,
+  // if none has opened any. May wait for who writes it down.
+  virtual std::optional<TierSnapshot> Hbm(TenantId tenant) const = 0;
 };
 
 }  // namespace agentmem

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,9 @@ class AgentServer final : public AgentDoor {
   bool Stopped() override;
   void RoomIsShort(bool here) override;
   EarlyCollections early() const override;
+  std::optional<TierSnapshot> Hbm(TenantId tenant) const override {
+    return hbm_.Snapshot(tenant);
+  }
 
  private:
   struct Tenant {

@@ -527,7 +527,7 @@ absl::Status AgentSession::Dispatch(Request* request, Reply* reply) {
     case AgentOp::kHbmReport:
       return HbmReport(*request, reply);
     case AgentOp::kHbmClose:
-      return HbmClose();
+      return HbmClose(*request);
     case AgentOp::kHbmList:
       return HbmList(*request, reply);
     case AgentOp::kNone:

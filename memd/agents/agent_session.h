@@ -232,7 +232,7 @@ class AgentSession {
   absl::StatusOr<std::uint32_t> FreeWord() const;
   absl::Status HbmOpen(const Request& request, Reply* reply);
   absl::Status HbmReport(const Request& request, Reply* reply);
-  absl::Status HbmClose();
+  absl::Status HbmClose(const Request& request);
   absl::Status HbmList(const Request& request, Reply* reply);
 
   // session_room.cc

@@ -95,16 +95,21 @@ absl::StatusOr<std::uint64_t> HbmLedger::Open(Holder holder,
   process.device_name = name;
   process.memory_bytes = device.memory_bytes;
   process.wanted_bytes = std::min(wanted_bytes, device.memory_bytes);
+  process.opened_at = clock_->Now();
+  tenant.has_opened = true;
   Divide(id, token);
   return process.budget_bytes;
 }
 
-bool HbmLedger::Close(TenantId tenant, std::uint64_t token) {
+bool HbmLedger::Close(TenantId tenant, std::uint64_t token,
+                      const HbmHits& last) {
   MutexLock lock(&mutex_);
   Tenant& its = TenantOf(tenant);
-  const bool open = its.processes.contains(token);
+  const auto found = its.processes.find(token);
+  if (found == its.processes.end()) return false;
+  TakeHits(last, &its, &found->second);
   End(&its, token);
-  return open;
+  return true;
 }
 
 void HbmLedger::End(Tenant* tenant, std::uint64_t token) {
@@ -280,6 +285,7 @@ absl::StatusOr<HbmLedger::Answer> HbmLedger::Take(TenantId id,
   AGENTMEM_RETURN_IF_ERROR(Check(process, report));
   AGENTMEM_RETURN_IF_ERROR(CheckRoom(tenant, process, report.uses));
   process.allocated_bytes = report.allocated_bytes;
+  TakeHits(report.hits, &tenant, &process);
   Answer answer;
   for (const HbmUse& use : report.uses) {
     if (TakeUse(&tenant, &process, use)) answer.unheard.push_back(NameOf(use));

@@ -25,6 +25,16 @@
 // and to want more again after less by a lower one, since each moves the
 // budgets of others, who then move blocks.
 //
+// Hits are added up by tenant, for operators, and decide nothing. A process
+// says how many it had since its Open, so that a report that is lost, or comes
+// twice, changes nothing. Of what it says as much is taken as can be: not less
+// than before, no more than a process finds in the time that it is open, no
+// more bytes than so many blocks have. The rest is left out, and refuses
+// nothing: where hits stand now there was once what nobody looked at, and
+// blocks must move whatever is said of hits. Who lies makes his own tenant's
+// sum wrong, by what a very busy process would add, and nobody else's; sums end
+// where 64 bits do.
+//
 // Ownership: of its books; a process's word of the board is kept alive.
 // Threads: thread-safe; the mutex is the last that is taken. Errors:
 // INVALID_ARGUMENT naming the field; FAILED_PRECONDITION: no device is open;
@@ -37,6 +47,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -47,6 +58,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "memd/agents/board_word.h"
+#include "memd/service/snapshot.h"
 #include "proto/hbm_messages.h"
 #include "proto/types.h"
 #include "tiering/hbm_ask.h"
@@ -63,6 +75,12 @@ struct HbmRules {
   std::size_t tenant_agents_max = 4 * kHbmAgentsMax;
 };
 
+// Blocks that a process's loads found in its pool, since it opened that.
+struct HbmHits {
+  std::uint64_t blocks = 0;
+  std::uint64_t bytes = 0;
+};
+
 class HbmLedger {
  public:
   // No device has more; and so many for each agent of a process fit 64 bits.
@@ -75,6 +93,10 @@ class HbmLedger {
   static constexpr DurationNs kChangeNs = 50 * kMillisecondNs;
   static constexpr int kTurnsAtOnce = 64;
   static constexpr DurationNs kTurnNs = 2 * kSecondNs;
+  // Of one process, a second: its loads look into its pool one after another,
+  // and a block that is found is read by the device.
+  static constexpr std::uint64_t kHitsEachSecond = 1 << 24;
+  static constexpr std::uint64_t kHitBytesEachSecond = 1ULL << 44;
 
   HbmLedger(const HbmRules& rules, const Clock* clock)
       : rules_(rules), clock_(clock) {}
@@ -98,6 +120,7 @@ class HbmLedger {
   struct Report {
     std::uint64_t allocated_bytes = 0;
     std::uint64_t wanted_bytes = 0;
+    HbmHits hits;
     std::span<const HbmUse> uses;
   };
   struct Answer {
@@ -113,8 +136,9 @@ class HbmLedger {
   absl::StatusOr<Answer> Take(TenantId tenant, std::uint64_t token,
                               const Report& report) AGENTMEM_EXCLUDES(mutex_);
 
-  // False: the session had nothing open.
-  bool Close(TenantId tenant, std::uint64_t token) AGENTMEM_EXCLUDES(mutex_);
+  // False: the session had nothing open. `last`: none, if nobody says any.
+  bool Close(TenantId tenant, std::uint64_t token, const HbmHits& last = {})
+      AGENTMEM_EXCLUDES(mutex_);
 
   // Of any session of the tenant. True: processes have blocks of the agent, or
   // had some until it left.
@@ -143,6 +167,11 @@ class HbmLedger {
       AGENTMEM_EXCLUDES(mutex_);
   static constexpr std::size_t kListSteps = 1024;
 
+  // The tier: of the tenant's processes what they have there now; hits of those
+  // that have ended, too. None: no process has opened a device.
+  std::optional<TierSnapshot> Snapshot(TenantId tenant) const
+      AGENTMEM_EXCLUDES(mutex_);
+
  private:
   struct Wish {
     std::uint64_t number = 0;  // 0: there was none
@@ -167,6 +196,8 @@ class HbmLedger {
     std::uint64_t wanted_bytes = 0;
     std::uint64_t allocated_bytes = 0;
     std::uint64_t budget_bytes = 0;
+    TimeNs opened_at = 0;
+    HbmHits hits;             // as far as they can be
     std::uint64_t bytes = 0;  // of its agents
     std::uint64_t blocks = 0;
     Uses uses;
@@ -181,6 +212,8 @@ class HbmLedger {
     std::uint64_t quota_bytes = 0;
     std::map<std::uint64_t, Process> processes;  // by token
     std::size_t agents = 0;                      // uses of all processes
+    bool has_opened = false;                     // any process, ever
+    HbmHits hits;                                // of all processes, ever
     // Agents whose phase is one that empties, also of those whose blocks no
     // process has yet, or has again after its connection or memd was lost. At
     // most process_agents_max.
@@ -196,6 +229,8 @@ class HbmLedger {
       AGENTMEM_REQUIRES(mutex_);
   absl::Status CheckRoom(const Tenant& tenant, const Process& process,
                          std::span<const HbmUse> uses) const
+      AGENTMEM_REQUIRES(mutex_);
+  void TakeHits(const HbmHits& said, Tenant* tenant, Process* process) const
       AGENTMEM_REQUIRES(mutex_);
   void ForgetLeft(Tenant* tenant, Process* process) AGENTMEM_REQUIRES(mutex_);
   // True: it is new, and unheard of (Answer).

@@ -1,12 +1,25 @@
 // HbmLedger: what is wished for, and what an operator sees.
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 
 #include "base/check.h"
 #include "memd/agents/hbm_ledger.h"
 #include "memd/handshake.h"
 
 namespace agentmem {
+namespace {
+
+// These end at 64 bits.
+void Add(std::uint64_t more, std::uint64_t* sum) {
+  *sum += std::min(more, UINT64_MAX - *sum);
+}
+std::uint64_t Product(std::uint64_t a, std::uint64_t b) {
+  return b != 0 && a > UINT64_MAX / b ? UINT64_MAX : a * b;
+}
+
+}  // namespace
 
 void HbmLedger::Ask(Process* process, Uses::iterator use, Wish wish) {
   process->open.erase(use->second.wish.number);
@@ -135,6 +148,39 @@ void HbmLedger::BringBack(TenantId id, const std::string& agent,
   }
 }
 
+void HbmLedger::TakeHits(const HbmHits& said, Tenant* tenant,
+                         Process* process) const {
+  HbmHits& its = process->hits;
+  const auto seconds = static_cast<std::uint64_t>(
+      1 + (clock_->Now() - process->opened_at) / kSecondNs);
+  const std::uint64_t blocks = std::max(
+      its.blocks, std::min(said.blocks, Product(kHitsEachSecond, seconds)));
+  const std::uint64_t bytes = std::max(
+      its.bytes, std::min({said.bytes, Product(kHitBytesEachSecond, seconds),
+                           Product(kMaxBlockBytes, blocks)}));
+  Add(blocks - its.blocks, &tenant->hits.blocks);
+  Add(bytes - its.bytes, &tenant->hits.bytes);
+  its = {blocks, bytes};
+}
+
+std::optional<TierSnapshot> HbmLedger::Snapshot(TenantId id) const {
+  MutexLock lock(&mutex_);
+  const auto tenant = tenants_.find(id.value());
+  if (tenant == tenants_.end() || !tenant->second.has_opened) {
+    return std::nullopt;
+  }
+  TierSnapshot tier;
+  tier.tier = Tier::kHbm;
+  for (const auto& [token, process] : tenant->second.processes) {
+    Add(process.budget_bytes, &tier.budget_bytes);
+    Add(process.allocated_bytes, &tier.used_bytes);
+    Add(process.blocks, &tier.blocks);
+  }
+  tier.hits = tenant->second.hits.blocks;
+  tier.hit_bytes = tenant->second.hits.bytes;
+  return tier;
+}
+
 HbmEntry HbmLedger::EntryOf(const Process& process) {
   HbmEntry entry = {};
   SetField(process.holder.client_name, entry.client_name,
@@ -188,6 +234,8 @@ bool HbmLedger::ListOn(TenantId id, std::size_t count, Place* place,
         entry.budget_bytes = its.budget_bytes;
         entry.allocated_bytes = its.allocated_bytes;
         entry.wanted_bytes = its.wanted_bytes;
+        entry.hits = its.hits.blocks;
+        entry.hit_bytes = its.hits.bytes;
       }
     }
     // (No agent's name is empty.)

@@ -101,6 +101,7 @@ absl::Status AgentSession::HbmReport(const Request& request, Reply* reply) {
   HbmLedger::Report report;
   report.allocated_bytes = request.fixed.arg[0];
   report.wanted_bytes = request.fixed.arg[1];
+  report.hits = {request.fixed.arg[2], request.fixed.arg[3]};
   report.uses = uses;
   AGENTMEM_ASSIGN_OR_RETURN(const HbmLedger::Answer answer,
                             tenant_->hbm->Take(tenant_->id, token_, report));
@@ -112,19 +113,22 @@ absl::Status AgentSession::HbmReport(const Request& request, Reply* reply) {
   return absl::OkStatus();
 }
 
-absl::Status AgentSession::HbmClose() {
-  if (tenant_->hbm->Close(tenant_->id, token_)) return absl::OkStatus();
+absl::Status AgentSession::HbmClose(const Request& request) {
+  const HbmHits last = {request.fixed.arg[0], request.fixed.arg[1]};
+  if (tenant_->hbm->Close(tenant_->id, token_, last)) return absl::OkStatus();
   return FailedPrecondition("no device is open on this connection");
 }
 
 absl::Status AgentSession::HbmList(const Request& request, Reply* reply) {
   const auto count = static_cast<std::size_t>(
       std::min<std::uint64_t>(request.fixed.arg[1], kHbmEntriesMax));
+  const auto bytes = static_cast<std::size_t>(std::clamp<std::uint64_t>(
+      request.fixed.arg[2], kHbmEntryBytesMin, sizeof(HbmEntry)));
   bool more = false;
   FieldWriter entries;
   for (const HbmEntry& entry : tenant_->hbm->List(
            tenant_->id, request.fixed.arg[0], count, &hbm_listed_, &more)) {
-    entries.AddStruct(entry);
+    entries.Add({reinterpret_cast<const char*>(&entry), bytes});
   }
   reply->value[0] = more;
   reply->tail = entries.bytes();

@@ -23,11 +23,13 @@ void CopyTier(const TierSnapshot& from, admin::v1::TierSnapshot* to) {
   to->set_reads(from.reads);
   to->set_writes(from.writes);
   to->set_evictions(from.evictions);
+  to->set_hit_bytes(from.hit_bytes);
 }
 
 void CopyTenant(const TenantSnapshot& from, admin::v1::TenantSnapshot* to) {
   to->set_name(from.name);
   to->set_id(from.id.value());
+  if (from.hbm.has_value()) CopyTier(*from.hbm, to->mutable_hbm());
   CopyTier(from.dram, to->mutable_dram());
   CopyTier(from.pool, to->mutable_pool());
   CopyTier(from.store, to->mutable_store());

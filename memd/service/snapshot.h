@@ -8,6 +8,7 @@
 #define AGENTMEM_MEMD_SERVICE_SNAPSHOT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,11 +31,15 @@ struct TierSnapshot {
   std::uint64_t reads = 0;      // blocks promoted out of it
   std::uint64_t writes = 0;     // blocks written into it
   std::uint64_t evictions = 0;  // copies dropped from it
+  std::uint64_t hit_bytes = 0;  // of hits; of tier hbm alone
 };
 
 struct TenantSnapshot {
   std::string name;
   TenantId id;
+  // As its processes say: budgets, what they allocated, blocks of each agent,
+  // hits since memd began; the rest is not known. None: no process has had any.
+  std::optional<TierSnapshot> hbm;
   TierSnapshot dram;
   TierSnapshot pool;  // what this node knows to be in other nodes' memory
   TierSnapshot store;

@@ -96,11 +96,13 @@ absl::StatusOr<TenantSample> ParseTenants(const std::string& json) {
   const Json& tenant = tenants[0];
   const Json dram = tenant.value("dram", Json::object());
   const Json store = tenant.value("store", Json::object());
+  const Json hbm = tenant.value("hbm", Json::object());
   const Json pool = tenant.value("pool", Json::object());
   TenantSample sample;
   sample.dram_bytes = Number(dram, "used_bytes");
   sample.store_bytes = Number(store, "used_bytes");
   sample.dram_evictions = Number(dram, "evictions");
+  sample.hbm_hits = Number(hbm, "hits");
   sample.pool_hits = Number(pool, "hits");
   sample.store_reads = Number(store, "reads");
   sample.store_writes = Number(store, "writes");

@@ -20,6 +20,7 @@ struct TenantSample {
   std::uint64_t dram_bytes = 0;
   std::uint64_t store_bytes = 0;
   std::uint64_t dram_evictions = 0;
+  std::uint64_t hbm_hits = 0;
   std::uint64_t pool_hits = 0;
   std::uint64_t store_reads = 0;
   std::uint64_t store_writes = 0;

@@ -16,6 +16,8 @@ namespace {
 constexpr std::uint64_t kStateTimes = 4;
 // Beyond memd's deadline, which memctl tells: then something is stuck.
 constexpr DurationNs kWishNs = 10 * kSecondNs;
+// Engines say once a second what they have found.
+constexpr DurationNs kHitsNs = 10 * kSecondNs;
 constexpr DurationNs kSettleNs = 5 * kSecondNs;
 constexpr DurationNs kQuitNs = 10 * kSecondNs;
 constexpr int kAskAgainMs = 1;
@@ -47,7 +49,8 @@ HbmPhase::HbmPhase(const DemoOptions& options, const Parts& parts,
       hbm_bytes_(options.dram_bytes / 2),
       append_(HbmPlan::AppendedBlocks(kStateTimes * options.dram_bytes,
                                       options.hbm_agents)),
-      engines_(parts.nodes->count()) {
+      engines_(parts.nodes->count()),
+      hits_shown_(parts.nodes->count()) {
   for (std::uint32_t i = 0; i < options.hbm_agents; ++i) {
     actors_.emplace_back().number = i;
   }
@@ -73,6 +76,7 @@ absl::Status HbmPhase::Run() {
   }
   if (status.ok() && !result_->interrupted) {
     Quit();
+    CountHits();
     Settle();
   }
   for (Engine& engine : engines_) End(&engine);
@@ -87,9 +91,13 @@ absl::Status HbmPhase::Run() {
 absl::Status HbmPhase::Round(std::uint32_t round) {
   for (Actor& actor : actors_) Place(&actor);
   AGENTMEM_RETURN_IF_ERROR(StartEngines());
+  CountHits();
+  const std::uint64_t shown = hbm_->hits_shown;
+  const std::uint64_t found = hbm_->hits[AGENTMEM_TIER_HBM];
   TakeTurns();
   UseTools();
   WaitForHumans(round);
+  AwaitHits(shown, found);
   Strike(round);
   if (nodes_->count() > 1) Leave();
   return result_->interrupted ? absl::OkStatus() : MendNodes();
@@ -281,6 +289,7 @@ absl::Status HbmPhase::MendNodes() {
   }
   if (killed_.has_value()) {
     End(&engines_[*killed_]);
+    hits_shown_[*killed_] = 0;  // it counts from 0 again
     if (nodes_->count() == 1) {
       AGENTMEM_RETURN_IF_ERROR(nodes_->Start(*killed_));
     } else {
@@ -292,6 +301,35 @@ absl::Status HbmPhase::MendNodes() {
     if (node != down_) AGENTMEM_RETURN_IF_ERROR(nodes_->Check(node));
   }
   return absl::OkStatus();
+}
+
+void HbmPhase::CountHits() {
+  for (std::size_t node = 0; node < nodes_->count(); ++node) {
+    if (node == down_) continue;
+    const auto sample =
+        AdminProbe(options_.memctl, nodes_->SocketPath(node)).Sample();
+    if (!sample.ok()) {
+      result_->Trouble(StatusMessage(sample.status()));
+      continue;
+    }
+    hbm_->hits_shown += sample->hbm_hits - hits_shown_[node];
+    hits_shown_[node] = sample->hbm_hits;
+  }
+}
+
+// memctl must show those of this round, which began with so many.
+void HbmPhase::AwaitHits(std::uint64_t shown, std::uint64_t found) {
+  const std::uint64_t here = hbm_->hits[AGENTMEM_TIER_HBM] - found;
+  const TimeNs end = MonotonicNowNs() + kHitsNs;
+  for (CountHits(); hbm_->hits_shown - shown < here; CountHits()) {
+    if (result_->interrupted) return;
+    if (MonotonicNowNs() >= end) {
+      return result_->Trouble("of " + std::to_string(here) +
+                              " hits in HBM memctl shows " +
+                              std::to_string(hbm_->hits_shown - shown));
+    }
+    Step(kAskAgainMs);
+  }
 }
 
 // memd must hold nothing for anybody, and know of nothing in HBM.

@@ -8,7 +8,7 @@
 // reason again, and their blocks must be back in HBM before they are loaded. At
 // its end a round may kill an engine in the midst of its copies, or a memd
 // (hbm_plan.h); another engine, which keeps its pages in another order, goes on
-// with the agents.
+// with the agents. Before that memctl must show all that was found in HBM.
 //
 // With several nodes each agent is on another node than in the round before.
 // A lone node must have all that it acknowledged as durable. Of several, one
@@ -87,6 +87,8 @@ class HbmPhase {
   void Leave();
   void Quit();
   absl::Status MendNodes();
+  void CountHits();
+  void AwaitHits(std::uint64_t shown, std::uint64_t found);
   void Settle();
 
   bool IsServed(const Actor& actor) const;
@@ -123,7 +125,8 @@ class HbmPhase {
   const std::uint64_t hbm_bytes_;  // of each engine
   const std::uint32_t append_;     // blocks a turn
   std::deque<Actor> actors_;
-  std::vector<Engine> engines_;  // by node
+  std::vector<Engine> engines_;            // by node
+  std::vector<std::uint64_t> hits_shown_;  // of each node, when asked last
   std::uint32_t round_ = 0;
   bool kills_memd_ = false;            // instead of the engine that strikes
   std::optional<std::size_t> killed_;  // node, in this round

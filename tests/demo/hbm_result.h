@@ -22,6 +22,10 @@ struct HbmResult {
   std::uint64_t budget_bytes = 0;     // of an engine's HBM, the most seen
   std::uint64_t allocated_bytes = 0;  // of that, the most seen
   std::array<std::uint64_t, kHbmTiers> hits = {};
+  // In HBM, as memctl shows them: engines tell memd once a second, so that the
+  // last of one that is killed, or of a memd that is, are missing; and some may
+  // be of a load in whose midst the engine was killed, which is not in `hits`.
+  std::uint64_t hits_shown = 0;
   std::uint64_t recomputed = 0;
   // A human was waited for: the agent's HBM is to be empty by memd's deadline.
   std::uint64_t human_waits = 0;

@@ -22,7 +22,8 @@ std::string Caches(const HbmResult& hbm) {
 }
 
 std::string Hits(const HbmResult& hbm) {
-  return "hbm " + CountText(hbm.hits[AGENTMEM_TIER_HBM]) + ", dram " +
+  return "hbm " + CountText(hbm.hits[AGENTMEM_TIER_HBM]) + " (memctl shows " +
+         CountText(hbm.hits_shown) + "), dram " +
          CountText(hbm.hits[AGENTMEM_TIER_DRAM]) + ", pool " +
          CountText(hbm.hits[AGENTMEM_TIER_POOL]) + ", store " +
          CountText(hbm.hits[AGENTMEM_TIER_STORE]) + " blocks" +
@@ -64,6 +65,8 @@ void AddHbmFailures(const Report& report, std::vector<std::string>* failures) {
   if (!hbm.done) return failures->push_back("HBM: not done");
   require(hbm.mismatches == 0, CountText(hbm.mismatches) + " mismatches");
   require(hbm.hits[AGENTMEM_TIER_HBM] > 0, "no hits in hbm");
+  require(hbm.hits_shown > 0 || hbm.hits[AGENTMEM_TIER_HBM] == 0,
+          "memctl shows no hits in hbm");
   require(hbm.hits[AGENTMEM_TIER_DRAM] > 0, "no hits in dram");
   require(hbm.hits[AGENTMEM_TIER_STORE] > 0, "no hits in the store");
   std::uint64_t found = 0;

@@ -94,6 +94,7 @@ Json Hbm(const HbmResult& hbm) {
           {"blocks", hbm.blocks},
           {"budget_bytes", hbm.budget_bytes},
           {"allocated_bytes", hbm.allocated_bytes},
+          {"hits_shown", hbm.hits_shown},
           {"recomputed", hbm.recomputed},
           {"human_waits", hbm.human_waits},
           {"emptied", hbm.emptied},

@@ -231,6 +231,53 @@ TEST_F(HbmPoolTest, AMemdThatIsStartedAgainKnowsWhoWaitsForAHuman) {
   }));
 }
 
+TEST_F(HbmPoolTest, AnOperatorSeesHitsAlsoOfProcessesThatEnded) {
+  const auto tier = [this] { return memd_.Memctl("tiers")["tiers"][0]; };
+  const auto hits_are = [tier](std::uint64_t hits) {
+    const auto now = tier();
+    return now["tier"] == "hbm" && now["hits"] == hits &&
+           now["hit_bytes"] == hits * kBlockBytes;
+  };
+  const auto await = [this, hits_are](std::uint64_t hits) {
+    return Await([&](const agentmem_hbm_state&) { return hits_are(hits); });
+  };
+  const auto load = [this](std::uint32_t first, std::uint32_t count) {
+    OpenPool(32 * kMiB);
+    Engine from(device_, Order::kTokensFirst, 32);
+    Engine to(device_, Order::kHeadsFirst, 32);
+    Keep(from, "ada");
+    Keep(to, "ada");
+    StoreAll(&from, first, count);
+    EXPECT_THAT(LoadTiers(&to, first, count), Each(AGENTMEM_TIER_HBM));
+  };
+  EXPECT_EQ(tier()["tier"], "dram") << "no process has opened a pool";
+  load(0, 16);
+  ASSERT_TRUE(await(16));
+  EXPECT_EQ(tier()["blocks"], 16);
+  EXPECT_EQ(tier()["budget_bytes"], 32 * kMiB);
+  EXPECT_EQ(tier()["used_bytes"], State().allocated_bytes);
+  {
+    Child other([this, load](int say) {
+      KvTest::Open(memd_.Connect("other"));
+      load(100, 8);
+      Say(say, 'o');
+      ::pause();
+      return 0;
+    });
+    ASSERT_EQ(other.Hear(), 'o');
+    ASSERT_TRUE(await(24));
+  }
+  // What was not told yet is told as the pool ends.
+  {
+    Engine to(device_, Order::kHeadsFirst, 32);
+    Keep(to, "ada");
+    EXPECT_THAT(LoadTiers(&to, 0, 16), Each(AGENTMEM_TIER_HBM));
+  }
+  agentmem_device_close(device_);
+  device_ = nullptr;
+  EXPECT_TRUE(hits_are(40)) << tier().dump();
+}
+
 TEST_F(HbmPoolTest, AProcessWithoutRoomForAPoolsBlocksGetsIt) {
   agentmem_device_close(device_);
   agentmem_device_options options = {};

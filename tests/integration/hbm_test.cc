@@ -9,8 +9,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -369,6 +371,38 @@ TEST(HbmTest, TheWordIsItsOwnAndStays) {
   EXPECT_EQ(process.word(), word);
 }
 
+// As entries were before there were hits in them.
+TEST(HbmTest, WhoKnowsNoHitsGetsEntriesThatEndBeforeThem) {
+  MemdProcess memd("64MiB");
+  HbmProcess process(memd);
+  process.Open(80);
+  AgentRequest report = GoodRequest(AgentOp::kHbmReport);
+  report.arg[2] = 5;
+  report.arg[3] = 5 * kMiB;
+  ASSERT_EQ(process.Call(report).code(), Code::kOk);
+  AgentRequest list = GoodRequest(AgentOp::kHbmList);
+  list.arg[1] = 1;
+  const auto entry = [&] {
+    const RawAnswer answer = process.Call(list);
+    EXPECT_EQ(answer.code(), Code::kOk) << answer.tail;
+    FieldReader fields(answer.tail);
+    std::string_view field;
+    EXPECT_TRUE(fields.Next(&field));
+    EXPECT_TRUE(fields.ok());
+    return std::string(field);
+  };
+  const std::string before = entry();
+  EXPECT_EQ(before.size(), kHbmEntryBytesMin);
+  list.arg[2] = sizeof(HbmEntry);
+  const std::string now = entry();
+  ASSERT_EQ(now.size(), sizeof(HbmEntry));
+  EXPECT_EQ(now.substr(0, kHbmEntryBytesMin), before);
+  HbmEntry its = {};
+  std::memcpy(&its, now.data(), sizeof(its));
+  EXPECT_EQ(its.hits, 5u);
+  EXPECT_EQ(its.hit_bytes, 5 * kMiB);
+}
+
 TEST(HbmTest, WhatIsNoReportIsRefusedInWords) {
   MemdProcess memd("64MiB");
   HbmProcess process(memd);
@@ -394,6 +428,11 @@ TEST(HbmTest, WhatIsNoReportIsRefusedInWords) {
   expect(process.Call(report, Tail<HbmUse>({UseOf("a", 1, 7)})), "wish 7");
   report.arg[0] = 101 * kMiB;
   expect(process.Call(report), "allocated");
+  // (What is said of hits is no part of it: they were not always told.)
+  report.arg[0] = 10 * kMiB;
+  report.arg[2] = 5;
+  report.arg[3] = ~0ULL;
+  EXPECT_EQ(process.Call(report).code(), Code::kOk);
   // As many as fit are fine.
   std::vector<HbmUse> uses;
   for (std::size_t i = 0; i < kHbmUsesMax; ++i) {
@@ -402,6 +441,7 @@ TEST(HbmTest, WhatIsNoReportIsRefusedInWords) {
   process.Report(uses);
   AgentRequest list = GoodRequest(AgentOp::kHbmList);
   list.arg[1] = ~0ULL;
+  list.arg[2] = ~0ULL;
   std::size_t entries = 0;
   RawAnswer answer;
   do {
@@ -410,6 +450,7 @@ TEST(HbmTest, WhatIsNoReportIsRefusedInWords) {
     ASSERT_EQ(answer.code(), Code::kOk) << answer.tail;
     FieldReader fields(answer.tail);
     for (HbmEntry entry; fields.NextStruct(&entry);) ++entries;
+    ASSERT_TRUE(fields.ok());
   } while (answer.reply.value[0] != 0);
   EXPECT_EQ(entries, kHbmUsesMax + 1);
   EXPECT_EQ(memd.Stop(), 0) << memd.Log();

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -330,8 +331,8 @@ TEST(HostileAgentsTest, AUserfaultfdThatForksOrBlocksIsRefused) {
             Code::kInvalidArgument);
 }
 
-// Of a tenant's part of a device, and of its agents there, other tenants take
-// nothing, whatever they say.
+// Of a tenant's part of a device, of its agents there and of its hits, other
+// tenants take nothing, whatever they say.
 TEST(HostileAgentsTest, NobodyTakesAnotherTenantsPartOfADevice) {
   MemdProcess memd("64MiB",
                    "[[tenant]]\nname = \"hostile\"\n"
@@ -367,8 +368,10 @@ TEST(HostileAgentsTest, NobodyTakesAnotherTenantsPartOfADevice) {
     hostile.push_back(std::make_unique<HostileProcess>(memd, 7 + i));
   }
   bool shared = false;
-  for (int round = 0; round < 40; ++round) {
+  for (std::uint64_t round = 1; round <= 40; ++round) {
     for (const auto& process : hostile) process->Run(25);
+    report.arg[2] = round;
+    report.arg[3] = round * 4096;
     const RawAnswer told = CallRaw(honest.get(), report, {}, uses.bytes());
     ASSERT_EQ(told.code(), Code::kOk) << told.tail;
     ASSERT_GE(told.reply.value[0], kBytes / 2);
@@ -380,6 +383,14 @@ TEST(HostileAgentsTest, NobodyTakesAnotherTenantsPartOfADevice) {
   hostile.clear();
   EXPECT_TRUE(Comes(
       [&] { return CallRaw(honest.get(), report).reply.value[0] == kBytes; }));
+  std::map<std::string, nlohmann::json> tiers;
+  const nlohmann::json all = memd.Memctl("tiers")["tiers"];
+  for (const nlohmann::json& tier : all) {
+    if (tier["tier"] == "hbm") tiers[tier["tenant"]] = tier;
+  }
+  EXPECT_EQ(tiers["honest"]["hits"], 40) << tiers["honest"].dump();
+  EXPECT_EQ(tiers["honest"]["hit_bytes"], 40 * 4096);
+  EXPECT_GT(tiers["hostile"]["hits"], 0);
   EXPECT_EQ(memd.Stop(), 0) << memd.Log();
 }
 

@@ -306,6 +306,8 @@ typedef struct agentmem_hbm_info {
   uint64_t budget_bytes;
   uint64_t allocated_bytes; /* of the device */
   uint64_t wanted_bytes;
+  uint64_t hits; /* of its loads; 0: none, or memd does not count them */
+  uint64_t hit_bytes;
 } agentmem_hbm_info; /* may grow at its end */
 
 typedef void (*agentmem_hbm_callback)(void* context,

@@ -91,49 +91,54 @@ void NoteHbm(void* context, const agentmem_hbm_info* info) {
       "," + std::to_string(info->wish_late) + "," +
       std::to_string(info->wish_ns) + "," + std::to_string(info->budget_bytes) +
       "," + std::to_string(info->allocated_bytes) + "," +
-      std::to_string(info->wanted_bytes) + " ";
+      std::to_string(info->wanted_bytes) + "," + std::to_string(info->hits) +
+      "," + std::to_string(info->hit_bytes) + " ";
 }
 
 TEST_F(QueriesTest, BlocksInDeviceMemoryComeInPackets) {
-  agentd_->OnReply(AgentOp::kHbmList,
-                   [](const Request& request, Answer* answer) {
-                     FieldWriter fields;
-                     HbmEntry entry = {};
-                     SetName(&entry.client_name, "engine");
-                     SetName(&entry.device, "GPU");
-                     entry.pid = 7;
-                     entry.bytes = 1;
-                     entry.blocks = 2;
-                     if (request.fixed.arg[0] == 0) {
-                       entry.budget_bytes = 8;
-                       entry.allocated_bytes = 9;
-                       entry.wanted_bytes = 10;
-                       fields.AddStruct(entry);
-                       SetName(&entry.agent, "a");
-                       fields.AddStruct(entry);
-                     } else {
-                       std::memset(entry.agent, 'x', sizeof(entry.agent));
-                       entry.wish = HbmWishKind::kBringBack;
-                       entry.phase = AgentPhase::kReasoning;
-                       entry.wish_open = 1;
-                       entry.wish_late = 1;
-                       entry.wish_ns = 5;
-                       fields.AddStruct(entry);
-                     }
-                     answer->tail = fields.bytes();
-                     answer->value[0] = request.fixed.arg[0] == 0 ? 1 : 0;
-                   });
+  agentd_->OnReply(AgentOp::kHbmList, [](const Request& request,
+                                         Answer* answer) {
+    FieldWriter fields;
+    HbmEntry entry = {};
+    SetName(&entry.client_name, "engine");
+    SetName(&entry.device, "GPU");
+    entry.pid = 7;
+    entry.bytes = 1;
+    entry.blocks = 2;
+    if (request.fixed.arg[0] == 0) {
+      entry.budget_bytes = 8;
+      entry.allocated_bytes = 9;
+      entry.wanted_bytes = 10;
+      entry.hits = 11;
+      entry.hit_bytes = 12;
+      fields.AddStruct(entry);
+      SetName(&entry.agent, "a");
+      fields.AddStruct(entry);
+    } else {
+      std::memset(entry.agent, 'x', sizeof(entry.agent));
+      entry.wish = HbmWishKind::kBringBack;
+      entry.phase = AgentPhase::kReasoning;
+      entry.wish_open = 1;
+      entry.wish_late = 1;
+      entry.wish_ns = 5;
+      entry.hits = 99;  // not part of it
+      fields.Add({reinterpret_cast<const char*>(&entry), kHbmEntryBytesMin});
+    }
+    answer->tail = fields.bytes();
+    answer->value[0] = request.fixed.arg[0] == 0 ? 1 : 0;
+  });
   EXPECT_EQ(agentmem_hbm_list(client_, kLongNs, NoteHbm, &noted_, &error_),
             AGENTMEM_OK)
       << error_.message;
   EXPECT_EQ(noted_,
-            "/engine/GPU/7:1,2,0,0,0,0,0,8,9,10 "
-            "a/engine/GPU/7:1,2,0,0,0,0,0,8,9,10 " +
+            "/engine/GPU/7:1,2,0,0,0,0,0,8,9,10,11,12 "
+            "a/engine/GPU/7:1,2,0,0,0,0,0,8,9,10,11,12 " +
                 std::string(kAgentNameBytes - 1, 'x') +
-                "/engine/GPU/7:1,2,2,1,1,1,5,0,0,0 ");
+                "/engine/GPU/7:1,2,2,1,1,1,5,0,0,0,0,0 ");
   const AgentRequest last = agentd_->Last(AgentOp::kHbmList).fixed;
   EXPECT_EQ(last.arg[0], 2u);
   EXPECT_EQ(last.arg[1], kHbmEntriesMax);
+  EXPECT_EQ(last.arg[2], sizeof(HbmEntry));
   EXPECT_EQ(agentmem_hbm_list(client_, kLongNs, nullptr, nullptr, &error_),
             AGENTMEM_INVALID_ARGUMENT);
 }
@@ -146,12 +151,16 @@ TEST_F(QueriesTest, AnAnswerOfOtherBlocksInDeviceMemoryIsNone) {
     answer->value[0] = 1;
   });
   EXPECT_EQ(list(), AGENTMEM_INTERNAL);
-  agentd_->OnReply(AgentOp::kHbmList, [](const Request&, Answer* answer) {
-    FieldWriter fields;
-    fields.Add("short");
-    answer->tail = fields.bytes();
-  });
-  EXPECT_EQ(list(), AGENTMEM_INTERNAL);
+  for (const std::size_t bytes :
+       {kHbmEntryBytesMin - 1, sizeof(HbmEntry) + 1}) {
+    agentd_->OnReply(AgentOp::kHbmList,
+                     [bytes](const Request&, Answer* answer) {
+                       FieldWriter fields;
+                       fields.Add(std::string(bytes, 'x'));
+                       answer->tail = fields.bytes();
+                     });
+    EXPECT_EQ(list(), AGENTMEM_INTERNAL) << bytes;
+  }
   agentd_->OnReply(AgentOp::kHbmList,
                    [](const Request&, Answer* answer) { answer->tail = "x"; });
   EXPECT_EQ(list(), AGENTMEM_INTERNAL);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agentmem/kv.h"
@@ -41,13 +42,17 @@ class FakeHbm {
         AgentOp::kHbmReport,
         [this](const FakeAgentd::Request& request, FakeAgentd::Answer* answer) {
           std::lock_guard<std::mutex> lock(mutex_);
+          hits_ = {request.fixed.arg[2], request.fixed.arg[3]};
           Report(request, answer);
           changed_.notify_all();
         });
-    agentd->OnReply(AgentOp::kHbmClose,
-                    [](const FakeAgentd::Request&, FakeAgentd::Answer* answer) {
-                      *answer = {};
-                    });
+    agentd->OnReply(
+        AgentOp::kHbmClose,
+        [this](const FakeAgentd::Request& request, FakeAgentd::Answer* answer) {
+          std::lock_guard<std::mutex> lock(mutex_);
+          last_hits_ = {request.fixed.arg[0], request.fixed.arg[1]};
+          *answer = {};
+        });
   }
   // Made with the next report that says that it has blocks.
   void WishEmpty(const std::string& agent) {
@@ -67,6 +72,17 @@ class FakeHbm {
   HbmDevice device() {
     std::lock_guard<std::mutex> lock(mutex_);
     return device_;
+  }
+  // Blocks, and bytes of them.
+  using Hits = std::pair<std::uint64_t, std::uint64_t>;
+  bool AwaitHits(const Hits& hits) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::minutes(1),
+                             [&] { return hits_ == hits; });
+  }
+  Hits last_hits() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return last_hits_;
   }
 
  private:
@@ -97,6 +113,8 @@ class FakeHbm {
   HbmDevice device_ = {};
   HbmUse answered_ = {};
   std::uint64_t blocks_ = UINT64_MAX;
+  Hits hits_ = {};       // in the last report
+  Hits last_hits_ = {};  // as the pool ended
 };
 
 class HbmAbiTest : public AgentTest {
@@ -267,6 +285,21 @@ TEST_F(HbmAbiTest, BlocksStayInTheDeviceAndAreLoadedFromThere) {
   EXPECT_EQ(state.filled, 6u);
   EXPECT_EQ(state.used_bytes, 6 * 2 * kPageBytes);
   hbm_.AwaitBlocks(6);
+}
+
+TEST_F(HbmAbiTest, HitsAreToldInReportsAndAsThePoolEnds) {
+  constexpr std::uint64_t kBlockBytes = 2 * kPageBytes;
+  hbm_.Serve(agentd_.get());
+  ASSERT_EQ(OpenPool(8 << 20), AGENTMEM_OK) << error_.message;
+  ASSERT_EQ(agentmem_kv_keep(kv_, "ada", &error_), AGENTMEM_OK);
+  agentmem_kv_close_transfer(Store(6));
+  agentmem_kv_close_transfer(Load(6));
+  EXPECT_TRUE(hbm_.AwaitHits({6, 6 * kBlockBytes}));
+  agentmem_kv_close_transfer(Load(3));
+  agentmem_kv_close(std::exchange(kv_, nullptr));
+  agentmem_device_free(device_, layer_);
+  agentmem_device_close(std::exchange(device_, nullptr));
+  EXPECT_EQ(hbm_.last_hits(), FakeHbm::Hits(9, 9 * kBlockBytes));
 }
 
 TEST_F(HbmAbiTest, AnAgentThatMemdWishesAwayIsGoneByItself) {

@@ -51,11 +51,15 @@ class BookedLink final : public client::HbmLink {
       uses[use.agent] = use;
     }
     allocated = report.allocated_bytes;
+    hits = report.hits;
     reply->budget_bytes = budget;
     reply->wishes = wishes;
     return {};
   }
-  void Close() override { ++closes; }
+  void Close(const client::HbmHits& last) override {
+    hits = last;
+    ++closes;
+  }
   bool IsLost() override { return lost; }
   std::uint32_t Bell() override { return bell.load(); }
   void Sleep(std::uint32_t, DurationNs) override { ++sleeps; }
@@ -86,6 +90,7 @@ class BookedLink final : public client::HbmLink {
   std::uint64_t budget = 1 << 20;
   std::uint64_t wanted = 0;
   std::uint64_t allocated = 0;
+  client::HbmHits hits;
   int opens = 0;
   int reports = 0;
   int closes = 0;

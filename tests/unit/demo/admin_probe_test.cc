@@ -9,7 +9,7 @@ TEST(AdminProbe, ReadsWhatMemctlPrintsOfATenant) {
   const auto sample = ParseTenants(
       R"({"tenants": [{"name": "default", "clients": 2, "granted_bytes": 3,
           "held_bytes": 4, "dram": {"used_bytes": 5, "evictions": 6},
-          "pool": {"hits": 9},
+          "hbm": {"hits": 10}, "pool": {"hits": 9},
           "store": {"used_bytes": 7, "reads": 8}}]})");
   ASSERT_TRUE(sample.ok()) << sample.status();
   EXPECT_EQ(sample->clients, 2u);
@@ -20,6 +20,7 @@ TEST(AdminProbe, ReadsWhatMemctlPrintsOfATenant) {
   EXPECT_EQ(sample->store_bytes, 7u);
   EXPECT_EQ(sample->store_reads, 8u);
   EXPECT_EQ(sample->pool_hits, 9u);
+  EXPECT_EQ(sample->hbm_hits, 10u);
   EXPECT_FALSE(sample->Quiet());
 }
 

@@ -22,6 +22,7 @@ class ReportHbmTest : public testing::Test {
     hbm.device = "host";
     hbm.agents = 6;
     hbm.hits[AGENTMEM_TIER_HBM] = 11;
+    hbm.hits_shown = 9;
     hbm.hits[AGENTMEM_TIER_DRAM] = 12;
     hbm.hits[AGENTMEM_TIER_STORE] = 13;
     hbm.human_waits = 5;
@@ -52,7 +53,7 @@ TEST_F(ReportHbmTest, ARunThatShowedEverythingHasNoFailure) {
   EXPECT_TRUE(Failures(Make()).empty());
   const std::string screen = RenderScreen(Make());
   EXPECT_NE(screen.find("OK: 3.0 MiB verified"), std::string::npos) << screen;
-  EXPECT_NE(screen.find("hbm 11, dram 12, pool 0, store 13"),
+  EXPECT_NE(screen.find("hbm 11 (memctl shows 9), dram 12, pool 0, store 13"),
             std::string::npos);
   EXPECT_NE(screen.find("50% of what they loaded then"), std::string::npos);
 }
@@ -67,6 +68,11 @@ TEST_F(ReportHbmTest, ATierWithoutHitsFails) {
     ExpectFailure(words);
     result_.hbm.hits[static_cast<std::size_t>(tier)] = had;
   }
+}
+
+TEST_F(ReportHbmTest, HitsThatNoOperatorSeesFail) {
+  result_.hbm.hits_shown = 0;
+  ExpectFailure("memctl shows no hits in hbm");
 }
 
 TEST_F(ReportHbmTest, OnNodesThePoolHasHitsAndAgentsMove) {
@@ -135,6 +141,7 @@ TEST_F(ReportHbmTest, TheSummaryHasItsPartAndAllTiers) {
   EXPECT_EQ(json["hits"]["dram"], 12);
   EXPECT_EQ(json["hits"]["store"], 13);
   EXPECT_EQ(json["hbm"]["device"], "host");
+  EXPECT_EQ(json["hbm"]["hits_shown"], 9);
   EXPECT_EQ(json["hbm"]["emptied"], 5);
   EXPECT_EQ(json["hbm"]["emptied_ms_max"], 40);
   EXPECT_EQ(json["hbm"]["return_hbm_hits"], 10);

@@ -308,6 +308,8 @@ TEST_F(AgentCommandsTest, BlocksInDeviceMemoryAreToldByProcess) {
   engine.wanted_bytes = 60ULL << 30;
   engine.used_bytes = 4 << 20;
   engine.blocks = 4;
+  engine.hits = 300;
+  engine.hit_bytes = 300 << 20;
   engine.agents = {HbmAgent("a", "", false, false, 0),
                    HbmAgent("b", "empty", false, false, kSecondNs)};
   node_.hbm->push_back(engine);
@@ -315,18 +317,20 @@ TEST_F(AgentCommandsTest, BlocksInDeviceMemoryAreToldByProcess) {
   EXPECT_EQ(Run({"hbm"}), 0);
   EXPECT_EQ(output(),
             "CLIENT (PID)       DEVICE  BUDGET  ALLOCATED  WANTED   USED  "
-            "BLOCKS  AGENTS\n"
+            "BLOCKS  AGENTS  HITS\n"
             "engine?[2J (4242)  a GPU   40 GiB      3 GiB  60 GiB  4 MiB  "
-            "     4       1\n"
+            "     4       1   300\n"
             " (0)                          0 B        0 B     0 B    0 B  "
-            "     -       -\n");
+            "     -       -     -\n");
   EXPECT_EQ(Run({"hbm", "-o", "json", "-t", "chat"}), 0);
   EXPECT_EQ(tenant_, "chat");
   const nlohmann::json process = json()["processes"][0];
   EXPECT_THAT(KeysOf(process),
               ::testing::UnorderedElementsAre(
                   "pid", "client", "device", "budget_bytes", "allocated_bytes",
-                  "wanted_bytes", "used_bytes", "blocks", "agent_count"));
+                  "wanted_bytes", "used_bytes", "blocks", "agent_count", "hits",
+                  "hit_bytes"));
+  EXPECT_EQ(process["hit_bytes"], 300 << 20);
   EXPECT_EQ(process["budget_bytes"], 40ULL << 30);
   node_.hbm = MakeStatus(absl::StatusCode::kUnimplemented, "operation 37");
   EXPECT_EQ(Run({"hbm"}), 1);

@@ -63,6 +63,47 @@ TEST(RenderTest, StatusAsJsonHasRawIntegers) {
   EXPECT_EQ(json["tiers"][1]["tenant"], "chat");
 }
 
+TEST(RenderTest, BlocksInDeviceMemoryAreTheFirstTier) {
+  admin::v1::NodeSnapshot node = SampleNode();
+  admin::v1::TierSnapshot* const hbm = node.mutable_tenants(1)->mutable_hbm();
+  hbm->set_tier(admin::v1::TIER_HBM);
+  hbm->set_budget_bytes(4ULL << 30);
+  hbm->set_used_bytes(1ULL << 30);
+  hbm->set_blocks(512);
+  hbm->set_hits(77);
+  hbm->set_hit_bytes(77ULL << 21);
+  EXPECT_EQ(
+      RenderTiers(node, "code", Output::kTable),
+      "TENANT  TIER     BUDGET   USED  FULL  BLOCKS  HITS  READS  WRITES  "
+      "EVICTIONS\n"
+      "code    hbm       4 GiB  1 GiB   25%     512    77      -       -  "
+      "        -\n"
+      "code    dram   no limit    0 B     -       0     0      0       0  "
+      "        0\n"
+      "code    store  no limit    0 B     -       0     0      0       0  "
+      "        0\n");
+  const auto json = Parse(RenderTiers(node, "code", Output::kJson));
+  ASSERT_EQ(json["tiers"].size(), 3u);
+  EXPECT_THAT(KeysOf(json["tiers"][0]),
+              ::testing::UnorderedElementsAre("tenant", "tier", "budget_bytes",
+                                              "used_bytes", "blocks", "hits",
+                                              "hit_bytes"))
+      << "nobody counts the others";
+  EXPECT_EQ(json["tiers"][0]["tier"], "hbm");
+  EXPECT_EQ(json["tiers"][0]["hits"], 77);
+  EXPECT_EQ(json["tiers"][0]["hit_bytes"], 77ULL << 21);
+  EXPECT_FALSE(json["tiers"][1].contains("hit_bytes"));
+  EXPECT_EQ(Parse(RenderTenants(node, "code",
+                                Output::kJson))["tenants"][0]["hbm"]["blocks"],
+            512);
+  EXPECT_THAT(RenderTenants(node, "code", Output::kTable), HasSubstr("1 GiB"));
+  // All processes have ended: no budget is not one without limit.
+  hbm->set_budget_bytes(0);
+  hbm->set_used_bytes(0);
+  EXPECT_THAT(RenderTiers(node, "code", Output::kTable),
+              HasSubstr("code    hbm           -  "));
+}
+
 TEST(RenderTest, ATenantThatIsNamedStandsAlone) {
   const admin::v1::NodeSnapshot node = SampleNode();
   for (const Output output : {Output::kTable, Output::kJson}) {

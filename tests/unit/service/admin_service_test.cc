@@ -58,6 +58,9 @@ NodeSnapshot TwoTenants() {
   tenant.slots = 16;
   node.tenants.push_back(tenant);
   tenant.name = "b";
+  tenant.hbm = {Tier::kHbm, 4096, 2048, 2};
+  tenant.hbm->hits = 3;
+  tenant.hbm->hit_bytes = 12288;
   node.tenants.push_back(tenant);
   ClientSnapshot client;
   client.id = ClientId(5);
@@ -155,7 +158,12 @@ TEST_F(AdminServiceTest, ASnapshotArrivesAsItWas) {
   EXPECT_EQ(node.tenants(0).dram().tier(), admin::v1::TIER_DRAM);
   EXPECT_EQ(node.tenants(0).dram().evictions(), 4u);
   EXPECT_EQ(node.tenants(0).store().reads(), 60u);
+  EXPECT_FALSE(node.tenants(0).has_hbm());
   EXPECT_EQ(node.tenants(1).name(), "b");
+  EXPECT_EQ(node.tenants(1).hbm().tier(), admin::v1::TIER_HBM);
+  EXPECT_EQ(node.tenants(1).hbm().budget_bytes(), 4096u);
+  EXPECT_EQ(node.tenants(1).hbm().hits(), 3u);
+  EXPECT_EQ(node.tenants(1).hbm().hit_bytes(), 12288u);
   ASSERT_EQ(node.clients_size(), 1);
   EXPECT_EQ(node.clients(0).name(), "odd \xff name");
   EXPECT_TRUE(node.clients(0).socket_closed());

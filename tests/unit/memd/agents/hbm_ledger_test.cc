@@ -274,5 +274,119 @@ TEST_F(HbmLedgerTest, WhatCannotBeIsRefusedAndChangesNothing) {
   EXPECT_EQ(List().size(), 1u);
 }
 
+class HbmHitsTest : public HbmLedgerTest {
+ protected:
+  // The report's code.
+  absl::StatusCode Say(std::uint64_t token, std::uint64_t blocks,
+                       std::uint64_t bytes, TenantId tenant = kOne) {
+    HbmLedger::Report report;
+    report.hits = {blocks, bytes};
+    return ledger_->Take(tenant, token, report).status().code();
+  }
+  std::uint64_t Blocks(TenantId tenant = kOne) {
+    return ledger_->Snapshot(tenant).value_or(TierSnapshot()).hits;
+  }
+  std::uint64_t Bytes(TenantId tenant = kOne) {
+    return ledger_->Snapshot(tenant).value_or(TierSnapshot()).hit_bytes;
+  }
+
+  static constexpr absl::StatusCode kFine = absl::StatusCode::kOk;
+  // What a process may have found in its first second.
+  static constexpr std::uint64_t kMost = HbmLedger::kHitsEachSecond;
+  static constexpr std::uint64_t kMostBytes = HbmLedger::kHitBytesEachSecond;
+};
+
+TEST_F(HbmHitsTest, TheTierIsWhatTheProcessesSay) {
+  EXPECT_FALSE(ledger_->Snapshot(kOne).has_value());
+  Open(kOne, 1, 80);
+  Open(kOne, 2, 80);
+  Report(1, {UseOf("a", 3)});
+  HbmLedger::Report more;
+  const std::vector<HbmUse> uses = {UseOf("a", 1), UseOf("b", 1)};
+  more.uses = uses;
+  more.allocated_bytes = 30 * kMiB;
+  ASSERT_TRUE(ledger_->Take(kOne, 2, more).ok());
+  const TierSnapshot tier = ledger_->Snapshot(kOne).value_or(TierSnapshot());
+  EXPECT_EQ(tier.tier, Tier::kHbm);
+  EXPECT_EQ(tier.budget_bytes, 100 * kMiB);
+  EXPECT_EQ(tier.used_bytes, 30 * kMiB);
+  EXPECT_EQ(tier.blocks, 5u);
+  EXPECT_FALSE(ledger_->Snapshot(kTwo).has_value());
+  EXPECT_FALSE(ledger_->Snapshot(TenantId(77)).has_value());
+}
+
+TEST_F(HbmHitsTest, TheyAreAddedUpAndOutliveTheirProcess) {
+  Open(kOne, 1, 100);
+  Open(kOne, 2, 100);
+  EXPECT_EQ(Say(1, 5, 5 * kMiB), kFine);
+  EXPECT_EQ(Say(2, 1, kMiB), kFine);
+  EXPECT_EQ(Say(1, 7, 7 * kMiB), kFine);
+  EXPECT_EQ(Say(1, 7, 7 * kMiB), kFine);  // a report that comes twice
+  EXPECT_EQ(Blocks(), 8u);
+  EXPECT_EQ(Bytes(), 8 * kMiB);
+  EXPECT_EQ(List()[0].hits, 7u);
+  EXPECT_EQ(List()[0].hit_bytes, 7 * kMiB);
+  EXPECT_EQ(List()[1].hits, 1u);
+  EXPECT_TRUE(ledger_->Close(kOne, 1, {9, 9 * kMiB}));
+  EXPECT_FALSE(ledger_->Close(kOne, 1, {50, 50 * kMiB}));
+  EXPECT_TRUE(ledger_->Close(kOne, 2));  // as it is when its connection ends
+  const TierSnapshot tier = ledger_->Snapshot(kOne).value_or(TierSnapshot());
+  EXPECT_EQ(tier.hits, 10u);
+  EXPECT_EQ(tier.hit_bytes, 10 * kMiB);
+  EXPECT_EQ(tier.budget_bytes + tier.used_bytes + tier.blocks, 0u);
+  // Since Open, so from 0; also in the place of what was open there.
+  Open(kOne, 1, 100);
+  EXPECT_EQ(Say(1, 2, 2 * kMiB), kFine);
+  Open(kOne, 1, 100);
+  EXPECT_EQ(Say(1, 2, 2 * kMiB), kFine);
+  EXPECT_EQ(Blocks(), 14u);
+  EXPECT_EQ(Bytes(), 14 * kMiB);
+}
+
+TEST_F(HbmHitsTest, WhoDoesNotCountIsHeardInAllElse) {
+  Open(kOne, 1, 100);
+  Report(1, {UseOf("a", 3)});
+  EXPECT_EQ(Blocks() + Bytes(), 0u);
+  EXPECT_EQ(EntryOf("a").blocks, 3u);
+  EXPECT_EQ(Say(1, 4, 4 * kMiB), kFine);
+  Report(1, {UseOf("a", 4)});  // says 0: not less than before
+  EXPECT_EQ(Say(1, 3, 3 * kMiB), kFine);
+  EXPECT_EQ(Blocks(), 4u);
+  EXPECT_EQ(Bytes(), 4 * kMiB);
+  EXPECT_EQ(EntryOf("a").blocks, 4u);
+}
+
+TEST_F(HbmHitsTest, MoreThanCanBeIsLeftOutAndRefusesNothing) {
+  Open(kOne, 1, 100);
+  Open(kTwo, 2, 100);
+  EXPECT_EQ(Say(2, 6, 6 * kMiB, kTwo), kFine);
+  EXPECT_EQ(Say(1, 2, UINT64_MAX), kFine);
+  EXPECT_EQ(Blocks(), 2u);
+  EXPECT_EQ(Bytes(), 2 * std::uint64_t{kMaxBlockBytes});
+  EXPECT_EQ(Say(1, UINT64_MAX, UINT64_MAX), kFine);
+  EXPECT_EQ(Blocks(), kMost);
+  EXPECT_EQ(Bytes(), kMostBytes);
+  EXPECT_EQ(Say(1, UINT64_MAX, UINT64_MAX), kFine);
+  EXPECT_EQ(Blocks(), kMost) << "no time has gone by";
+  clock_.Advance(2 * kSecondNs);
+  EXPECT_TRUE(ledger_->Close(kOne, 1, {UINT64_MAX, UINT64_MAX}));
+  EXPECT_EQ(Blocks(), 3 * kMost);
+  EXPECT_EQ(Bytes(), 3 * kMostBytes);
+  EXPECT_EQ(Blocks(kTwo), 6u);
+  EXPECT_EQ(Bytes(kTwo), 6 * kMiB);
+}
+
+TEST_F(HbmHitsTest, SumsEndAndDoNotStartAnew) {
+  constexpr DurationNs kForever = INT64_MAX / 2;
+  Open(kOne, 1, 100);
+  Open(kOne, 2, 100);
+  clock_.Advance(kForever);
+  EXPECT_EQ(Say(1, UINT64_MAX, UINT64_MAX), kFine);
+  EXPECT_EQ(Bytes(), UINT64_MAX);
+  EXPECT_EQ(Say(2, UINT64_MAX, UINT64_MAX), kFine);
+  EXPECT_EQ(Bytes(), UINT64_MAX);
+  EXPECT_EQ(Blocks(), 2 * kMost * (kForever / kSecondNs + 1));
+}
+
 }  // namespace
 }  // namespace agentmem
