@@ -26,6 +26,7 @@
 #ifndef AGENTMEM_CLIENT_DEVICE_MEMORY_H_
 #define AGENTMEM_CLIENT_DEVICE_MEMORY_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -118,6 +119,9 @@ class DeviceMemory {
   std::optional<std::uint64_t> FindWantedUnused(const Mapped& mapped) const
       AGENTMEM_REQUIRES(mutex_);
   void AnswerWishes(Mapped* mapped) AGENTMEM_REQUIRES(mutex_);
+  void Settled() AGENTMEM_REQUIRES(mutex_);
+  // Gives up the lock meanwhile. Returns a second later, too, at most.
+  void AwaitSettled(const Deadline& deadline) AGENTMEM_REQUIRES(mutex_);
   // Up to `extents_max`; the answer is how many.
   std::size_t Drop(Mapped* mapped, std::size_t extents_max)
       AGENTMEM_REQUIRES(mutex_);
@@ -125,7 +129,9 @@ class DeviceMemory {
   Device* const device_;
   ExtentHolds* const holds_;
   Mutex mutex_;
-  CondVar settled_;  // an extent is not kRegistering or kEnding any more
+  // Changes under the lock when an extent is not kRegistering or kEnding any
+  // more. A futex: it is waited for until a deadline.
+  std::atomic<std::uint32_t> settled_ = 0;
   // The current session's, and of earlier ones what copies still use.
   std::vector<std::unique_ptr<Mapped>> mapped_ AGENTMEM_GUARDED_BY(mutex_);
 };
