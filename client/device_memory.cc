@@ -92,28 +92,37 @@ Outcome DeviceMemory::Begin(Session* session, const void* data,
   for (std::uint64_t extent = first; extent < end; ++extent) {
     Outcome outcome = RegisterExtent(mapped, extent, deadline);
     if (outcome.ok()) continue;
-    Unuse(mapped, first, end);
+    Unuse(mapped, first, end, Giving::kNow);
     return outcome;
   }
   return {};
 }
 
-void DeviceMemory::End(const void* data, std::uint64_t bytes) {
+void DeviceMemory::End(const void* data, std::uint64_t bytes, Giving giving) {
   MutexLock lock(&mutex_);
   Mapped* const mapped = Containing(data);
   if (mapped == nullptr || bytes == 0) return;
   const std::uint64_t offset =
       static_cast<const char*>(data) - mapped->session->data();
-  Unuse(mapped, offset / kExtentBytes, (offset + bytes - 1) / kExtentBytes + 1);
+  Unuse(mapped, offset / kExtentBytes, (offset + bytes - 1) / kExtentBytes + 1,
+        giving);
 }
 
-void DeviceMemory::Unuse(Mapped* mapped, std::uint64_t first,
-                         std::uint64_t end) {
+// (Some may come and go meanwhile; who makes them unused looks, too.)
+void DeviceMemory::GiveWanted() {
+  MutexLock lock(&mutex_);
+  for (std::size_t i = 0; i < mapped_.size(); ++i) {
+    if (!mapped_[i]->wishes.empty()) AnswerWishes(mapped_[i].get());
+  }
+}
+
+void DeviceMemory::Unuse(Mapped* mapped, std::uint64_t first, std::uint64_t end,
+                         Giving giving) {
   for (std::uint64_t extent = first; extent < end; ++extent) {
     --mapped->extents[extent].uses;
   }
   mapped->uses -= end - first;
-  if (!mapped->wishes.empty()) AnswerWishes(mapped);
+  if (giving == Giving::kNow && !mapped->wishes.empty()) AnswerWishes(mapped);
 }
 
 void DeviceMemory::Retire(Session* session, std::uint64_t data_offset,

@@ -66,7 +66,12 @@ class DeviceMemory {
   // memd was started anew meanwhile.
   Outcome Begin(Session* session, const void* data, std::uint64_t bytes,
                 const Deadline& deadline) AGENTMEM_EXCLUDES(mutex_);
-  void End(const void* data, std::uint64_t bytes) AGENTMEM_EXCLUDES(mutex_);
+  // kLater: what memd wants of it is given back by GiveWanted, which comes
+  // next: who holds a lock that others need does not wait for the device.
+  enum class Giving : std::uint8_t { kNow, kLater };
+  void End(const void* data, std::uint64_t bytes, Giving giving = Giving::kNow)
+      AGENTMEM_EXCLUDES(mutex_);
+  void GiveWanted() AGENTMEM_EXCLUDES(mutex_);
   // memd wants these extents of `session`.
   void Retire(Session* session, std::uint64_t data_offset, std::uint64_t bytes,
               std::uint64_t token) AGENTMEM_EXCLUDES(mutex_);
@@ -111,8 +116,8 @@ class DeviceMemory {
                          const Deadline& deadline) AGENTMEM_REQUIRES(mutex_);
   Outcome HoldAndRegister(Session* session, std::uint64_t extent,
                           const Deadline& deadline) AGENTMEM_EXCLUDES(mutex_);
-  void Unuse(Mapped* mapped, std::uint64_t first, std::uint64_t end)
-      AGENTMEM_REQUIRES(mutex_);
+  void Unuse(Mapped* mapped, std::uint64_t first, std::uint64_t end,
+             Giving giving) AGENTMEM_REQUIRES(mutex_);
   // Gives up the lock meanwhile: what was found under it is looked up anew.
   void UnregisterExtent(Mapped* mapped, std::uint64_t extent)
       AGENTMEM_REQUIRES(mutex_);

@@ -143,7 +143,9 @@ std::shared_ptr<KvOpenTransfer> KvDevice::Hand(
 }
 
 void KvDevice::Abandon(std::unique_ptr<KvTransfer> transfer) {
-  if (transfer->AdvanceAll()) return;
+  const bool is_done = transfer->AdvanceAll();
+  memory_->GiveWanted();
+  if (is_done) return;
   {
     MutexLock lock(&mutex_);
     abandoned_.push_back(std::move(transfer));
@@ -156,10 +158,15 @@ bool KvDevice::Sweep() {
   Session* const session = client_->channel().Acquire();
   memory_->Tidy(session, kTidyExtents);
   session->Unref();
-  MutexLock lock(&mutex_);
-  std::erase_if(abandoned_,
-                [](const auto& transfer) { return transfer->AdvanceAll(); });
-  return abandoned_.empty();
+  bool is_empty = false;
+  {
+    MutexLock lock(&mutex_);
+    std::erase_if(abandoned_,
+                  [](const auto& transfer) { return transfer->AdvanceAll(); });
+    is_empty = abandoned_.empty();
+  }
+  memory_->GiveWanted();
+  return is_empty;
 }
 
 bool KvDevice::DropCopied() {
