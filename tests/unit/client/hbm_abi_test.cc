@@ -357,7 +357,7 @@ TEST_F(HbmAbiTest, AMemdThatTakesNothingHoldsUpNoLoadFromThePool) {
   }
   ASSERT_EQ(agentmem_prefetch(client_, keys.data(), keys.size(), &error_),
             AGENTMEM_RESOURCE_EXHAUSTED);
-  const auto soon = client::Deadline::After(kSecondNs);
+  const auto soon = client::Deadline::After(3 * kSecondNs);
   agentmem_kv_transfer* store = nullptr;
   for (std::uint32_t page = 4; page < kPages; ++page) {
     const agentmem_key key = TestKey(page + 1);

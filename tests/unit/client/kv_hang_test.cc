@@ -22,9 +22,9 @@ class KvHangTest : public ClientTest {
   static constexpr std::uint32_t kLayers = 2;
   static constexpr std::uint32_t kPageTokens = 4;
   static constexpr std::uint64_t kPages = 32;
-  // Far more than what does not wait takes, and less than one wait for the ring
-  // of those that there were.
-  static constexpr std::uint64_t kAtOnceNs = 700 * kMillisecondNs;
+  // Far more than what does not wait takes, and less than a wait for the ring
+  // of 1 s for each block would.
+  static constexpr std::uint64_t kAtOnceNs = 3 * kSecondNs;
 
   void SetUp() override {
     ClientTest::SetUp();
