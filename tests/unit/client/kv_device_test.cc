@@ -1,12 +1,14 @@
-// Transfers beside a memd that is there and takes nothing: it hangs, or is
-// stopped, and its ring is full. What has ended waits for it; nobody else does.
+// Transfers of a device, beside a memd that wants memory back, and one that is
+// there and takes nothing: it hangs, or is stopped, and its ring is full. What
+// has ended waits for that one; nobody else does.
+#include "client/kv_device.h"
+
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "client/client.h"
 #include "client/extent_holds.h"
-#include "client/kv_device.h"
 #include "client/kv_wait.h"
 #include "gmock/gmock.h"
 #include "tests/unit/client/kv_test_base.h"
@@ -17,7 +19,7 @@ namespace {
 using client::Deadline;
 using testing::HasSubstr;
 
-class KvHangTest : public ClientTest {
+class KvDeviceTest : public ClientTest {
  protected:
   static constexpr std::uint32_t kLayers = 2;
   static constexpr std::uint32_t kPageTokens = 4;
@@ -111,7 +113,28 @@ class KvHangTest : public ClientTest {
   bool is_closed_ = false;
 };
 
-TEST_F(KvHangTest, BlocksThatMemdDoesNotTakeHoldUpNoLoad) {
+TEST_F(KvDeviceTest, WhatMemdWantsIsGivenBackWhenATransferHasEnded) {
+  host_->Hold();
+  device_->Abandon(Load(1));
+  memd_->Retire(0, 7);
+  EXPECT_FALSE(device_->Sweep()) << "hears of it; the device reads it";
+  RunDevice();
+  EXPECT_TRUE(device_->Sweep());
+  EXPECT_EQ(device_->memory()->registered_bytes(), 0u);
+  auto load = Load(1);
+  memd_->Retire(0, 8);
+  EXPECT_TRUE(device_->Sweep());
+  RunDevice();
+  device_->Abandon(std::move(load));
+  EXPECT_EQ(device_->memory()->registered_bytes(), 0u);
+  // memd has heard.
+  agentmem_span span;
+  EXPECT_EQ(Get(TestKey(99'998), &span), AGENTMEM_NOT_FOUND);
+  EXPECT_EQ(memd_->Count(Op::kExtentReleased), 2);
+  EXPECT_EQ(memd_->Last(Op::kExtentReleased).sequence, 8u);
+}
+
+TEST_F(KvDeviceTest, BlocksThatMemdDoesNotTakeHoldUpNoLoad) {
   host_->Hold();
   const auto load = device_->Hand(Load(1));
   for (std::uint32_t i = 2; i < 8; ++i) device_->Abandon(Store(i));
@@ -137,7 +160,7 @@ TEST_F(KvHangTest, BlocksThatMemdDoesNotTakeHoldUpNoLoad) {
   }
 }
 
-TEST_F(KvHangTest, WhatMemdDoesNotTakeStaysAndIsTakenLater) {
+TEST_F(KvDeviceTest, WhatMemdDoesNotTakeStaysAndIsTakenLater) {
   host_->Hold();
   const auto store = std::make_unique<client::KvStore>(
       device_->parts(), engine_->cache(), BlockClass::kState, Ack::kVisible);
@@ -163,7 +186,7 @@ TEST_F(KvHangTest, WhatMemdDoesNotTakeStaysAndIsTakenLater) {
   }
 }
 
-TEST_F(KvHangTest, AStoreWaitsForRoomUntilItsDeadlineWhateverItHasCopied) {
+TEST_F(KvDeviceTest, AStoreWaitsForRoomUntilItsDeadlineWhateverItHasCopied) {
   StopMemd();
   const auto store = std::make_unique<client::KvStore>(
       device_->parts(), engine_->cache(), BlockClass::kState, Ack::kVisible);
@@ -190,7 +213,7 @@ TEST_F(KvHangTest, AStoreWaitsForRoomUntilItsDeadlineWhateverItHasCopied) {
   EXPECT_TRUE(outcome.ok()) << outcome.message;
 }
 
-TEST_F(KvHangTest, AMemdThatDiesWithAFullRingIsNoticed) {
+TEST_F(KvDeviceTest, AMemdThatDiesWithAFullRingIsNoticed) {
   host_->Hold();
   const auto store = Store(2);
   StopMemd();
@@ -203,7 +226,7 @@ TEST_F(KvHangTest, AMemdThatDiesWithAFullRingIsNoticed) {
   EXPECT_THAT(outcome.message, HasSubstr("went with it"));
 }
 
-TEST_F(KvHangTest, ADeviceIsClosedThoughMemdTakesNothing) {
+TEST_F(KvDeviceTest, ADeviceIsClosedThoughMemdTakesNothing) {
   host_->Hold();
   for (std::uint32_t i = 2; i < 8; ++i) device_->Abandon(Store(i));
   StopMemd();
