@@ -4,11 +4,20 @@
 #include <string>
 #include <utility>
 
+#include "client/futex.h"
+
 namespace agentmem::client {
 namespace {
 
 constexpr std::uint64_t kHoldNs = 100'000'000;
 constexpr std::size_t kAll = SIZE_MAX;
+
+// memd answers in microseconds, and the device in milliseconds: who polls with
+// a timeout of 0 gets on, too.
+Deadline AtLeastSoon(const Deadline& deadline) {
+  const Deadline soon = Deadline::After(kHoldNs);
+  return deadline.at() < soon.at() ? soon : deadline;
+}
 
 std::uint64_t ExtentsOf(const Session& session) {
   return (session.data_bytes() + kExtentBytes - 1) / kExtentBytes;
@@ -37,7 +46,7 @@ void DeviceMemory::ReleaseAll() {
     Mapped* const mapped = mapped_.back().get();
     if (Drop(mapped, kAll) != 0) continue;
     if (mapped->ending != 0) {  // another thread gives some of it to memd
-      settled_.Wait(&mutex_);
+      AwaitSettled(Deadline::After(UINT64_MAX));
       continue;
     }
     mapped->session->Unref();
@@ -83,28 +92,37 @@ Outcome DeviceMemory::Begin(Session* session, const void* data,
   for (std::uint64_t extent = first; extent < end; ++extent) {
     Outcome outcome = RegisterExtent(mapped, extent, deadline);
     if (outcome.ok()) continue;
-    Unuse(mapped, first, end);
+    Unuse(mapped, first, end, Giving::kNow);
     return outcome;
   }
   return {};
 }
 
-void DeviceMemory::End(const void* data, std::uint64_t bytes) {
+void DeviceMemory::End(const void* data, std::uint64_t bytes, Giving giving) {
   MutexLock lock(&mutex_);
   Mapped* const mapped = Containing(data);
   if (mapped == nullptr || bytes == 0) return;
   const std::uint64_t offset =
       static_cast<const char*>(data) - mapped->session->data();
-  Unuse(mapped, offset / kExtentBytes, (offset + bytes - 1) / kExtentBytes + 1);
+  Unuse(mapped, offset / kExtentBytes, (offset + bytes - 1) / kExtentBytes + 1,
+        giving);
 }
 
-void DeviceMemory::Unuse(Mapped* mapped, std::uint64_t first,
-                         std::uint64_t end) {
+// (Some may come and go meanwhile; who makes them unused looks, too.)
+void DeviceMemory::GiveWanted() {
+  MutexLock lock(&mutex_);
+  for (std::size_t i = 0; i < mapped_.size(); ++i) {
+    if (!mapped_[i]->wishes.empty()) AnswerWishes(mapped_[i].get());
+  }
+}
+
+void DeviceMemory::Unuse(Mapped* mapped, std::uint64_t first, std::uint64_t end,
+                         Giving giving) {
   for (std::uint64_t extent = first; extent < end; ++extent) {
     --mapped->extents[extent].uses;
   }
   mapped->uses -= end - first;
-  if (!mapped->wishes.empty()) AnswerWishes(mapped);
+  if (giving == Giving::kNow && !mapped->wishes.empty()) AnswerWishes(mapped);
 }
 
 void DeviceMemory::Retire(Session* session, std::uint64_t data_offset,
@@ -163,8 +181,20 @@ DeviceMemory::Mapped* DeviceMemory::Containing(const void* data) {
 Outcome DeviceMemory::RegisterExtent(Mapped* mapped, std::uint64_t extent,
                                      const Deadline& deadline) {
   Extent& state = mapped->extents[extent];
-  while (state.state == State::kRegistering || state.state == State::kEnding) {
-    settled_.Wait(&mutex_);
+  const auto is_settled = [&state] {
+    return state.state != State::kRegistering && state.state != State::kEnding;
+  };
+  if (!is_settled()) {
+    const Deadline patience = AtLeastSoon(deadline);
+    while (!is_settled()) {
+      // (Who registers it may wait for memd longer than this caller does.)
+      if (patience.Passed()) {
+        return Fail(Code::kDeadlineExceeded,
+                    "another thread has not registered this memory with the "
+                    "device, or given it back, before the deadline");
+      }
+      AwaitSettled(patience);
+    }
   }
   // (What the device did not let go of, it reaches.)
   if (state.state != State::kUnknown) return {};
@@ -182,18 +212,27 @@ Outcome DeviceMemory::RegisterExtent(Mapped* mapped, std::uint64_t extent,
   Outcome outcome = HoldAndRegister(mapped->session, extent, deadline);
   mutex_.Lock();
   state.state = outcome.ok() ? State::kRegistered : State::kUnknown;
-  settled_.NotifyAll();
+  Settled();
   return outcome;
+}
+
+void DeviceMemory::Settled() {
+  settled_.fetch_add(1, std::memory_order_seq_cst);
+  FutexWakeAll(&settled_);
+}
+
+void DeviceMemory::AwaitSettled(const Deadline& deadline) {
+  const std::uint32_t seen = settled_.load(std::memory_order_seq_cst);
+  mutex_.Unlock();
+  FutexWait(&settled_, seen, deadline.Remaining(kSecondNs));
+  mutex_.Lock();
 }
 
 // memd first: between the two, it could give the extent away.
 Outcome DeviceMemory::HoldAndRegister(Session* session, std::uint64_t extent,
                                       const Deadline& deadline) {
   const std::uint64_t offset = extent * kExtentBytes;
-  // memd answers in microseconds: who polls with a timeout of 0 gets on, too.
-  const Deadline soon = Deadline::After(kHoldNs);
-  Outcome outcome = holds_->Hold(session, offset,
-                                 deadline.at() < soon.at() ? soon : deadline);
+  Outcome outcome = holds_->Hold(session, offset, AtLeastSoon(deadline));
   if (!outcome.ok()) return outcome;
   outcome = device_->Register(RangeOf(*session, extent),
                               Device::Registration::kBegin);
@@ -215,7 +254,7 @@ void DeviceMemory::UnregisterExtent(Mapped* mapped, std::uint64_t extent) {
   --mapped->uses;
   --mapped->ending;
   state.state = outcome.ok() ? State::kUnknown : State::kStuck;
-  settled_.NotifyAll();
+  Settled();
 }
 
 std::optional<std::uint64_t> DeviceMemory::FindWantedUnused(

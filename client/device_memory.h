@@ -26,6 +26,7 @@
 #ifndef AGENTMEM_CLIENT_DEVICE_MEMORY_H_
 #define AGENTMEM_CLIENT_DEVICE_MEMORY_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -65,7 +66,12 @@ class DeviceMemory {
   // memd was started anew meanwhile.
   Outcome Begin(Session* session, const void* data, std::uint64_t bytes,
                 const Deadline& deadline) AGENTMEM_EXCLUDES(mutex_);
-  void End(const void* data, std::uint64_t bytes) AGENTMEM_EXCLUDES(mutex_);
+  // kLater: what memd wants of it is given back by GiveWanted, which comes
+  // next: who holds a lock that others need does not wait for the device.
+  enum class Giving : std::uint8_t { kNow, kLater };
+  void End(const void* data, std::uint64_t bytes, Giving giving = Giving::kNow)
+      AGENTMEM_EXCLUDES(mutex_);
+  void GiveWanted() AGENTMEM_EXCLUDES(mutex_);
   // memd wants these extents of `session`.
   void Retire(Session* session, std::uint64_t data_offset, std::uint64_t bytes,
               std::uint64_t token) AGENTMEM_EXCLUDES(mutex_);
@@ -110,14 +116,17 @@ class DeviceMemory {
                          const Deadline& deadline) AGENTMEM_REQUIRES(mutex_);
   Outcome HoldAndRegister(Session* session, std::uint64_t extent,
                           const Deadline& deadline) AGENTMEM_EXCLUDES(mutex_);
-  void Unuse(Mapped* mapped, std::uint64_t first, std::uint64_t end)
-      AGENTMEM_REQUIRES(mutex_);
+  void Unuse(Mapped* mapped, std::uint64_t first, std::uint64_t end,
+             Giving giving) AGENTMEM_REQUIRES(mutex_);
   // Gives up the lock meanwhile: what was found under it is looked up anew.
   void UnregisterExtent(Mapped* mapped, std::uint64_t extent)
       AGENTMEM_REQUIRES(mutex_);
   std::optional<std::uint64_t> FindWantedUnused(const Mapped& mapped) const
       AGENTMEM_REQUIRES(mutex_);
   void AnswerWishes(Mapped* mapped) AGENTMEM_REQUIRES(mutex_);
+  void Settled() AGENTMEM_REQUIRES(mutex_);
+  // Gives up the lock meanwhile. Returns a second later, too, at most.
+  void AwaitSettled(const Deadline& deadline) AGENTMEM_REQUIRES(mutex_);
   // Up to `extents_max`; the answer is how many.
   std::size_t Drop(Mapped* mapped, std::size_t extents_max)
       AGENTMEM_REQUIRES(mutex_);
@@ -125,7 +134,9 @@ class DeviceMemory {
   Device* const device_;
   ExtentHolds* const holds_;
   Mutex mutex_;
-  CondVar settled_;  // an extent is not kRegistering or kEnding any more
+  // Changes under the lock when an extent is not kRegistering or kEnding any
+  // more. A futex: it is waited for until a deadline.
+  std::atomic<std::uint32_t> settled_ = 0;
   // The current session's, and of earlier ones what copies still use.
   std::vector<std::unique_ptr<Mapped>> mapped_ AGENTMEM_GUARDED_BY(mutex_);
 };

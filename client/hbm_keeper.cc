@@ -33,6 +33,9 @@ constexpr DurationNs kBringBackNs = 10 * kSecondNs;
 // Of keys that did not come yet, in one round.
 constexpr int kBringLooks = 256;
 constexpr std::size_t kWritesAtOnce = 4;
+// What is written, and what comes back, in one round: no block more is begun
+// after that. A memd that does not answer takes some of it for each.
+constexpr DurationNs kTurnNs = 100 * kMillisecondNs;
 
 constexpr std::size_t kStackBytes = 256 << 10;
 
@@ -297,10 +300,12 @@ void HbmKeeper::EndJob(Job* job) {
 
 void HbmKeeper::AdvanceJobs() {
   bool has_emptied = false;
+  const TimeNs until = parts_.clock->Now() + kTurnNs;
   for (auto at = jobs_.begin(); at != jobs_.end();) {
     Job& job = at->second;
     const bool is_empty = job.wish.kind == HbmWishKind::kEmpty;
-    if (!(is_empty ? parts_.pool->HasLeft(at->first) : BringBack(&job))) {
+    if (!(is_empty ? parts_.pool->HasLeft(at->first)
+                   : BringBack(&job, until))) {
       ++at;
       continue;
     }
@@ -331,13 +336,14 @@ void HbmKeeper::Begin(Job* job) {
   (void)parts_.kv.reader->Prefetch(keys.data(), keys.size());
 }
 
-bool HbmKeeper::BringBack(Job* job) {
+bool HbmKeeper::BringBack(Job* job, TimeNs until) {
   int looks = 0;
   std::vector<HbmPool::Remembered> left;
   bool is_full = false;
   for (const HbmPool::Remembered& one : job->keys) {
     if (is_full) break;
-    if (!moves_.TakesReads() || ++looks > kBringLooks) {
+    if (!moves_.TakesReads() || ++looks > kBringLooks ||
+        parts_.clock->Now() >= until) {
       left.push_back(one);
       continue;
     }
@@ -356,7 +362,10 @@ bool HbmKeeper::BringBack(Job* job) {
 bool HbmKeeper::Fit() {
   const bool fits = parts_.pool->GiveBack(HbmPool::Empty::kKept);
   bool has_written = false;
-  while (moves_.TakesWrites() && parts_.clock->Now() >= write_at_) {
+  const TimeNs until = parts_.clock->Now() + kTurnNs;
+  while (moves_.TakesWrites()) {
+    const TimeNs now = parts_.clock->Now();
+    if (now < write_at_ || now >= until) break;
     const std::vector<HbmBlock> blocks =
         parts_.pool->TakeToWrite(kWritesAtOnce);
     if (blocks.empty()) {

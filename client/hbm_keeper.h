@@ -26,7 +26,8 @@
 //
 // Nobody waits for the keeper but who asks for room, and who ends it. Nothing
 // of it is on the path of a store or load: these set a flag, and wake it once
-// when it sleeps.
+// when it sleeps. What a round waits for has bounds of its own, whatever it has
+// to do: a memd that does not answer takes some seconds of it.
 //
 // Ownership: owns its thread and its copies; borrows its parts. Threads: Step
 // and Finish are the thread's, or a test's; the rest is thread-safe. Errors: of
@@ -123,7 +124,7 @@ class HbmKeeper {
   void EndJob(Job* job);
   void Begin(Job* job);
   // True: it is done.
-  bool BringBack(Job* job);
+  bool BringBack(Job* job, TimeNs until);
   void AdvanceJobs();
   // Makes room as the budget wants. True: there is nothing to do.
   bool Fit();

@@ -31,9 +31,12 @@ KvDevice::KvDevice(agentmem_client* client, std::unique_ptr<Device> device,
 
 KvDevice::~KvDevice() = default;
 
-bool KvDevice::Close() {
+bool KvDevice::Close(std::uint64_t publish_ns) {
   const Deadline deadline = Deadline::After(kDeviceBrokenNs);
-  bool ended = WaitForDevice([this] { return Sweep(); }, deadline);
+  const Deadline publishing = Deadline::After(publish_ns);
+  bool ended = WaitForDevice(
+      [&] { return Sweep() || (publishing.Passed() && DropCopied()); },
+      deadline);
   MutexLock pool_lock(&pool_mutex_);
   if (keeper_ != nullptr) ended = keeper_->Stop() && ended;
   pool_now_ = nullptr;
@@ -140,7 +143,9 @@ std::shared_ptr<KvOpenTransfer> KvDevice::Hand(
 }
 
 void KvDevice::Abandon(std::unique_ptr<KvTransfer> transfer) {
-  if (transfer->Advance()) return;
+  const bool is_done = transfer->AdvanceAll();
+  memory_->GiveWanted();
+  if (is_done) return;
   {
     MutexLock lock(&mutex_);
     abandoned_.push_back(std::move(transfer));
@@ -153,6 +158,18 @@ bool KvDevice::Sweep() {
   Session* const session = client_->channel().Acquire();
   memory_->Tidy(session, kTidyExtents);
   session->Unref();
+  bool is_empty = false;
+  {
+    MutexLock lock(&mutex_);
+    std::erase_if(abandoned_,
+                  [](const auto& transfer) { return transfer->AdvanceAll(); });
+    is_empty = abandoned_.empty();
+  }
+  memory_->GiveWanted();
+  return is_empty;
+}
+
+bool KvDevice::DropCopied() {
   MutexLock lock(&mutex_);
   std::erase_if(abandoned_,
                 [](const auto& transfer) { return transfer->Advance(); });

@@ -5,7 +5,7 @@
 // Ownership: owns the device; borrows the client, which outlives it. Threads:
 // thread-safe. Errors: Open as agentmem_device_open, OpenPool as
 // agentmem_hbm_open. Cost: Sweep: a look at each abandoned transfer; SweepAll:
-// at each that is open, too.
+// at each that is open, too. Neither waits for memd.
 #ifndef AGENTMEM_CLIENT_KV_DEVICE_H_
 #define AGENTMEM_CLIENT_KV_DEVICE_H_
 
@@ -36,8 +36,11 @@ class KvDevice {
   ~KvDevice();
   // Waits for the device. False: it does not end what it has begun
   // (kDeviceBrokenNs), and may write still. What it writes into then stays,
-  // registered and held, until this process is dead.
-  bool Close();
+  // registered and held, until this process is dead. Waits for memd's ring for
+  // `publish_ns` in all; blocks for which it has no room until then are
+  // abandoned, and those of a pool that are of class state are its keeper's.
+  bool Close(std::uint64_t publish_ns = kSecondNs)
+      AGENTMEM_EXCLUDES(mutex_, pool_mutex_);
 
   agentmem_client* client() const { return client_; }
   Device* device() { return device_.get(); }
@@ -69,6 +72,10 @@ class KvDevice {
   bool SweepAll() AGENTMEM_EXCLUDES(mutex_, open_mutex_);
 
  private:
+  // Those that the device does not use, whatever they have to publish. True:
+  // no other is left.
+  bool DropCopied() AGENTMEM_EXCLUDES(mutex_);
+
   agentmem_client* const client_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<ExtentHolds> holds_;

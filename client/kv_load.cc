@@ -142,6 +142,7 @@ Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
             return windows_.size() < before;
           },
           deadline);
+      parts_.memory->GiveWanted();
       if (freed) continue;
     }
     if (full && windows_.empty() && count > 1) {
@@ -307,13 +308,17 @@ void KvLoad::EndPieces(std::span<const Piece> pieces, bool whole) {
 void KvLoad::Release(Window* window, bool whole) {
   EndPieces(window->pieces, whole);
   for (std::size_t i = 0; i < window->begun; ++i) {
-    parts_.memory->End(window->spans[i].data, window->spans[i].length);
+    // Under the lock that who waits for a layer needs.
+    parts_.memory->End(window->spans[i].data, window->spans[i].length,
+                       DeviceMemory::Giving::kLater);
   }
   parts_.reader->Release(window->spans.data(), window->spans.size());
 }
 
 Outcome KvLoad::Wait(const Deadline& deadline) {
-  if (WaitForDevice([this] { return Advance(); }, deadline)) return outcome_;
+  const bool ended = WaitForDevice([this] { return Advance(); }, deadline);
+  parts_.memory->GiveWanted();
+  if (ended) return outcome_;
   return Fail(Code::kDeadlineExceeded,
               "the device still copies at the deadline");
 }

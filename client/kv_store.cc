@@ -14,8 +14,6 @@ Session* SessionOf(const agentmem_reservation& room) {
 
 // For room, while copies of ours are under way that will give some back.
 constexpr std::uint64_t kRoomNs = 1'000'000;
-// For room in the ring, which memd empties in microseconds.
-constexpr std::uint64_t kPublishNs = 1'000'000'000;
 // Blocks of FP8 whose codes one post makes. The device begins it some
 // microseconds after the one before, in which a bus moves a hundredth of this.
 constexpr std::uint64_t kCodesBytes = 8u << 20;
@@ -35,6 +33,7 @@ KvStore::~KvStore() {
     Finish(&moving, EventState::kFailed,
            Fail(Code::kCancelled, "the device was closed"));
   }
+  for (Copied& copied : copied_) parts_.writer->Abandon(&copied.room);
   for (const agentmem_put_id put : puts_) parts_.writer->Forget(put);
 }
 
@@ -61,11 +60,11 @@ Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
   return outcome;
 }
 
-// Grants are few: room is there again when copies end.
+// Grants are few: room is there again when copies end and memd hears of it.
 Outcome KvStore::Reserve(const Deadline& deadline, agentmem_reservation* room) {
   for (;;) {
     Advance();
-    const bool alone = moving_.empty();
+    const bool alone = blocks_under_way() == 0;
     const bool waits = !alone && unposted_ == 0;
     const Deadline soon = Deadline::After(
         waits ? deadline.Remaining(static_cast<DurationNs>(kRoomNs)) : 0);
@@ -79,11 +78,11 @@ Outcome KvStore::Reserve(const Deadline& deadline, agentmem_reservation* room) {
       if (!outcome.ok()) return outcome;
       continue;
     }
-    const std::size_t before = moving_.size();
+    const std::size_t before = blocks_under_way();
     if (!WaitForDevice(
             [this, before] {
               Advance();
-              return moving_.size() < before;
+              return blocks_under_way() < before;
             },
             deadline)) {
       return outcome;
@@ -227,6 +226,7 @@ Outcome KvStore::Gather(std::span<const std::uint32_t> pages, char* block,
 }
 
 bool KvStore::AdvanceCopies() {
+  (void)Publish(Deadline::After(0));  // those of earlier turns
   while (moving_.size() > unposted_) {
     Moving& moving = moving_.front();
     Outcome why;
@@ -241,24 +241,38 @@ bool KvStore::AdvanceCopies() {
 
 void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
   parts_.memory->End(moving->room.data, cache_->block_bytes);
-  if (state != EventState::kPassed || !moving->is_whole) {
+  const bool whole = state == EventState::kPassed && moving->is_whole;
+  if (whole) {
+    copied_.push_back({moving->room, moving->key});
+    (void)Publish(Deadline::After(0));  // what it leaves, the next turn has
+  } else {
     Note(why);
-    EndSlot(*moving, false);
-    return parts_.writer->Abandon(&moving->room);
+    parts_.writer->Abandon(&moving->room);
   }
-  PutRequest request;
-  request.key = moving->key;
-  request.block_class = block_class_;
-  request.ack = ack_;
-  request.length = cache_->block_bytes;
-  agentmem_put_id put = 0;
-  Outcome outcome = parts_.writer->Publish(&moving->room, request,
-                                           Deadline::After(kPublishNs), &put);
-  EndSlot(*moving, outcome.ok());
-  // Of a wait, DEADLINE_EXCEEDED says that it goes on: this does not.
-  if (outcome.code == Code::kDeadlineExceeded) outcome.code = Code::kAborted;
-  if (!outcome.ok()) return Note(outcome);
-  puts_.push_back(put);
+  EndSlot(*moving, whole);
+}
+
+// What has been copied, oldest first. DEADLINE_EXCEEDED: memd's ring had no
+// room for the rest.
+Outcome KvStore::Publish(const Deadline& deadline) {
+  while (!copied_.empty()) {
+    PutRequest request;
+    request.key = copied_.front().key;
+    request.block_class = block_class_;
+    request.ack = ack_;
+    request.length = cache_->block_bytes;
+    agentmem_put_id put = 0;
+    const Outcome outcome = parts_.writer->Publish(
+        &copied_.front().room, request, deadline, &put, Writer::Late::kKept);
+    if (outcome.code == Code::kDeadlineExceeded) return outcome;
+    copied_.pop_front();
+    if (outcome.ok()) {
+      puts_.push_back(put);
+    } else {
+      Note(outcome);
+    }
+  }
+  return {};
 }
 
 Outcome KvStore::Wait(const Deadline& deadline) {
@@ -266,6 +280,12 @@ Outcome KvStore::Wait(const Deadline& deadline) {
     return Fail(Code::kDeadlineExceeded, "the device still copies " +
                                              std::to_string(moving_.size()) +
                                              " blocks at the deadline");
+  }
+  Outcome published = Publish(deadline);
+  if (!published.ok()) {
+    published.message +=
+        "; " + std::to_string(copied_.size()) + " blocks wait for it";
+    return published;
   }
   while (!puts_.empty()) {
     const Outcome outcome = parts_.writer->Wait(puts_.back(), deadline);

@@ -25,7 +25,13 @@
 //
 // Nothing here has a thread: what has ended is looked at in Post, Advance and
 // Wait. A transfer that nobody wants any more is advanced until it is done
-// (KvTransfers does), since the device writes into what it holds.
+// (KvDevice does), since the device writes into what it holds.
+//
+// Advance waits for nobody. A memd that is there and takes nothing (it hangs,
+// or is stopped) has a full ring at last: blocks whose copies have ended are
+// kept then, each in the slot that it was granted, in their order, and the next
+// Advance tries again. Only Wait waits for the ring, until its deadline. What
+// the pool has of such a block is found there: its copies have ended.
 //
 // Ownership: borrows its parts and, in Post alone, the arguments. Threads: one
 // at a time. Errors: INVALID_ARGUMENT naming the argument; NOT_FOUND: a block
@@ -103,6 +109,10 @@ class KvTransfer {
 
   // Takes what has ended. True: the device uses nothing of it any more.
   bool Advance();
+  // Blocks whose copies have ended and for which memd's ring had no room.
+  virtual bool HasUnpublished() const { return false; }
+  // As Advance. True: nor is anything left to publish.
+  bool AdvanceAll() { return Advance() && !HasUnpublished(); }
   // OK: all of it is done (a store: as its acknowledgement says).
   // DEADLINE_EXCEEDED: it goes on.
   virtual Outcome Wait(const Deadline& deadline) = 0;
@@ -143,6 +153,7 @@ class KvStore final : public KvTransfer {
   Outcome Post(const KvBlocks& blocks, Stream engine, const Deadline& deadline);
   Outcome Wait(const Deadline& deadline) override;
   Outcome WaitLayer(std::uint32_t layer, Stream stream) override;
+  bool HasUnpublished() const override { return !copied_.empty(); }
 
  private:
   struct Moving {
@@ -153,7 +164,14 @@ class KvStore final : public KvTransfer {
     HbmBlock slot;          // in the pool
     bool is_filling = false;
   };
+  struct Copied {
+    agentmem_reservation room;
+    Key key;
+  };
 
+  std::size_t blocks_under_way() const {
+    return moving_.size() + copied_.size();
+  }
   Outcome Reserve(const Deadline& deadline, agentmem_reservation* room);
   Outcome Move(const Key& key, std::span<const std::uint32_t> pages,
                const Deadline& deadline);
@@ -170,10 +188,12 @@ class KvStore final : public KvTransfer {
                  const SplitRule& rule);
   bool AdvanceCopies() override;
   void Finish(Moving* moving, EventState state, const Outcome& why);
+  Outcome Publish(const Deadline& deadline);
 
   const BlockClass block_class_;
   const Ack ack_;
   std::deque<Moving> moving_;          // oldest first
+  std::deque<Copied> copied_;          // before them; not published yet
   std::vector<agentmem_put_id> puts_;  // published
   std::vector<Fragment> fragments_;    // of one block, kept for its memory
   KvFp8Post fp8_;                      // of a compressed cache

@@ -68,6 +68,7 @@ Outcome Writer::Put(const PutRequest& request, const void* bytes,
     if (outcome.ok()) {
       std::memcpy(session->data() + grant.data_offset, bytes, request.length);
       outcome = PostPublish(session, grant, request, deadline, id);
+      if (!outcome.ok()) AbandonGrant(session, grant);
     }
     session->Unref();
     // Nothing was posted: if memd died, or is about to end, the next one gets
@@ -156,12 +157,8 @@ Outcome Writer::PostPublish(Session* session, const Grant& grant,
       channel_->Post(session, {&entry, 1},
                      id == nullptr ? Answers::kForgotten : Answers::kWanted,
                      deadline, &posted);
-  if (!outcome.ok()) {
-    AbandonGrant(session, grant);
-    return outcome;
-  }
-  if (id != nullptr) *id = entry.op_id;
-  return {};
+  if (outcome.ok() && id != nullptr) *id = entry.op_id;
+  return outcome;
 }
 
 void Writer::AbandonGrant(Session* session, const Grant& grant) {
@@ -202,7 +199,7 @@ Outcome Writer::Reserve(std::uint64_t length, const Deadline& deadline,
 
 Outcome Writer::Publish(agentmem_reservation* reservation,
                         const PutRequest& request, const Deadline& deadline,
-                        agentmem_put_id* id) {
+                        agentmem_put_id* id, Late late) {
   if (reservation->data == nullptr) {
     return Fail(Code::kInvalidArgument, "the reservation has ended already");
   }
@@ -222,6 +219,13 @@ Outcome Writer::Publish(agentmem_reservation* reservation,
   grant.entry = static_cast<std::uint32_t>(reservation->opaque[1]);
   grant.sequence = reservation->opaque[2];
   outcome = PostPublish(session, grant, request, deadline, id);
+  if (outcome.code == Code::kDeadlineExceeded && late == Late::kKept) {
+    // Who never waits would not learn that nobody empties the ring any more.
+    if (!session->HungUp()) return outcome;
+    outcome = Fail(Code::kUnavailable,
+                   "memd at " + channel_->endpoint().socket_path + " is gone");
+  }
+  if (!outcome.ok()) AbandonGrant(session, grant);
   if (outcome.code == Code::kUnavailable) {
     outcome.message += "; the bytes of the reservation went with it";
   }

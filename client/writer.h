@@ -39,8 +39,15 @@ class Writer {
               const Deadline& deadline, agentmem_put_id* id);
   Outcome Reserve(std::uint64_t length, const Deadline& deadline,
                   agentmem_reservation* reservation);
+  // What becomes of a reservation for which the ring had no room until the
+  // deadline.
+  enum class Late : std::uint8_t {
+    kAbandoned,
+    kKept,  // it is what it was, unless memd has hung up
+  };
   Outcome Publish(agentmem_reservation* reservation, const PutRequest& request,
-                  const Deadline& deadline, agentmem_put_id* id);
+                  const Deadline& deadline, agentmem_put_id* id,
+                  Late late = Late::kAbandoned);
   void Abandon(agentmem_reservation* reservation);
   Outcome Wait(agentmem_put_id id, const Deadline& deadline);
   void Forget(agentmem_put_id id);
@@ -51,6 +58,7 @@ class Writer {
   // OK with *taken: `grant` is the caller's; without: it is to look again.
   Outcome AskForGrants(Session* session, std::uint64_t length,
                        const Deadline& deadline, Grant* grant, bool* taken);
+  // Not OK: the grant is the caller's still.
   Outcome PostPublish(Session* session, const Grant& grant,
                       const PutRequest& request, const Deadline& deadline,
                       agentmem_put_id* id);

@@ -92,6 +92,16 @@ class HbmPoolTest : public KvTest {
     EXPECT_EQ(agentmem_hbm_describe(device_, &state, &error_), AGENTMEM_OK);
     return state;
   }
+  // SIGSTOP; and there is no room in its ring.
+  void StopMemd() {
+    ::kill(memd_.pid(), SIGSTOP);
+    int status = 0;
+    ASSERT_EQ(::waitpid(memd_.pid(), &status, WUNTRACED), memd_.pid());
+    std::vector<agentmem_key> keys;
+    for (std::uint32_t i = 0; i < 4096; ++i) keys.push_back(KeyOf(100'000 + i));
+    ASSERT_EQ(agentmem_prefetch(client_, keys.data(), keys.size(), &error_),
+              AGENTMEM_RESOURCE_EXHAUSTED);
+  }
   // Looks until it is so; a minute at most.
   template <typename Is>
   ::testing::AssertionResult Await(Is is) {
@@ -202,6 +212,37 @@ TEST_F(HbmPoolTest, AMemdThatIsKilledAndStartedAgainHearsOfIt) {
   ASSERT_TRUE(AwaitEmpty());
   EXPECT_EQ(State().dropped + State().demoted, had);
   LoadTiers(&to, 0, 16);
+}
+
+TEST_F(HbmPoolTest, AMemdThatIsStoppedHoldsUpNoLoadAndLosesNothing) {
+  Engine from(device_, Order::kTokensFirst, 8);
+  Engine to(device_, Order::kHeadsFirst, 8);
+  OpenPool(32 * kMiB);
+  Keep(from, "ada");
+  Keep(to, "ada");
+  StoreAll(&from, 1, 2);
+  StopMemd();
+  agentmem_kv_transfer* store = nullptr;
+  ASSERT_EQ(Store(&from, 3, 2, &store), AGENTMEM_OK) << error_.message;
+  EXPECT_EQ(agentmem_kv_wait(store, 20 * kMillisecondNs, &error_),
+            AGENTMEM_DEADLINE_EXCEEDED);
+  LoadAndCheck(&to, 1, 2);
+  // memd has not taken these, and the pool has them.
+  ASSERT_TRUE(
+      Await([](const agentmem_hbm_state& state) { return state.filled == 4; }));
+  LoadAndCheck(&to, 3, 2);
+  ::kill(memd_.pid(), SIGCONT);
+  EXPECT_EQ(agentmem_kv_wait(store, kLongNs, &error_), AGENTMEM_OK)
+      << error_.message;
+  agentmem_kv_close_transfer(store);
+  for (const std::uint32_t number : {3u, 4u}) {
+    const agentmem_key key = KeyOf(number);
+    agentmem_span span;
+    EXPECT_EQ(agentmem_get(client_, &key, 1, kLongNs, &span, &error_),
+              AGENTMEM_OK)
+        << error_.message;
+    agentmem_release(client_, &span, 1);
+  }
 }
 
 TEST_F(HbmPoolTest, AMemdThatIsStartedAgainKnowsWhoWaitsForAHuman) {

@@ -36,9 +36,9 @@
  * captured into a graph is FAILED_PRECONDITION.
  *
  * Threads: one at a time for a transfer, any for the rest. No call aborts.
- * Opening a device (2 s to measure it), closing it (30 s at most, for copies)
- * and freeing its memory wait without a timeout of the caller's; so does the
- * first use of each 4 MiB of DRAM, for milliseconds. */
+ * Opening a device (2 s to measure it), closing it (30 s at most for copies,
+ * and 15 s for memd) and freeing its memory wait without a timeout of the
+ * caller's; so does the first use of each 4 MiB of DRAM, for milliseconds. */
 #ifndef AGENTMEM_KV_H_
 #define AGENTMEM_KV_H_
 
@@ -79,7 +79,9 @@ AGENTMEM_API agentmem_code agentmem_device_open(
  * class state that are not below are written to DRAM first: if memd is gone,
  * the next one is looked for for about 1 s, and it has 5 s to take them. What
  * it has not taken by then is lost, as are blocks of class cache that are not
- * below. */
+ * below. What stores that were closed have copied, and memd has had no room for
+ * in its ring, has 1 s in all. Beside the copies it ends within 15 s, whatever
+ * memd does. */
 AGENTMEM_API void agentmem_device_close(agentmem_device* device);
 
 typedef struct agentmem_device_state {

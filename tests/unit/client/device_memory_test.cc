@@ -1,5 +1,6 @@
 #include <atomic>
 #include <functional>
+#include <future>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -106,6 +107,30 @@ TEST_F(DeviceMemoryTest, AnExtentThatCannotBeRegisteredIsNotHeld) {
   Retire(0, kExtentBytes, 5);
   EXPECT_THAT(holds_.answered, ElementsAre(5u));
   holds_.held.clear();
+}
+
+// memd does not answer the thread that asked, and that one has a long patience.
+TEST_F(DeviceMemoryTest, WhoMeetsARegistrationWaitsForItUntilItsOwnDeadline) {
+  std::promise<void> asked;
+  std::promise<void> answered;
+  holds_.on_hold = [&] {
+    asked.set_value();
+    answered.get_future().wait();
+  };
+  std::thread patient([this] { EXPECT_TRUE(Begin(0, 10).ok()); });
+  asked.get_future().wait();
+  const auto soon = client::Deadline::After(5 * kSecondNs);
+  EXPECT_EQ(memory_
+                ->Begin(session_, session_->data() + 20, 10,
+                        client::Deadline::After(kShortNs))
+                .code,
+            Code::kDeadlineExceeded);
+  EXPECT_FALSE(soon.Passed());
+  answered.set_value();
+  patient.join();
+  EXPECT_TRUE(Begin(20, 10).ok());
+  End(20, 10);
+  End(0, 10);
 }
 
 // A host device that calls back while it lets go of memory.

@@ -9,6 +9,8 @@
 
 #include "agentmem/kv.h"
 #include "base/clock.h"
+#include "client/deadline.h"
+#include "client/kv_wait.h"
 #include "gmock/gmock.h"
 #include "proto/hbm_messages.h"
 #include "tests/unit/client/agent_test_base.h"
@@ -372,6 +374,51 @@ TEST_F(HbmAbiTest, ATransferThatNobodyWaitsForIsPublished) {
   }
   ASSERT_NE(span.data, nullptr) << error_.message;
   agentmem_release(client_, &span, 1);
+}
+
+// It takes nothing off its ring; what it says of the pool, it says.
+TEST_F(HbmAbiTest, AMemdThatTakesNothingHoldsUpNoLoadFromThePool) {
+  hbm_.Serve(agentd_.get());
+  ASSERT_EQ(OpenPool(8 << 20), AGENTMEM_OK) << error_.message;
+  ASSERT_EQ(agentmem_kv_keep(kv_, "ada", &error_), AGENTMEM_OK);
+  agentmem_kv_close_transfer(Store(4));
+  while (memd_->GrantsIn(GrantState::kGranted) < 8) memd_->Grant(1024);
+  memd_->Pause();
+  std::vector<agentmem_key> keys;
+  for (std::uint32_t i = 0; i < 2 * kSubmissionEntries; ++i) {
+    keys.push_back(TestKey(100'000 + i));
+  }
+  ASSERT_EQ(agentmem_prefetch(client_, keys.data(), keys.size(), &error_),
+            AGENTMEM_RESOURCE_EXHAUSTED);
+  const auto soon = client::Deadline::After(3 * kSecondNs);
+  agentmem_kv_transfer* store = nullptr;
+  for (std::uint32_t page = 4; page < kPages; ++page) {
+    const agentmem_key key = TestKey(page + 1);
+    agentmem_kv_close_transfer(store);  // the last one stays open
+    ASSERT_EQ(agentmem_kv_store(kv_, &key, 1, &page, kStream, AGENTMEM_CACHE,
+                                AGENTMEM_VISIBLE, kLongNs, &store, &error_),
+              AGENTMEM_OK)
+        << error_.message;
+  }
+  agentmem_kv_transfer* const load = Post(4, Loading());
+  EXPECT_EQ(agentmem_kv_wait_layer(load, 0, kStream, &error_), AGENTMEM_OK);
+  EXPECT_EQ(agentmem_kv_wait(load, kLongNs, &error_), AGENTMEM_OK);
+  agentmem_kv_close_transfer(load);
+  EXPECT_FALSE(soon.Passed());
+  // What it has not taken is in the pool, too.
+  ASSERT_TRUE(client::WaitForDevice([&] { return State().filled == kPages; },
+                                    client::Deadline::After(kLongNs)));
+  EXPECT_THAT(LoadAndTell(kPages), Each(AGENTMEM_TIER_HBM));
+  memd_->Resume();
+  for (std::uint32_t number = 1; number <= kPages; ++number) {
+    const agentmem_key key = TestKey(number);
+    agentmem_span span;
+    while (Get(key, &span) == AGENTMEM_NOT_FOUND) {
+    }
+    ASSERT_NE(span.data, nullptr) << error_.message;
+    agentmem_release(client_, &span, 1);
+  }
+  agentmem_kv_close_transfer(store);
 }
 
 }  // namespace

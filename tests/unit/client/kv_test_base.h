@@ -6,6 +6,7 @@
 #ifndef AGENTMEM_TESTS_UNIT_CLIENT_KV_TEST_BASE_H_
 #define AGENTMEM_TESTS_UNIT_CLIENT_KV_TEST_BASE_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -28,6 +29,8 @@ class BookedHolds final : public client::ExtentHolds {
  public:
   Outcome Hold(client::Session*, std::uint64_t data_offset,
                const client::Deadline&) override {
+    ++asked;
+    if (on_hold) on_hold();
     if (!refusal.ok()) return refusal;
     EXPECT_TRUE(held.insert(data_offset).second) << "held already";
     return {};
@@ -42,6 +45,8 @@ class BookedHolds final : public client::ExtentHolds {
   std::set<std::uint64_t> held;  // offsets
   std::vector<std::uint64_t> answered;
   Outcome refusal;
+  int asked = 0;
+  std::function<void()> on_hold;  // what it takes to be answered
 };
 
 // An engine's cache in the host device's memory.

@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "client/kv_open_transfer.h"
 #include "gmock/gmock.h"
 #include "tests/unit/client/kv_test_base.h"
 
@@ -137,6 +138,32 @@ TEST_F(KvTransferTest, WhatWasCopiedIsGivenBackWhenMemdAsks) {
   session->Unref();
   EXPECT_EQ(holds_.answered.size(), holds_.held.size());
   EXPECT_EQ(memory_->registered_bytes(), 0u);
+  holds_.held.clear();
+}
+
+// The device lets go of memory when all of its copies have ended, others', too.
+// Whoever advances a load does not wait for that with the load in his hand.
+TEST_F(KvTransferTest, ALayerDoesNotWaitForTheDeviceToLetGoOfMemory) {
+  StoreTwo();
+  device_.Hold();
+  auto load = NewLoad();
+  const std::vector<std::uint32_t> pages = {1, 9, 8, 4};
+  ASSERT_TRUE(load->Post(Blocks(2, pages), engine_, Long()).ok());
+  ASSERT_NO_FATAL_FAILURE(StepTo(device_.properties().to_device));
+  Event others;
+  ASSERT_TRUE(device_.Record(Stream::Of(9), &others).ok());
+  client::Session* const session = client_->channel().Acquire();
+  memory_->Retire(session, 0, kExtentBytes, 5);
+  session->Unref();
+  client::KvOpenTransfer open(std::move(load));
+  EXPECT_TRUE(open.AdvanceIfFree());
+  EXPECT_TRUE(open.WaitLayer(0, engine_).ok());
+  EXPECT_THAT(holds_.answered, testing::IsEmpty());
+  device_.Run();
+  EXPECT_TRUE(open.Wait(Long()).ok());
+  EXPECT_THAT(holds_.answered, testing::ElementsAre(5u));
+  EXPECT_EQ(memory_->registered_bytes(), 0u);
+  EXPECT_EQ(device_.Query(others, nullptr), EventState::kPassed);
   holds_.held.clear();
 }
 

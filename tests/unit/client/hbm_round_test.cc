@@ -1,0 +1,79 @@
+// What a round of the pool's keeper takes, at most, by clocks that say how long
+// a memd that does not answer was waited for.
+#include <memory>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "tests/unit/client/hbm_test_base.h"
+
+namespace agentmem {
+namespace {
+
+using testing::Each;
+
+// Each look takes some time.
+class TickingClock final : public Clock {
+ public:
+  explicit TickingClock(DurationNs tick) : tick_(tick) {}
+  TimeNs Now() const override { return now_ += tick_; }
+
+ private:
+  const DurationNs tick_;
+  mutable TimeNs now_ = kSecondNs;
+};
+
+class HbmRoundTest : public HbmTest {};
+
+TEST_F(HbmRoundTest, WhatComesBackWaitsOnceForAMemdThatDoesNotAnswer) {
+  Store(1, 6, "ada");
+  ASSERT_TRUE(
+      StepUntilAnswered(link_.Wish(HbmWishKind::kEmpty, "ada", In(kSecondNs))));
+  memory_->ReleaseAll();  // memd is asked for each block
+  holds_.refusal = Fail(Code::kDeadlineExceeded, "memd does not answer");
+  holds_.asked = 0;
+  holds_.on_hold = [this] { clock_.Advance(100 * kMillisecondNs); };
+  const std::uint64_t back =
+      link_.Wish(HbmWishKind::kBringBack, "ada", kNoDeadline);
+  keeper_->Step();
+  EXPECT_EQ(holds_.asked, 1);
+  keeper_->Step();
+  EXPECT_EQ(holds_.asked, 2) << "it goes on in the next round";
+  holds_.refusal = {};
+  holds_.on_hold = nullptr;
+  ASSERT_TRUE(StepUntilAnswered(back));
+  EXPECT_EQ(link_.answers[back].blocks, 6u);
+  EXPECT_THAT(Load(1, 6, "ada"), Each(AGENTMEM_TIER_HBM));
+}
+
+TEST_F(HbmRoundTest, WhatLeavesGoesInSeveralRoundsWhenItTakesLong) {
+  ASSERT_TRUE(keeper_->Finish());
+  const TickingClock slow(20 * kMillisecondNs);
+  keeper_parts_.clock = &slow;
+  keeper_ = std::make_unique<client::HbmKeeper>(keeper_parts_);
+  ASSERT_TRUE(keeper_->Open(Long()).ok());
+  constexpr std::uint32_t kBlocks = 60;
+  for (std::uint32_t i = 0; i < kBlocks; i += 6) Store(1 + i, 6, "ada");
+  for (const Key& key : Keys(1, kBlocks)) memd_->Evict(key);
+  // There is no room below: each is asked for, and forgotten.
+  CompletionEntry full = {};
+  full.code = Code::kResourceExhausted;
+  memd_->SetAnswer(Op::kWantGrants, full);
+  std::vector<agentmem_reservation> taken;
+  agentmem_reservation room;
+  while (agentmem_reserve(client_, 3072, 0, &room, nullptr) == AGENTMEM_OK) {
+    taken.push_back(room);
+  }
+  const std::uint64_t wish = link_.Wish(HbmWishKind::kEmpty, "ada", 0);
+  keeper_->Step();
+  const std::uint64_t first = pool_->counts().forgotten;
+  EXPECT_GT(first, 0u);
+  EXPECT_LT(first, kBlocks / 2);
+  EXPECT_TRUE(StepUntilAnswered(wish));
+  EXPECT_EQ(pool_->counts().forgotten, kBlocks);
+  memd_->ClearAnswer(Op::kWantGrants);
+  for (auto& one : taken) agentmem_abandon(client_, &one);
+  keeper_.reset();  // before its clock
+}
+
+}  // namespace
+}  // namespace agentmem
