@@ -14,6 +14,20 @@ __global__ void Busy(float* sink, float factor) {
   if (value == -1.0f) *sink = value;
 }
 
+// Reads and writes each word once.
+__global__ void BusyMemory(uint4* words, std::uint64_t count) {
+  const std::uint64_t all = std::uint64_t{gridDim.x} * blockDim.x;
+  std::uint64_t i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  for (; i < count; i += all) {
+    uint4 word = words[i];
+    word.x += 1;
+    word.y ^= word.x;
+    word.z += word.y;
+    word.w ^= word.z;
+    words[i] = word;
+  }
+}
+
 }  // namespace
 
 cudaError_t LaunchBusyKernel(std::uint32_t multiprocessors, std::uint32_t waves,
@@ -22,6 +36,15 @@ cudaError_t LaunchBusyKernel(std::uint32_t multiprocessors, std::uint32_t waves,
   if (set != cudaSuccess) return set;
   Busy<<<multiprocessors * kBlocksAtOnce * waves, kThreads, 0, stream>>>(
       nullptr, 0.999f);
+  return cudaGetLastError();
+}
+
+cudaError_t LaunchBusyMemoryKernel(std::uint32_t multiprocessors, void* memory,
+                                   std::uint64_t bytes, cudaStream_t stream) {
+  const cudaError_t set = cudaSetDevice(0);
+  if (set != cudaSuccess) return set;
+  BusyMemory<<<multiprocessors * kBlocksAtOnce, kThreads, 0, stream>>>(
+      static_cast<uint4*>(memory), bytes / sizeof(uint4));
   return cudaGetLastError();
 }
 
