@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,7 @@ namespace agentmem::bench {
 struct FragmentCase {
   const char* name;
   std::uint32_t bytes;
-  double bar;  // of the pinned rate
+  double bar;  // of the pinned rate; 0: none
 };
 
 struct HbmScale {
@@ -59,6 +60,9 @@ class HbmBench {
   absl::Status SetUp();
   absl::Status AddCopies();
   static std::vector<Bar> CopyBars();
+  // By libagentmem, on a device that it opens.
+  absl::Status AddKv();
+  static std::vector<Bar> KvBars();
   absl::Status AddBidirectional();
   static std::vector<Bar> BidirectionalBars();
   absl::Status AddFp8();
@@ -78,7 +82,9 @@ class HbmBench {
   // Posts the copies; all ways to copy a run's bytes are such.
   using Way = std::function<absl::Status(HbmPost* post)>;
 
+  static std::span<const FragmentCase> FragmentCases();
   absl::Status AddCopy(Direction direction, const FragmentCase& one);
+  absl::Status AddKvCase(const FragmentCase& one);
   // Nanoseconds. `fragment_bytes` 0: in order.
   absl::StatusOr<double> Offload(std::uint32_t fragment_bytes, const Way& way);
   absl::StatusOr<double> Onload(std::uint32_t fragment_bytes, const Way& way);

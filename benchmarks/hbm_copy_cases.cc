@@ -16,7 +16,7 @@ constexpr std::uint32_t kKiB = 1 << 10;
 constexpr FragmentCase kFragmentCases[] = {
     {"2MiB", 2048 * kKiB, 0.97},   {"64KiB", 64 * kKiB, 0.95},
     {"16KiB", 16 * kKiB, 0.90},    {"4KiB", 4 * kKiB, 0.80},
-    {"mixed", kMixedFragments, 0},  // no rate of its own to be held to
+    {"mixed", kMixedFragments, 0},
 };
 // Ours by the better plain way, round by round, where ways differ: at one size
 // they are the same copies, and two runs of one differ by as much.
@@ -47,6 +47,10 @@ std::string CrossoverText(std::uint32_t bytes) {
 }
 
 }  // namespace
+
+std::span<const FragmentCase> HbmBench::FragmentCases() {
+  return kFragmentCases;
+}
 
 std::vector<Bar> HbmBench::CopyBars() {
   std::vector<Bar> bars;

@@ -48,6 +48,7 @@ std::vector<HbmGroup> DeviceGroups(HbmBench* bench) {
   };
   return {
       {"offload onload", false, HbmBench::CopyBars(), of(&HbmBench::AddCopies)},
+      {"kv_store kv_load", false, HbmBench::KvBars(), of(&HbmBench::AddKv)},
       {"bidirectional", false, HbmBench::BidirectionalBars(),
        of(&HbmBench::AddBidirectional)},
       {"fp8_offload fp8_onload", true, HbmBench::Fp8Bars(),
@@ -74,6 +75,13 @@ void AddNotes(const SuiteOptions& options, const Outcome& opened,
         "logic only: copies are the host device's, by one thread; their rates "
         "and ratios say nothing, and no bar but submit_overhead's is met or "
         "missed");
+  }
+  if (std::string_view("kv_store kv_load").find(options.only) !=
+      std::string_view::npos) {
+    result->notes.push_back(
+        "kv_store, kv_load: agentmem_kv_store and agentmem_kv_load until all "
+        "is acknowledged; blocks of 2 MiB (of 4 MiB in fragments of 2 MiB) in "
+        "a shared memfd, and for a memd a thread in this process");
   }
   if (std::string_view("submit_overhead").find(options.only) !=
       std::string_view::npos) {
