@@ -250,6 +250,8 @@ void FakeMemd::Handle(Attached* client, const SubmissionEntry& entry) {
           .state.store(
               PackGrant(++client->sequences[entry.grant], GrantState::kFree));
       --granted_;
+      FreeRoom(ClientFile(client->base).grants()[entry.grant].data_offset,
+               ClientFile(client->base).grants()[entry.grant].slot_bytes);
       return;
     case Op::kFindTier:
       answer.tier = static_cast<std::uint8_t>(Tier::kPool);
@@ -279,6 +281,8 @@ void FakeMemd::HandlePublish(Attached* client, const SubmissionEntry& entry,
   }
   if (!resident_.contains(entry.key)) {
     PublishLocked(entry.key, grant.data_offset, entry.length);
+  } else {
+    FreeRoom(grant.data_offset, grant.slot_bytes);
   }
   grant.state.store(
       PackGrant(++client->sequences[entry.grant], GrantState::kFree));
@@ -442,8 +446,12 @@ void FakeMemd::Evict(const Key& key) {
   resident_.erase(key);
   if (!options_.reuses_room) return;
   const Place place = slot(index).LoadPlace();
-  free_room_[RoomOf(place.length())].push_back(place.data_offset());
+  FreeRoom(place.data_offset(), place.length());
   free_slots_.push_back(index);
+}
+
+void FakeMemd::FreeRoom(std::uint64_t offset, std::uint64_t bytes) {
+  if (options_.reuses_room) free_room_[RoomOf(bytes)].push_back(offset);
 }
 
 void FakeMemd::FillData(char fill) {

@@ -40,8 +40,9 @@ class FakeMemd {
     std::uint32_t index_version = kIndexVersion;
     std::uint32_t welcome_flags = 0;
     std::string refusal;  // not empty: PERMISSION_DENIED with this text
-    // Room, and the slot, of a block that is evicted go to the next ones; a
-    // slot that was used is granted anew at once. Else all goes on and on.
+    // Room that no block has any more goes to later ones, and a grant that was
+    // used is followed by another. For blocks that fill theirs: of a size of a
+    // power of two.
     bool reuses_room = false;
     std::uint32_t grants_max = UINT32_MAX;  // of all clients together
     std::uint64_t holds_max = UINT64_MAX;
@@ -128,6 +129,7 @@ class FakeMemd {
   // False: none more may be.
   bool GrantLocked(Attached* client, std::uint32_t bytes);
   std::uint64_t Allocate(std::uint64_t bytes);
+  void FreeRoom(std::uint64_t offset, std::uint64_t bytes);
   std::uint64_t RoomOf(std::uint64_t bytes) const {
     return (bytes + 511) / 512 * 512;
   }
