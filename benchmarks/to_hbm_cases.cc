@@ -216,7 +216,7 @@ void ToHbmBench::AddRow(const std::string& name, std::vector<double> ours,
                 faster.name.c_str(), unit.Of(Median(faster.ns)), row.Ratio());
   std::string note = text;
   if (!kv_->is_gpu()) {
-    note += ": logic only, by the host device";
+    note += ": logic only, by the host device (" + kv_->why_no_gpu() + ")";
   } else {
     note += row.Ratio() >= kBar ? ", bar at least 0.900: met"
                                 : ", bar at least 0.900: MISSED";
