@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/clock.h"
 #include "benchmarks/bars.h"
 #include "benchmarks/busy_work.h"
 #include "benchmarks/case_result.h"
@@ -42,6 +43,7 @@ struct HbmScale {
   std::uint64_t layer_bytes = 0;  // of 32 layers together
   int rounds = 0;
   int submits = 0;
+  TimeNs hurry_at = kNoDeadline;  // from then on two rounds are enough
 };
 
 class HbmBench {
@@ -83,6 +85,8 @@ class HbmBench {
   using Way = std::function<absl::Status(HbmPost* post)>;
 
   static std::span<const FragmentCase> FragmentCases();
+  // Is there a round of this number, from 0 on?
+  bool Another(int round);
   absl::Status AddCopy(Direction direction, const FragmentCase& one);
   absl::Status AddKvCase(const FragmentCase& one);
   // Nanoseconds. `fragment_bytes` 0: in order.
@@ -127,6 +131,7 @@ class HbmBench {
   Crossovers crossovers_;
   SuiteResult* const result_;
   bool is_set_up_ = false;
+  bool was_late_ = false;
 };
 
 }  // namespace agentmem::bench

@@ -132,7 +132,7 @@ absl::Status HbmBench::AddLayerwiseCompute() {
   AGENTMEM_ASSIGN_OR_RETURN(const std::uint64_t steps,
                             StepsOf(&work, computing, trial / kLayers));
   Samples load, compute, both, in_turn;
-  for (int round = 0; round < scale_.rounds; ++round) {
+  for (int round = 0; Another(round); ++round) {
     AGENTMEM_ASSIGN_OR_RETURN(const double load_ns, Timed(pipeline(0)));
     AGENTMEM_ASSIGN_OR_RETURN(
         const double compute_ns,
@@ -171,7 +171,7 @@ absl::Status HbmBench::AddShare(const Share& share) {
   std::uint64_t copied = 0;
   Samples alone, beside;
   double beside_ns = 0;
-  for (int round = 0; round < scale_.rounds; ++round) {
+  for (int round = 0; Another(round); ++round) {
     AGENTMEM_ASSIGN_OR_RETURN(const double alone_ns,
                               Compute(&work, steps, computing, nullptr));
     alone.Add(alone_ns);

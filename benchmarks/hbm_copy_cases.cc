@@ -1,6 +1,8 @@
 // Offload and onload in fragments, beside pinned copies and the plain ways.
 #include <algorithm>
 #include <cstring>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -81,6 +83,21 @@ absl::Status HbmBench::SetUp() {
       ", to device " + CrossoverText(crossovers_.to_device.bytes));
   is_set_up_ = true;
   return absl::OkStatus();
+}
+
+bool HbmBench::Another(int round) {
+  constexpr int kRoundsMin = 2;
+  if (round < kRoundsMin || round >= scale_.rounds) {
+    return round < scale_.rounds;
+  }
+  if (MonotonicNowNs() < scale_.hurry_at) return true;
+  if (!std::exchange(was_late_, true)) {
+    result_->notes.push_back("this machine is slow: behind " +
+                             std::to_string(result_->cases.size()) +
+                             " rows, cases have 2 rounds, not " +
+                             std::to_string(scale_.rounds));
+  }
+  return false;
 }
 
 absl::StatusOr<double> HbmBench::Timed(const Way& way) const {
@@ -225,7 +242,7 @@ absl::Status HbmBench::AddCopy(Direction direction, const FragmentCase& one) {
         {"/kernel_only", fragment_bytes, plain(CopyMethod::kKernel), {}});
   }
   std::vector<double> by_plain;
-  for (int round = 0; round < scale_.rounds; ++round) {
+  for (int round = 0; Another(round); ++round) {
     std::vector<double> took;
     for (Measured& side : sides) {
       AGENTMEM_ASSIGN_OR_RETURN(
@@ -298,7 +315,7 @@ absl::Status HbmBench::AddBidirectional() {
   constexpr std::uint32_t kFragment = 2048 * kKiB;
   Samples at_once;
   Samples in_turn;
-  for (int round = 0; round < scale_.rounds; ++round) {
+  for (int round = 0; Another(round); ++round) {
     AGENTMEM_ASSIGN_OR_RETURN(const double together, BothWays(true, kFragment));
     at_once.Add(together);
     AGENTMEM_ASSIGN_OR_RETURN(const double apart, BothWays(false, kFragment));

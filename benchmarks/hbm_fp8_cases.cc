@@ -128,7 +128,7 @@ absl::Status HbmBench::AddFp8() {
                              crossovers_.of(direction).bytes);
     };
   };
-  for (int round = 0; round < scale_.rounds; ++round) {
+  for (int round = 0; Another(round); ++round) {
     AGENTMEM_RETURN_IF_ERROR(Fp8RoundTrip(&out, &in));
     AGENTMEM_ASSIGN_OR_RETURN(
         const double out_ns,

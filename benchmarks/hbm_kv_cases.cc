@@ -162,7 +162,7 @@ absl::Status HbmBench::AddKvCase(const FragmentCase& one) {
                        rounds->kv().why_no_gpu());
   }
   Samples store, load, pinned_out, pinned_in;
-  for (int round = -kUntimedRounds; round < scale_.rounds; ++round) {
+  for (int round = -kUntimedRounds; Another(round); ++round) {
     AGENTMEM_ASSIGN_OR_RETURN(const KvRounds::Took took, rounds->Round(&seed_));
     if (round < 0) continue;
     store.Add(took.store);

@@ -34,7 +34,7 @@ absl::Status HbmBench::AddLayerwiseLoad() {
       ScatteredFragments(memory.device(), memory.source(), kLayerFragment);
   Samples first;
   Samples all;
-  for (int round = 0; round < scale_.rounds; ++round) {
+  for (int round = 0; Another(round); ++round) {
     const std::uint64_t seed = seed_++;
     HbmPost post(device_);
     AGENTMEM_RETURN_IF_ERROR(PrepareOnload(memory, seed, kLayerFragment));

@@ -3,7 +3,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <memory>
 #include <string>
 
@@ -17,14 +17,15 @@ namespace {
 
 constexpr int kSkipped = 77;  // what test drivers take for "was skipped"
 constexpr char kUsage[] =
-    "Usage: hbm_bench [--quick] [--only GROUP] [--output FILE.json] [--bars "
-    "FILE]\n"
-    "                           --bars: how many were met, and which not\n"
-    "       hbm_bench --which   the GPU's name; 77 and the reason if there is "
-    "no driver\n"
-    "                           or no GPU; 1 if there is one that does not "
-    "open\n"
-    "       hbm_bench --host    where there is no GPU, by the host device\n";
+    R"(Usage: hbm_bench [--quick] [--only GROUP] [--seconds N] [--host]
+                 [--output FILE.json] [--bars FILE]
+       hbm_bench --which
+  --which    the GPU's name; 77 and the reason where there is no driver or no
+             GPU; 1 and the reason if there is one that does not open
+  --seconds  fewer rounds where all of them would take longer
+  --host     without a GPU, by the host device
+  --bars     how many bars were met, and which were not
+)";
 
 // Of one that does not open nobody may think that it was not there.
 bool IsThereAGpu() {
@@ -99,6 +100,8 @@ int main(int argc, char** argv) {
       options.only = argv[++i];
     } else if (argument == "--output" && more) {
       output = argv[++i];
+    } else if (argument == "--seconds" && more) {
+      options.seconds = std::strtoull(argv[++i], nullptr, 10);
     } else if (argument == "--bars" && more) {
       bars = argv[++i];
     } else {

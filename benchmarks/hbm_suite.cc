@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "benchmarks/hbm_bench.h"
 #include "benchmarks/hbm_groups.h"
@@ -26,6 +27,11 @@ absl::StatusOr<HbmScale> ScaleOf(const SuiteOptions& options, bool gpu) {
   HbmScale scale = options.quick ? HbmScale{16 * kMiB, 16 * kMiB, 2, 100}
                    : gpu         ? HbmScale{1024 * kMiB, 2048 * kMiB, 5, 5000}
                                  : HbmScale{64 * kMiB, 64 * kMiB, 5, 5000};
+  if (options.seconds != 0) {
+    scale.hurry_at =
+        MonotonicNowNs() +
+        static_cast<DurationNs>(options.seconds) * kSecondNs * 3 / 5;
+  }
   if (options.copy_bytes == 0) return scale;
   if (options.copy_bytes < kCopyBytesMin ||
       options.copy_bytes > kCopyBytesMax) {

@@ -23,6 +23,8 @@ struct SuiteOptions {
   std::string only;
   // Suite `hbm`: of a copy; 0: as the device is. A power of two is taken of it.
   std::uint64_t copy_bytes = 0;
+  // Suite `hbm`: after three fifths of it cases have fewer rounds. 0: no limit.
+  std::uint64_t seconds = 0;
   // Suite `hbm`: a GPU that does not open is a failure, not the host device's
   // turn.
   bool needs_gpu = false;
