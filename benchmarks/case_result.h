@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "benchmarks/bars.h"
 #include "benchmarks/machine.h"
 
 namespace agentmem::bench {
@@ -36,7 +37,8 @@ struct SuiteResult {
   Machine machine;
   std::string device;  // that copies, if one does
   std::vector<CaseResult> cases;
-  std::vector<std::string> notes;  // how to read the numbers; bars
+  std::vector<std::string> notes;  // how to read the numbers
+  std::vector<Bar> bars;           // all that were announced
   std::string failure;  // of a group, while others were measured; "": none
 };
 

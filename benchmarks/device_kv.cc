@@ -47,6 +47,16 @@ KvShape KvShapeOf(std::uint64_t block_bytes) {
   return shape;
 }
 
+KvShape KvShapeOfFragments(std::uint32_t fragment_bytes) {
+  constexpr std::uint32_t kBlockBytes = 2 << 20;
+  KvShape shape;
+  shape.page_tokens = fragment_bytes / kTokenBytes;
+  const std::uint32_t pairs = std::max(1u, kBlockBytes / (2 * fragment_bytes));
+  shape.layers = std::min(pairs, kLayers);
+  shape.block_pages = pairs / shape.layers;
+  return shape;
+}
+
 absl::StatusOr<std::unique_ptr<DeviceKv>> DeviceKv::Open(
     agentmem_client* client, std::uint64_t block_bytes, std::uint32_t places) {
   const KvShape shape = KvShapeOf(block_bytes);
@@ -56,6 +66,11 @@ absl::StatusOr<std::unique_ptr<DeviceKv>> DeviceKv::Open(
                            " places; a power of two from 4 KiB to 4 MiB, and "
                            "at least one place, are measured");
   }
+  return Open(client, shape, places);
+}
+
+absl::StatusOr<std::unique_ptr<DeviceKv>> DeviceKv::Open(
+    agentmem_client* client, const KvShape& shape, std::uint32_t places) {
   std::unique_ptr<DeviceKv> made(new DeviceKv(shape, places));
   AGENTMEM_RETURN_IF_ERROR(made->OpenDevice(client));
   AGENTMEM_RETURN_IF_ERROR(made->OpenCache());
@@ -70,7 +85,9 @@ DeviceKv::~DeviceKv() {
 }
 
 absl::Status DeviceKv::OpenDevice(agentmem_client* client) {
-  is_gpu_ = ::agentmem::OpenDevice(0, &plain_).ok();
+  const Outcome opened = ::agentmem::OpenDevice(0, &plain_);
+  is_gpu_ = opened.ok();
+  why_no_gpu_ = opened.message;
   agentmem_device_options options = {};
   options.size = sizeof(options);
   options.kind = is_gpu_ ? AGENTMEM_DEVICE_CUDA : AGENTMEM_DEVICE_HOST;
@@ -132,15 +149,36 @@ absl::Status DeviceKv::Keep() {
   return ToStatus(agentmem_kv_keep(kv_, nullptr, &error), error);
 }
 
-absl::Status DeviceKv::Load(std::span<const agentmem_key> keys,
-                            std::uint32_t first) {
+std::vector<std::uint32_t> DeviceKv::PagesOf(std::size_t blocks,
+                                             std::uint32_t first) const {
   std::vector<std::uint32_t> pages;
-  pages.reserve(keys.size() * shape_.block_pages);
-  for (std::uint32_t i = 0; i < keys.size(); ++i) {
+  pages.reserve(blocks * shape_.block_pages);
+  for (std::uint32_t i = 0; i < blocks; ++i) {
     for (std::uint32_t page = 0; page < shape_.block_pages; ++page) {
       pages.push_back(PageOf(first + i, page));
     }
   }
+  return pages;
+}
+
+absl::Status DeviceKv::Store(std::span<const agentmem_key> keys,
+                             std::uint32_t first) {
+  const std::vector<std::uint32_t> pages = PagesOf(keys.size(), first);
+  agentmem_error error = {};
+  agentmem_kv_transfer* transfer = nullptr;
+  AGENTMEM_RETURN_IF_ERROR(
+      ToStatus(agentmem_kv_store(kv_, keys.data(), keys.size(), pages.data(),
+                                 kStream, AGENTMEM_CACHE, AGENTMEM_VISIBLE,
+                                 kTimeoutNs, &transfer, &error),
+               error));
+  const agentmem_code code = agentmem_kv_wait(transfer, kTimeoutNs, &error);
+  agentmem_kv_close_transfer(transfer);
+  return ToStatus(code, error);
+}
+
+absl::Status DeviceKv::Load(std::span<const agentmem_key> keys,
+                            std::uint32_t first) {
+  const std::vector<std::uint32_t> pages = PagesOf(keys.size(), first);
   agentmem_error error = {};
   agentmem_kv_transfer* transfer = nullptr;
   AGENTMEM_RETURN_IF_ERROR(
@@ -193,26 +231,46 @@ absl::Status DeviceKv::Poison() {
   return absl::OkStatus();
 }
 
-absl::Status DeviceKv::Check(std::span<const std::uint64_t> seeds) {
+void DeviceKv::Rearrange(std::uint32_t layer, std::span<char> blocks,
+                         std::span<char> tensor, bool into_tensor) const {
   const std::uint64_t fragment = shape_.FragmentBytes();
   const std::uint64_t block = shape_.BlockBytes();
+  for (std::uint32_t i = 0; i < blocks.size() / block; ++i) {
+    char* here = &blocks[i * block + layer * (block / shape_.layers)];
+    for (std::uint32_t plane = 0; plane < 2; ++plane) {
+      for (std::uint32_t page = 0; page < shape_.block_pages; ++page) {
+        char* const there =
+            &tensor[plane * (LayerBytes() / 2) + PageOf(i, page) * fragment];
+        std::memcpy(into_tensor ? there : here, into_tensor ? here : there,
+                    fragment);
+        here += fragment;
+      }
+    }
+  }
+}
+
+absl::Status DeviceKv::Fill(std::span<const std::uint64_t> seeds) {
+  const std::uint64_t block = shape_.BlockBytes();
+  std::vector<char> blocks(seeds.size() * block);
+  for (std::size_t i = 0; i < seeds.size(); ++i) {
+    FillInOrder(std::span(blocks).subspan(i * block, block), seeds[i]);
+  }
+  std::vector<char> tensor(LayerBytes(), kPoison);
+  for (std::uint32_t layer = 0; layer < shape_.layers; ++layer) {
+    Rearrange(layer, blocks, tensor, true);
+    AGENTMEM_RETURN_IF_ERROR(
+        Move(Direction::kToDevice, layers_[layer], tensor));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DeviceKv::Check(std::span<const std::uint64_t> seeds) {
+  const std::uint64_t block = shape_.BlockBytes();
   std::vector<char> tensor(LayerBytes());
-  // [block][layer][plane][token][head][element]
   std::vector<char> blocks(seeds.size() * block);
   for (std::uint32_t layer = 0; layer < shape_.layers; ++layer) {
     AGENTMEM_RETURN_IF_ERROR(Move(Direction::kToHost, layers_[layer], tensor));
-    for (std::uint32_t i = 0; i < seeds.size(); ++i) {
-      char* to = &blocks[i * block + layer * (block / shape_.layers)];
-      for (std::uint32_t plane = 0; plane < 2; ++plane) {
-        for (std::uint32_t page = 0; page < shape_.block_pages; ++page) {
-          std::memcpy(
-              to,
-              &tensor[plane * (LayerBytes() / 2) + PageOf(i, page) * fragment],
-              fragment);
-          to += fragment;
-        }
-      }
-    }
+    Rearrange(layer, blocks, tensor, false);
   }
   for (std::size_t i = 0; i < seeds.size(); ++i) {
     const auto wrong =
@@ -225,15 +283,15 @@ absl::Status DeviceKv::Check(std::span<const std::uint64_t> seeds) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> DeviceKv::CopyPinned(std::uint64_t bytes) {
+absl::StatusOr<double> DeviceKv::CopyPinned(std::uint64_t bytes,
+                                            Direction direction) {
   if (next_pinned_ + bytes > pinned_->source().size()) next_pinned_ = 0;
   const std::uint64_t at = next_pinned_;
   next_pinned_ += bytes;
   HbmPost post(plain_.get());
   const TimeNs start = MonotonicNowNs();
-  AGENTMEM_RETURN_IF_ERROR(
-      post.CopyPinned(Direction::kToDevice, pinned_->device() + at,
-                      pinned_->source().subspan(at, bytes)));
+  AGENTMEM_RETURN_IF_ERROR(post.CopyPinned(
+      direction, pinned_->device() + at, pinned_->source().subspan(at, bytes)));
   AGENTMEM_RETURN_IF_ERROR(post.Await());
   return static_cast<double>(MonotonicNowNs() - start);
 }

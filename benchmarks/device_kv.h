@@ -43,33 +43,45 @@ struct KvShape {
   }
 };
 KvShape KvShapeOf(std::uint64_t block_bytes);
+// Of blocks of 2 MiB, or more where two fragments have more; of a power of two
+// from 2 KiB to 2 MiB.
+KvShape KvShapeOfFragments(std::uint32_t fragment_bytes);
 
 class DeviceKv {
  public:
   static absl::StatusOr<std::unique_ptr<DeviceKv>> Open(
       agentmem_client* client, std::uint64_t block_bytes, std::uint32_t places);
+  static absl::StatusOr<std::unique_ptr<DeviceKv>> Open(agentmem_client* client,
+                                                        const KvShape& shape,
+                                                        std::uint32_t places);
   ~DeviceKv();
   DeviceKv(const DeviceKv&) = delete;
   DeviceKv& operator=(const DeviceKv&) = delete;
 
   bool is_gpu() const { return is_gpu_; }
+  // Empty: it is one.
+  const std::string& why_no_gpu() const { return why_no_gpu_; }
   const std::string& name() const { return name_; }
   std::uint64_t block_bytes() const { return shape_.BlockBytes(); }
 
   // Blocks go to the places from `first` on, behind what a model's layers wait
   // for, one by one. Returns when all of them are in device memory.
   absl::Status Load(std::span<const agentmem_key> keys, std::uint32_t first);
+  // Out of these places, as class cache. Returns when all are acknowledged.
+  absl::Status Store(std::span<const agentmem_key> keys, std::uint32_t first);
   // Where each of its blocks was when the last load began.
   const std::vector<agentmem_tier>& tiers() const { return tiers_; }
   // What is loaded from here on stays in a pool in device memory, for which
   // there is room for all places.
   absl::Status Keep();
   absl::Status Poison();
-  // seeds[i]: of what must be at place i.
+  // seeds[i]: of what is at place i from here on, or must be there.
+  absl::Status Fill(std::span<const std::uint64_t> seeds);
   absl::Status Check(std::span<const std::uint64_t> seeds);
-  // Nanoseconds of one plain pinned copy of so many bytes to the device; of
-  // other bytes than the one before, as long as there are others.
-  absl::StatusOr<double> CopyPinned(std::uint64_t bytes);
+  // Nanoseconds of one plain pinned copy of so many bytes; of other bytes than
+  // the one before, as long as there are others.
+  absl::StatusOr<double> CopyPinned(std::uint64_t bytes,
+                                    Direction direction = Direction::kToDevice);
 
  private:
   explicit DeviceKv(const KvShape& shape, std::uint32_t places)
@@ -88,6 +100,12 @@ class DeviceKv {
     return places_ * shape_.block_pages - 1 -
            (place * shape_.block_pages + page);
   }
+  std::vector<std::uint32_t> PagesOf(std::size_t blocks,
+                                     std::uint32_t first) const;
+  // A layer of all blocks, [block][layer][plane][token][head][element], out of
+  // its tensor, or into it.
+  void Rearrange(std::uint32_t layer, std::span<char> blocks,
+                 std::span<char> tensor, bool into_tensor) const;
   // All of a layer's tensor.
   absl::Status Move(Direction direction, std::uint64_t address,
                     std::span<char> host);
@@ -95,6 +113,7 @@ class DeviceKv {
   const KvShape shape_;
   const std::uint32_t places_;
   bool is_gpu_ = false;
+  std::string why_no_gpu_;
   std::string name_;
   agentmem_device* device_ = nullptr;
   agentmem_kv* kv_ = nullptr;

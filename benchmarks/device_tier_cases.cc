@@ -63,7 +63,7 @@ class DeviceTierBench {
   std::mt19937_64 random_{7};
   std::unique_ptr<MemdChild> memd_;
   std::unique_ptr<Connection> connection_;
-  bool is_gpu_ = false;
+  std::string why_no_gpu_;  // empty: it is one
 };
 
 absl::Status DeviceTierBench::SetUp(const SuiteOptions& options) {
@@ -126,7 +126,7 @@ absl::Status DeviceTierBench::Add(std::size_t size) {
   AGENTMEM_ASSIGN_OR_RETURN(
       const std::unique_ptr<DeviceKv> kv,
       DeviceKv::Open(connection_->get(), size, scale_.Count(size)));
-  is_gpu_ = kv->is_gpu();
+  why_no_gpu_ = kv->why_no_gpu();
   result_->device = kv->name();
   // The device learns of the memory that the blocks lie in.
   Samples ignored;
@@ -173,9 +173,10 @@ void DeviceTierBench::AddNotes() {
                   "device memory; hbm_hit: the same of blocks in a pool in "
                   "device memory; every byte compared there; beside one pinned "
                   "copy as long") +
-      (is_gpu_ ? ""
-               : "; logic only: no GPU was used, copies are the host "
-                 "device's, by a thread"));
+      (why_no_gpu_.empty()
+           ? ""
+           : "; logic only, copies are the host device's, by a thread: " +
+                 why_no_gpu_));
 }
 
 }  // namespace

@@ -13,10 +13,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "benchmarks/bars.h"
 #include "benchmarks/busy_work.h"
 #include "benchmarks/case_result.h"
 #include "benchmarks/hbm_memory.h"
@@ -27,11 +31,19 @@
 
 namespace agentmem::bench {
 
+// The longest runs of bytes that lie together on both sides.
+struct FragmentCase {
+  const char* name;
+  std::uint32_t bytes;
+  double bar;  // of the pinned rate; 0: none
+};
+
 struct HbmScale {
   std::uint64_t bytes = 0;        // of a copy: a power of two
   std::uint64_t layer_bytes = 0;  // of 32 layers together
   int rounds = 0;
   int submits = 0;
+  TimeNs hurry_at = kNoDeadline;  // from then on two rounds are enough
 };
 
 class HbmBench {
@@ -46,23 +58,37 @@ class HbmBench {
         memory_(device),
         result_(result) {}
 
+  // Once; needed by those below but AddSubmitOverhead.
   absl::Status SetUp();
   absl::Status AddCopies();
+  static std::vector<Bar> CopyBars();
+  // By libagentmem, on a device that it opens.
+  absl::Status AddKv();
+  static std::vector<Bar> KvBars();
   absl::Status AddBidirectional();
+  static std::vector<Bar> BidirectionalBars();
   absl::Status AddFp8();
+  static std::vector<Bar> Fp8Bars();
   absl::Status AddLayerwiseLoad();
+  static std::vector<Bar> LayerBars();
   absl::Status AddLayerwiseCompute();
+  static std::vector<Bar> LayerComputeBars();
   // What copies take from a kernel beside them.
   absl::Status AddShares();
+  static std::vector<Bar> ShareBars();
   // Of another device than the others of the suite, too.
   absl::Status AddSubmitOverhead(Device* device, const std::string& name);
+  static std::vector<Bar> SubmitBars();  // of the host device
 
  private:
   // Posts the copies; all ways to copy a run's bytes are such.
   using Way = std::function<absl::Status(HbmPost* post)>;
 
-  absl::Status AddCopy(Direction direction, std::uint32_t fragment_bytes,
-                       double bar);
+  static std::span<const FragmentCase> FragmentCases();
+  // Is there a round of this number, from 0 on?
+  bool Another(int round);
+  absl::Status AddCopy(Direction direction, const FragmentCase& one);
+  absl::Status AddKvCase(const FragmentCase& one);
   // Nanoseconds. `fragment_bytes` 0: in order.
   absl::StatusOr<double> Offload(std::uint32_t fragment_bytes, const Way& way);
   absl::StatusOr<double> Onload(std::uint32_t fragment_bytes, const Way& way);
@@ -70,6 +96,11 @@ class HbmBench {
   // Untimed, in order, whole.
   absl::Status Move(const HbmMemory& memory, Direction direction,
                     std::span<char> host) const;
+  // What is to leave lies on the device, poison in the output.
+  absl::Status PrepareOffload(const HbmMemory& memory,
+                              std::uint64_t seed) const;
+  static absl::Status CheckOffload(const HbmMemory& memory, std::uint64_t seed,
+                                   std::uint32_t fragment_bytes);
   // What is to come lies in the source, poison on the device.
   absl::Status PrepareOnload(const HbmMemory& memory, std::uint64_t seed,
                              std::uint32_t fragment_bytes) const;
@@ -78,16 +109,19 @@ class HbmBench {
   absl::StatusOr<double> BothWays(bool at_once, std::uint32_t fragment_bytes);
   // Until the work is done; `beside` is called again and again until then.
   absl::StatusOr<double> Compute(BusyWork* work, std::uint64_t steps,
-                                 const Way& beside);
-  absl::StatusOr<std::uint64_t> StepsOf(BusyWork* work, double ns);
-  absl::Status AddShare(const std::string& name, std::uint32_t fragment_bytes,
-                        CopyMethod method, double bar);
+                                 Stream stream, const Way& beside);
+  absl::StatusOr<std::uint64_t> StepsOf(BusyWork* work, Stream stream,
+                                        double ns);
+  struct Share;  // a case of copies beside a kernel
+  static const std::vector<Share>& Shares();
+  absl::Status AddShare(const Share& share);
   CaseResult* AddTimes(const std::string& name, Samples* ours,
                        const std::string& baseline, Samples* baseline_ns);
   CaseResult* AddRow(const std::string& name, Samples* ours,
                      const std::string& baseline, Samples* baseline_ns,
                      std::uint64_t bytes);
-  void AddBar(const std::string& name, double ratio, double bar, bool at_least);
+  // Of a GPU; of another device it says nothing.
+  void MeasureBar(const std::string& name, double ratio);
 
   Device* const device_;
   const bool logic_only_;
@@ -96,6 +130,8 @@ class HbmBench {
   HbmMemory memory_;
   Crossovers crossovers_;
   SuiteResult* const result_;
+  bool is_set_up_ = false;
+  bool was_late_ = false;
 };
 
 }  // namespace agentmem::bench

@@ -11,6 +11,7 @@ namespace agentmem::bench {
 namespace {
 
 constexpr std::uint64_t kWord = sizeof(std::uint64_t);
+constexpr std::uint64_t kBlockBytes = 2 << 20;  // that lie together on the host
 
 // SplitMix64 by index: any word can be told without those before it.
 std::uint64_t WordAt(std::uint64_t seed, std::uint64_t index) {
@@ -55,6 +56,25 @@ std::uint64_t ElementsAt(std::uint64_t seed, std::uint64_t index) {
   return (WordAt(seed, index) & 0x83ff83ff83ff83ff) | 0x3c003c003c003c00;
 }
 
+// A stretch of fragments of one size: on the host they change places within it.
+struct Part {
+  std::uint64_t at = 0;
+  std::uint64_t bytes = 0;
+  std::uint32_t fragment_bytes = 0;
+
+  std::uint64_t count() const { return bytes / fragment_bytes; }
+};
+
+std::vector<Part> PartsOf(std::uint64_t bytes, std::uint32_t fragment_bytes) {
+  if (fragment_bytes != kMixedFragments) return {{0, bytes, fragment_bytes}};
+  const std::uint64_t quarter = bytes / 4;
+  std::vector<Part> parts;
+  for (const std::uint32_t size : {2u << 20, 64u << 10, 16u << 10, 4u << 10}) {
+    parts.push_back({parts.size() * quarter, quarter, size});
+  }
+  return parts;
+}
+
 float Bfloat16(std::uint64_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits & 0xffff) << 16);
 }
@@ -79,13 +99,19 @@ void EachElement(std::span<const char> page, std::uint64_t seed,
 std::vector<Fragment> ScatteredFragments(DeviceAddress device,
                                          std::span<char> host,
                                          std::uint32_t fragment_bytes) {
-  const std::uint64_t count = host.size() / fragment_bytes;
   std::vector<Fragment> fragments;
-  fragments.reserve(count);
-  for (std::uint64_t i = 0; i < count; ++i) {
-    fragments.push_back({device + i * fragment_bytes,
-                         host.data() + PlaceOf(i, count) * fragment_bytes,
-                         fragment_bytes});
+  for (const Part& part : PartsOf(host.size(), fragment_bytes)) {
+    const std::uint64_t each = part.fragment_bytes;
+    const std::uint64_t of_block =
+        std::clamp<std::uint64_t>(kBlockBytes / each, 1, part.count());
+    const std::uint64_t blocks = part.count() / of_block;
+    for (std::uint64_t i = 0; i < part.count(); ++i) {
+      const std::uint64_t block = PlaceOf(i / of_block, blocks);
+      const std::uint64_t place = block * of_block + i % of_block;
+      fragments.push_back(
+          {device + part.at + FragmentAt(place, part.count()) * each,
+           host.data() + part.at + place * each, part.fragment_bytes});
+    }
   }
   return fragments;
 }
@@ -96,10 +122,12 @@ void FillInOrder(std::span<char> host, std::uint64_t seed) {
 
 void FillScattered(std::span<char> host, std::uint64_t seed,
                    std::uint32_t fragment_bytes) {
-  const std::uint64_t count = host.size() / fragment_bytes;
-  for (std::uint64_t place = 0; place < count; ++place) {
-    FillSpan(host.data() + place * fragment_bytes, fragment_bytes, seed,
-             FragmentAt(place, count) * fragment_bytes / kWord);
+  for (const Part& part : PartsOf(host.size(), fragment_bytes)) {
+    const std::uint64_t each = part.fragment_bytes;
+    for (std::uint64_t place = 0; place < part.count(); ++place) {
+      FillSpan(host.data() + part.at + place * each, each, seed,
+               (part.at + FragmentAt(place, part.count()) * each) / kWord);
+    }
   }
 }
 
@@ -143,12 +171,15 @@ std::optional<std::uint64_t> WrongInOrder(std::span<const char> host,
 std::optional<std::uint64_t> WrongScattered(std::span<const char> host,
                                             std::uint64_t seed,
                                             std::uint32_t fragment_bytes) {
-  const std::uint64_t count = host.size() / fragment_bytes;
-  for (std::uint64_t place = 0; place < count; ++place) {
-    const auto wrong =
-        WrongInSpan(host.data() + place * fragment_bytes, fragment_bytes, seed,
-                    FragmentAt(place, count) * fragment_bytes / kWord);
-    if (wrong.has_value()) return place * fragment_bytes + *wrong;
+  for (const Part& part : PartsOf(host.size(), fragment_bytes)) {
+    const std::uint64_t each = part.fragment_bytes;
+    for (std::uint64_t place = 0; place < part.count(); ++place) {
+      const std::uint64_t at = part.at + place * each;
+      const auto wrong = WrongInSpan(
+          host.data() + at, each, seed,
+          (part.at + FragmentAt(place, part.count()) * each) / kWord);
+      if (wrong.has_value()) return at + *wrong;
+    }
   }
   return std::nullopt;
 }

@@ -2,6 +2,8 @@
 //
 // On the device fragment i follows fragment i - 1; on the host it lies at
 // another place, so that no fragment has its neighbour beside it on both sides.
+// They are posted as the library posts those of a pool's blocks: 2 MiB lie
+// together on the host, and each of their fragments anywhere on the device.
 // What is in them follows from a seed and from where a word is on the device:
 // the check knows no fragment lists, and reads nothing but what arrived.
 //
@@ -24,13 +26,17 @@ namespace agentmem::bench {
 // What an output holds before a copy: neither side's bytes.
 inline constexpr char kPoison = '\x5a';
 
+// In place of a size: a quarter of the bytes in fragments of each of 2 MiB,
+// 64 KiB, 16 KiB and 4 KiB, the longest first.
+inline constexpr std::uint32_t kMixedFragments = 1;
+
 // Fragment i of `count` (a power of two) lies at this place on the host.
 inline std::uint64_t PlaceOf(std::uint64_t i, std::uint64_t count) {
   return i * ((count * 5 / 8) | 1) % count;
 }
 
 // One a fragment; `host` and what is at `device` are as long as each other, a
-// power of two of fragments.
+// power of two of fragments (mixed: 8 MiB or more).
 std::vector<Fragment> ScatteredFragments(DeviceAddress device,
                                          std::span<char> host,
                                          std::uint32_t fragment_bytes);

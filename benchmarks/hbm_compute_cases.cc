@@ -16,17 +16,64 @@ namespace agentmem::bench {
 namespace {
 
 constexpr double kEndToEndBar = 1.10;  // of the longer of load and compute
-constexpr double kDmaShareBar = 1.03;
-constexpr double kKernelShareBar = 1.10;
+constexpr char kEndToEnd[] = "layerwise_load/end_to_end";
+constexpr char kByTheLonger[] = " by the longer of the two";
 constexpr std::uint64_t kShareBytes = 64 << 20;
 constexpr double kShareNs = 100e6;  // of computing, on a GPU
 
+using Bound = BusyWork::Bound;
+
 }  // namespace
 
+struct HbmBench::Share {
+  const char* name;
+  double bar;  // of the kernel's time with copies beside, by that without
+  CopyMethod method;
+  std::uint32_t fragment_bytes;
+  Direction direction = Direction::kToDevice;
+  Bound bound = Bound::kCompute;
+};
+
+namespace {
+
+// On which no copies of this direction are: of the device's own.
+Stream ComputingBeside(Direction direction, const DeviceProperties& of) {
+  return direction == Direction::kToDevice ? of.to_host : of.to_device;
+}
+
+}  // namespace
+
+const std::vector<HbmBench::Share>& HbmBench::Shares() {
+  constexpr CopyMethod kDma = CopyMethod::kCopyEngine;
+  constexpr CopyMethod kKernel = CopyMethod::kKernel;
+  constexpr Direction kIn = Direction::kToDevice;
+  constexpr Direction kOut = Direction::kToHost;
+  static const std::vector<Share> shares = {
+      {"sm_share/dma", 1.03, kDma, 2 << 20},
+      {"sm_share/dma/to_host", 1.03, kDma, 2 << 20, kOut},
+      {"sm_share/dma/memory_bound", 1.03, kDma, 2 << 20, kIn, Bound::kMemory},
+      {"sm_share/kernel", 1.10, kKernel, 32 << 10},
+      {"sm_share/kernel/to_host", 1.10, kKernel, 32 << 10, kOut},
+      {"sm_share/kernel/memory_bound", 1.10, kKernel, 32 << 10, kIn,
+       Bound::kMemory},
+  };
+  return shares;
+}
+
+std::vector<Bar> HbmBench::ShareBars() {
+  std::vector<Bar> bars;
+  for (const Share& share : Shares()) {
+    bars.push_back({share.name, share.bar, false});
+  }
+  return bars;
+}
+
+std::vector<Bar> HbmBench::LayerComputeBars() {
+  return {{std::string(kEndToEnd) + kByTheLonger, kEndToEndBar, false}};
+}
+
 absl::StatusOr<double> HbmBench::Compute(BusyWork* work, std::uint64_t steps,
-                                         const Way& beside) {
-  // A stream of the device's own on which these cases copy nothing.
-  const Stream stream = device_->properties().to_host;
+                                         Stream stream, const Way& beside) {
   HbmPost copies(device_);
   HbmPost computing(device_);
   const TimeNs start = MonotonicNowNs();
@@ -43,12 +90,13 @@ absl::StatusOr<double> HbmBench::Compute(BusyWork* work, std::uint64_t steps,
 }
 
 // How many steps take about `ns`.
-absl::StatusOr<std::uint64_t> HbmBench::StepsOf(BusyWork* work, double ns) {
+absl::StatusOr<std::uint64_t> HbmBench::StepsOf(BusyWork* work, Stream stream,
+                                                double ns) {
   constexpr std::uint64_t kTrial = 64;
   double least = 0;
   for (int i = 0; i < 4; ++i) {  // the first loads the kernel
     AGENTMEM_ASSIGN_OR_RETURN(const double taken,
-                              Compute(work, kTrial, nullptr));
+                              Compute(work, kTrial, stream, nullptr));
     if (i == 1 || (i > 1 && taken < least)) least = taken;
   }
   const double steps = ns / std::max(least, 1.0) * kTrial;
@@ -58,7 +106,7 @@ absl::StatusOr<std::uint64_t> HbmBench::StepsOf(BusyWork* work, double ns) {
 absl::Status HbmBench::AddLayerwiseCompute() {
   HbmMemory memory(device_);
   AGENTMEM_RETURN_IF_ERROR(memory.Take(scale_.layer_bytes));
-  BusyWork work(device_, !logic_only_);
+  BusyWork work(device_, !logic_only_, Bound::kCompute);
   AGENTMEM_RETURN_IF_ERROR(work.Start());
   const std::size_t per_layer = scale_.layer_bytes / kLayers / kLayerFragment;
   std::vector<Fragment> fragments =
@@ -82,12 +130,13 @@ absl::Status HbmBench::AddLayerwiseCompute() {
   };
   AGENTMEM_ASSIGN_OR_RETURN(const double trial, Timed(pipeline(0)));
   AGENTMEM_ASSIGN_OR_RETURN(const std::uint64_t steps,
-                            StepsOf(&work, trial / kLayers));
+                            StepsOf(&work, computing, trial / kLayers));
   Samples load, compute, both, in_turn;
-  for (int round = 0; round < scale_.rounds; ++round) {
+  for (int round = 0; Another(round); ++round) {
     AGENTMEM_ASSIGN_OR_RETURN(const double load_ns, Timed(pipeline(0)));
-    AGENTMEM_ASSIGN_OR_RETURN(const double compute_ns,
-                              Compute(&work, steps * kLayers, nullptr));
+    AGENTMEM_ASSIGN_OR_RETURN(
+        const double compute_ns,
+        Compute(&work, steps * kLayers, computing, nullptr));
     const std::uint64_t seed = seed_++;
     AGENTMEM_RETURN_IF_ERROR(PrepareOnload(memory, seed, kLayerFragment));
     AGENTMEM_ASSIGN_OR_RETURN(const double both_ns, Timed(pipeline(steps)));
@@ -97,37 +146,42 @@ absl::Status HbmBench::AddLayerwiseCompute() {
     both.Add(both_ns);
     in_turn.Add(load_ns + compute_ns);
   }
-  const CaseResult* const row = AddTimes("layerwise_load/end_to_end", &both,
-                                         "load, then compute", &in_turn);
-  AddBar(row->name + " by the longer of the two",
-         row->value / std::max(load.Percentile(0.5), compute.Percentile(0.5)),
-         kEndToEndBar, false);
+  const CaseResult* const row =
+      AddTimes(kEndToEnd, &both, "load, then compute", &in_turn);
+  MeasureBar(
+      row->name + kByTheLonger,
+      row->value / std::max(load.Percentile(0.5), compute.Percentile(0.5)));
   return absl::OkStatus();
 }
 
-absl::Status HbmBench::AddShare(const std::string& name,
-                                std::uint32_t fragment_bytes, CopyMethod method,
-                                double bar) {
-  BusyWork work(device_, !logic_only_);
+absl::Status HbmBench::AddShare(const Share& share) {
+  const bool to_host = share.direction == Direction::kToHost;
+  const Stream computing =
+      ComputingBeside(share.direction, device_->properties());
+  BusyWork work(device_, !logic_only_, share.bound);
   AGENTMEM_RETURN_IF_ERROR(work.Start());
   HbmMemory memory(device_);
   AGENTMEM_RETURN_IF_ERROR(memory.Take(std::min(scale_.bytes, kShareBytes)));
-  const std::vector<Fragment> fragments =
-      ScatteredFragments(memory.device(), memory.source(), fragment_bytes);
-  AGENTMEM_ASSIGN_OR_RETURN(const std::uint64_t steps,
-                            StepsOf(&work, logic_only_ ? 5e6 : kShareNs));
+  const std::vector<Fragment> fragments = ScatteredFragments(
+      memory.device(), to_host ? memory.output() : memory.source(),
+      share.fragment_bytes);
+  AGENTMEM_ASSIGN_OR_RETURN(
+      const std::uint64_t steps,
+      StepsOf(&work, computing, logic_only_ ? 5e6 : kShareNs));
   std::uint64_t copied = 0;
   Samples alone, beside;
   double beside_ns = 0;
-  for (int round = 0; round < scale_.rounds; ++round) {
+  for (int round = 0; Another(round); ++round) {
     AGENTMEM_ASSIGN_OR_RETURN(const double alone_ns,
-                              Compute(&work, steps, nullptr));
+                              Compute(&work, steps, computing, nullptr));
     alone.Add(alone_ns);
     const std::uint64_t seed = seed_++;
-    AGENTMEM_RETURN_IF_ERROR(PrepareOnload(memory, seed, fragment_bytes));
+    AGENTMEM_RETURN_IF_ERROR(
+        to_host ? PrepareOffload(memory, seed)
+                : PrepareOnload(memory, seed, share.fragment_bytes));
     AGENTMEM_ASSIGN_OR_RETURN(
         const double ns,
-        Compute(&work, steps, [&](HbmPost* post) -> absl::Status {
+        Compute(&work, steps, computing, [&](HbmPost* post) -> absl::Status {
           // Two under way, so that the link does not rest. Nothing waits: the
           // end of the computing must be seen at once.
           if (post->pending() > 1) {
@@ -135,17 +189,19 @@ absl::Status HbmBench::AddShare(const std::string& name,
             if (!passed) return absl::OkStatus();
             copied += memory.source().size();
           }
-          return post->Copy(Direction::kToDevice, method, fragments);
+          return post->Copy(share.direction, share.method, fragments);
         }));
-    AGENTMEM_RETURN_IF_ERROR(CheckOnload(memory, seed));
+    AGENTMEM_RETURN_IF_ERROR(
+        to_host ? CheckOffload(memory, seed, share.fragment_bytes)
+                : CheckOnload(memory, seed));
     beside.Add(ns);
     beside_ns += ns;
   }
   const CaseResult* const row =
-      AddTimes("sm_share/" + name, &beside, "no copies beside", &alone);
-  AddBar(row->name, row->Ratio(), bar, false);
+      AddTimes(share.name, &beside, "no copies beside", &alone);
+  MeasureBar(row->name, row->Ratio());
   CaseResult rate;
-  rate.name = "sm_share/" + name + "/copied";
+  rate.name = std::string(share.name) + "/copied";
   // Those under way at the end are left out.
   rate.value = static_cast<double>(copied) * 1e3 / beside_ns;
   rate.unit = "MB/s";
@@ -155,10 +211,14 @@ absl::Status HbmBench::AddShare(const std::string& name,
 }
 
 absl::Status HbmBench::AddShares() {
-  AGENTMEM_RETURN_IF_ERROR(
-      AddShare("dma", 2 << 20, CopyMethod::kCopyEngine, kDmaShareBar));
-  if (device_->properties().kernel_fragments_max == 0) return absl::OkStatus();
-  return AddShare("kernel", 32 << 10, CopyMethod::kKernel, kKernelShareBar);
+  for (const Share& share : Shares()) {
+    if (share.method == CopyMethod::kKernel &&
+        device_->properties().kernel_fragments_max == 0) {
+      continue;
+    }
+    AGENTMEM_RETURN_IF_ERROR(AddShare(share));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace agentmem::bench

@@ -49,6 +49,22 @@ std::vector<Fp8Piece> ScatteredPieces(DeviceAddress device,
   return pieces;
 }
 
+// Nothing was written behind a page's codes but its scales, and nothing behind
+// those.
+absl::Status GapsArePoison(std::span<const Fp8Piece> pieces) {
+  const std::string poison(kPageBytes, kPoison);
+  const std::uint64_t used = kCodeBytes + Shape().heads * sizeof(float);
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const char* const place = reinterpret_cast<const char*>(pieces[i].codes);
+    if (std::memcmp(place + used, poison.data(), kPageBytes - used) == 0) {
+      continue;
+    }
+    return DataLoss("fp8: page " + std::to_string(i) +
+                    ": something was written behind its codes and scales");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ElementsArrived(std::span<const char> came, std::uint64_t seed,
                              std::span<const Fp8Piece> pieces) {
   for (std::size_t i = 0; i < pieces.size(); ++i) {
@@ -62,6 +78,10 @@ absl::Status ElementsArrived(std::span<const char> came, std::uint64_t seed,
 }
 
 }  // namespace
+
+std::vector<Bar> HbmBench::Fp8Bars() {
+  return {{"fp8_offload/64KiB", kOffloadBar}};
+}
 
 // There and back: nanoseconds of each.
 absl::Status HbmBench::Fp8RoundTrip(Samples* out, Samples* in) {
@@ -77,6 +97,7 @@ absl::Status HbmBench::Fp8RoundTrip(Samples* out, Samples* in) {
                               return post->CopyFp8(Direction::kToHost, Shape(),
                                                    pieces);
                             }));
+  AGENTMEM_RETURN_IF_ERROR(GapsArePoison(pieces));
   std::memset(source.data(), kPoison, source.size());
   AGENTMEM_RETURN_IF_ERROR(Move(memory_, Direction::kToDevice, source));
   AGENTMEM_ASSIGN_OR_RETURN(const double in_ns, Timed([&](HbmPost* post) {
@@ -107,7 +128,7 @@ absl::Status HbmBench::AddFp8() {
                              crossovers_.of(direction).rule);
     };
   };
-  for (int round = 0; round < scale_.rounds; ++round) {
+  for (int round = 0; Another(round); ++round) {
     AGENTMEM_RETURN_IF_ERROR(Fp8RoundTrip(&out, &in));
     AGENTMEM_ASSIGN_OR_RETURN(
         const double out_ns,
@@ -121,7 +142,7 @@ absl::Status HbmBench::AddFp8() {
   const CaseResult* const row =
       AddRow("fp8_offload/64KiB", &out, "offload/64KiB, bytes of elements",
              &plain_out, scale_.bytes);
-  AddBar(row->name, row->Ratio(), kOffloadBar, true);
+  MeasureBar(row->name, row->Ratio());
   AddRow("fp8_onload/64KiB", &in, "onload/64KiB, bytes of elements", &plain_in,
          scale_.bytes);
   return absl::OkStatus();

@@ -1,7 +1,9 @@
 // hbm_bench: the suite `hbm` as a program of its own, which a machine with a
 // GPU runs without anything but its driver (./dev gpu-bundle).
+#include <cuda_runtime_api.h>
+
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <memory>
 #include <string>
 
@@ -15,17 +17,34 @@ namespace {
 
 constexpr int kSkipped = 77;  // what test drivers take for "was skipped"
 constexpr char kUsage[] =
-    "Usage: hbm_bench [--quick] [--only GROUP] [--output FILE.json]\n"
-    "       hbm_bench --which   the GPU's name; 77 and the reason if none\n"
-    "       hbm_bench --host    where there is no GPU, by the host device\n";
+    R"(Usage: hbm_bench [--quick] [--only GROUP] [--seconds N] [--host]
+                 [--output FILE.json] [--bars FILE]
+       hbm_bench --which
+  --which    the GPU's name; 77 and the reason where there is no driver or no
+             GPU; 1 and the reason if there is one that does not open
+  --seconds  fewer rounds where all of them would take longer
+  --host     without a GPU, by the host device
+  --bars     how many bars were met, and which were not
+)";
 
-// 0: there is one.
+// Of one that does not open nobody may think that it was not there.
+bool IsThereAGpu() {
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return false;
+  int gpus = 0;
+  const cudaError_t counted = cudaGetDeviceCount(&gpus);
+  return counted == cudaSuccess ? gpus > 0 : counted != cudaErrorNoDevice;
+}
+
+// 0: there is one, and it opens.
 int Which(bool say) {
+  const bool is_there = IsThereAGpu();
   std::unique_ptr<Device> gpu;
   const Outcome opened = OpenDevice(0, &gpu);
   if (!opened.ok()) {
-    std::printf("SKIPPED: %s\n", opened.message.c_str());
-    return kSkipped;
+    std::printf("%s: %s\n", is_there ? "FAILED" : "SKIPPED",
+                opened.message.c_str());
+    return is_there ? 1 : kSkipped;
   }
   const DeviceProperties& of_gpu = gpu->properties();
   if (say) {
@@ -37,15 +56,23 @@ int Which(bool say) {
   return 0;
 }
 
-int Run(const SuiteOptions& options, const std::string& output) {
+int Run(const SuiteOptions& options, const std::string& output,
+        const std::string& bars) {
+  const auto tell_bars = [&bars](const SuiteResult& result) {
+    return bars.empty() ? absl::OkStatus()
+                        : WriteFile(bars, BarsJson(result.bars));
+  };
   // A machine that is lent may be taken back before the suite has ended.
   SuiteOptions telling = options;
-  telling.so_far = [&output](const SuiteResult& result) {
-    (void)WriteFile(output, Json(result));  // Publish says what is wrong
+  telling.so_far = [&](const SuiteResult& result) {
+    // Errors are told at the end.
+    (void)WriteFile(output, Json(result));
+    (void)tell_bars(result);
   };
   const auto result = RunHbmSuite(telling);
   absl::Status done = result.status();
   if (done.ok()) done = Publish(*result, output);
+  if (done.ok()) done = tell_bars(*result);
   if (done.ok() && !result->failure.empty()) done = Internal(result->failure);
   if (done.ok()) return 0;
   std::fprintf(stderr, "hbm_bench: %s\n", StatusMessage(done).c_str());
@@ -59,6 +86,7 @@ int main(int argc, char** argv) {
   using namespace agentmem::bench;  // NOLINT(build/namespaces)
   SuiteOptions options;
   std::string output = "hbm.json";
+  std::string bars;
   bool host = false;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -72,6 +100,10 @@ int main(int argc, char** argv) {
       options.only = argv[++i];
     } else if (argument == "--output" && more) {
       output = argv[++i];
+    } else if (argument == "--seconds" && more) {
+      options.seconds = std::strtoull(argv[++i], nullptr, 10);
+    } else if (argument == "--bars" && more) {
+      bars = argv[++i];
     } else {
       std::fprintf(stderr, "%s", kUsage);
       return 2;
@@ -80,5 +112,6 @@ int main(int argc, char** argv) {
   if (!host) {
     if (const int none = Which(false); none != 0) return none;
   }
-  return Run(options, output);
+  options.needs_gpu = !host;
+  return Run(options, output, bars);
 }

@@ -5,10 +5,18 @@
 #include <algorithm>
 #include <string>
 
+#include "benchmarks/hbm_post.h"
+
 namespace agentmem::bench {
 
-// The device's memory first: freeing it waits for the copies that touch all.
+// The device's memory first: freeing it waits for the copies that touch all. A
+// device that hangs is not waited for: what it may write into stays.
 HbmMemory::~HbmMemory() {
+  HbmPost last(device_);
+  absl::Status ended = last.Record(device_->properties().to_host);
+  if (ended.ok()) ended = last.Record(device_->properties().to_device);
+  if (ended.ok()) ended = last.Await();
+  if (ended.code() == absl::StatusCode::kDeadlineExceeded) return;
   if (memory_ != DeviceAddress()) device_->Free(memory_);
   for (const std::span<char> chunk : registered_) {
     // Nobody is there to be told, and the memory goes either way.
@@ -22,6 +30,10 @@ HbmMemory::~HbmMemory() {
 absl::Status HbmMemory::Take(std::uint64_t bytes) {
   AGENTMEM_RETURN_IF_ERROR(TakeHost(bytes, &source_));
   AGENTMEM_RETURN_IF_ERROR(TakeHost(bytes, &output_));
+  return TakeDevice(bytes);
+}
+
+absl::Status HbmMemory::TakeDevice(std::uint64_t bytes) {
   DeviceAddress memory;
   AGENTMEM_RETURN_IF_ERROR(ToAbsl(device_->Allocate(bytes, &memory)));
   memory_ = memory;

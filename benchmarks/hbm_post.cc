@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "benchmarks/hbm_memory.h"
@@ -25,13 +26,13 @@ Stream HbmPost::StreamOf(Direction direction) const {
 absl::Status HbmPost::Record(Stream stream) {
   Event event;
   AGENTMEM_RETURN_IF_ERROR(ToAbsl(device_->Record(stream, &event)));
-  pending_.push_back(event);
+  pending_.push_back({event, MonotonicNowNs()});
   return absl::OkStatus();
 }
 
 absl::Status HbmPost::WaitForNewest(Stream stream) {
   if (pending_.empty()) return absl::OkStatus();
-  return ToAbsl(device_->Wait(stream, pending_.back()));
+  return ToAbsl(device_->Wait(stream, pending_.back().event));
 }
 
 absl::Status HbmPost::Post(const CopyBatch& batch) {
@@ -97,8 +98,14 @@ absl::Status HbmPost::CopyPinned(Direction direction, DeviceAddress device,
 absl::StatusOr<bool> HbmPost::OldestPassed() {
   if (pending_.empty()) return true;
   Outcome why;
-  const EventState state = device_->Query(pending_.front(), &why);
-  if (state == EventState::kPending) return false;
+  const EventState state = device_->Query(pending_.front().event, &why);
+  if (state == EventState::kPending) {
+    if (MonotonicNowNs() - pending_.front().posted < deadline_ns_) return false;
+    return MakeStatus(absl::StatusCode::kDeadlineExceeded,
+                      "the device has not done what was posted " +
+                          std::to_string(deadline_ns_ / kMillisecondNs) +
+                          " ms ago: it hangs, or is much too slow");
+  }
   pending_.pop_front();
   if (state == EventState::kFailed) return ToAbsl(why);
   return true;

@@ -5,9 +5,12 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "benchmarks/hbm_bench.h"
+#include "benchmarks/hbm_groups.h"
 #include "benchmarks/pool_seed.h"
 #include "benchmarks/suites.h"
 #include "cuda/host_device.h"
@@ -24,6 +27,11 @@ absl::StatusOr<HbmScale> ScaleOf(const SuiteOptions& options, bool gpu) {
   HbmScale scale = options.quick ? HbmScale{16 * kMiB, 16 * kMiB, 2, 100}
                    : gpu         ? HbmScale{1024 * kMiB, 2048 * kMiB, 5, 5000}
                                  : HbmScale{64 * kMiB, 64 * kMiB, 5, 5000};
+  if (options.seconds != 0) {
+    scale.hurry_at =
+        MonotonicNowNs() +
+        static_cast<DurationNs>(options.seconds) * kSecondNs * 3 / 5;
+  }
   if (options.copy_bytes == 0) return scale;
   if (options.copy_bytes < kCopyBytesMin ||
       options.copy_bytes > kCopyBytesMax) {
@@ -36,24 +44,58 @@ absl::StatusOr<HbmScale> ScaleOf(const SuiteOptions& options, bool gpu) {
   return scale;
 }
 
-struct Group {
-  const char* name;
-  // What was measured before it is told all the same.
-  bool may_fail;
-  absl::Status (HbmBench::*add)();
-};
+// Those that need the memory of SetUp.
+std::vector<HbmGroup> DeviceGroups(HbmBench* bench) {
+  const auto of = [bench](absl::Status (HbmBench::*add)()) {
+    return [bench, add]() -> absl::Status {
+      AGENTMEM_RETURN_IF_ERROR(bench->SetUp());
+      return (bench->*add)();
+    };
+  };
+  return {
+      {"offload onload", false, HbmBench::CopyBars(), of(&HbmBench::AddCopies)},
+      {"kv_store kv_load", false, HbmBench::KvBars(), of(&HbmBench::AddKv)},
+      {"bidirectional", false, HbmBench::BidirectionalBars(),
+       of(&HbmBench::AddBidirectional)},
+      {"fp8_offload fp8_onload", true, HbmBench::Fp8Bars(),
+       of(&HbmBench::AddFp8)},
+      {"layerwise_load", false, HbmBench::LayerBars(),
+       of(&HbmBench::AddLayerwiseLoad)},
+      {"layerwise_load end_to_end", true, HbmBench::LayerComputeBars(),
+       of(&HbmBench::AddLayerwiseCompute)},
+      {"sm_share", true, HbmBench::ShareBars(), of(&HbmBench::AddShares)},
+  };
+}
 
-constexpr Group kGroups[] = {
-    {"offload onload", false, &HbmBench::AddCopies},
-    {"bidirectional", false, &HbmBench::AddBidirectional},
-    {"fp8_offload fp8_onload", true, &HbmBench::AddFp8},
-    {"layerwise_load", false, &HbmBench::AddLayerwiseLoad},
-    {"layerwise_load end_to_end", true, &HbmBench::AddLayerwiseCompute},
-    {"sm_share", true, &HbmBench::AddShares},
-};
+HbmGroup SubmitGroup(HbmBench* bench, Device* device, const char* name,
+                     std::vector<Bar> bars) {
+  return {"submit_overhead", false, std::move(bars),
+          [=] { return bench->AddSubmitOverhead(device, name); }};
+}
 
-bool Wanted(const SuiteOptions& options, std::string_view group) {
-  return group.find(options.only) != std::string_view::npos;
+void AddNotes(const SuiteOptions& options, const Outcome& opened,
+              SuiteResult* result) {
+  if (!opened.ok()) {
+    result->notes.push_back("no GPU was used: " + opened.message);
+    result->notes.push_back(
+        "logic only: copies are the host device's, by one thread; their rates "
+        "and ratios say nothing, and no bar but submit_overhead's is met or "
+        "missed");
+  }
+  if (std::string_view("kv_store kv_load").find(options.only) !=
+      std::string_view::npos) {
+    result->notes.push_back(
+        "kv_store, kv_load: agentmem_kv_store and agentmem_kv_load until all "
+        "is acknowledged; blocks of 2 MiB (of 4 MiB in fragments of 2 MiB) in "
+        "a shared memfd, and for a memd a thread in this process");
+  }
+  if (std::string_view("submit_overhead").find(options.only) !=
+      std::string_view::npos) {
+    result->notes.push_back(
+        "submit_overhead: CPU time of the posting thread, a fragment: split "
+        "by size, two posts, their events; batches of 64 and 1024. The bar is "
+        "for the host device, in nanoseconds");
+  }
 }
 
 }  // namespace
@@ -64,6 +106,7 @@ absl::StatusOr<SuiteResult> RunHbmSuite(const SuiteOptions& options) {
   result.machine = DescribeMachine();
   std::unique_ptr<Device> gpu;
   const Outcome opened = OpenDevice(0, &gpu);
+  if (!opened.ok() && options.needs_gpu) return ToAbsl(opened);
   AGENTMEM_ASSIGN_OR_RETURN(const HbmScale scale,
                             ScaleOf(options, opened.ok()));
   HostDevice::Options host_options;
@@ -72,45 +115,26 @@ absl::StatusOr<SuiteResult> RunHbmSuite(const SuiteOptions& options) {
   Device* const device = opened.ok() ? gpu.get() : &host;
   result.device = device->properties().name;
   const std::uint64_t seed = FreshSeed(&result);
+  AddNotes(options, opened, &result);
+  // Not taken down when the device does not end what it has begun: that waits.
+  auto bench =
+      std::make_unique<HbmBench>(device, !opened.ok(), scale, seed, &result);
+  std::vector<HbmGroup> groups = {
+      SubmitGroup(bench.get(), &host, "host", HbmBench::SubmitBars())};
+  if (opened.ok()) {
+    groups.push_back(SubmitGroup(bench.get(), gpu.get(), "gpu", {}));
+  }
+  for (HbmGroup& group : DeviceGroups(bench.get())) {
+    groups.push_back(std::move(group));
+  }
+  if (!RunHbmGroups(options, groups, &result)) {
+    (void)bench.release();
+    (void)gpu.release();
+  }
+  // Of the host device they say nothing.
   if (!opened.ok()) {
-    result.notes.push_back("no GPU was used: " + opened.message);
-    result.notes.push_back(
-        "logic only: copies are the host device's, by one thread; their rates "
-        "and ratios say nothing, and no bar but submit_overhead's is met or "
-        "missed");
-  }
-  HbmBench bench(device, !opened.ok(), scale, seed, &result);
-  if (Wanted(options, "submit_overhead")) {
-    AGENTMEM_RETURN_IF_ERROR(bench.AddSubmitOverhead(&host, "host"));
-    if (opened.ok()) {
-      AGENTMEM_RETURN_IF_ERROR(bench.AddSubmitOverhead(gpu.get(), "gpu"));
-    }
-    result.notes.push_back(
-        "submit_overhead: CPU time of the posting thread, a fragment: split "
-        "by size, two posts, their events; batches of 64 and 1024. The bar is "
-        "for the host device");
-  }
-  bool set_up = false;
-  for (const Group& group : kGroups) {
-    if (!Wanted(options, group.name)) continue;
-    if (!set_up) AGENTMEM_RETURN_IF_ERROR(bench.SetUp());
-    set_up = true;
-    const absl::Status added = (bench.*group.add)();
-    if (added.ok()) {
-      if (options.so_far) options.so_far(result);
-      continue;
-    }
-    const std::string why =
-        std::string(group.name) + ": " + StatusMessage(added);
-    // What others have shown is told all the same.
-    if (!group.may_fail || added.code() == absl::StatusCode::kDataLoss) {
-      if (result.failure.empty()) result.failure = why;
-      result.notes.push_back("FAILED: " + why);
-    } else {
-      result.notes.push_back("NOT MEASURED: " + why);
-    }
-    if (options.so_far) options.so_far(result);
-    if (added.code() == absl::StatusCode::kUnavailable) break;  // it was lost
+    std::erase_if(result.bars,
+                  [](const Bar& bar) { return !bar.measured.has_value(); });
   }
   return result;
 }

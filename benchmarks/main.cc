@@ -52,7 +52,11 @@ int Fail(const absl::Status& status) {
 
 int Run(const Suite& suite, const SuiteOptions& options,
         const std::string& output) {
-  const auto result = suite.run(options);
+  SuiteOptions telling = options;
+  telling.so_far = [&output](const SuiteResult& so_far) {
+    (void)WriteFile(output, Json(so_far));  // Publish says what is wrong
+  };
+  const auto result = suite.run(telling);
   if (!result.ok()) return Fail(result.status());
   const absl::Status published = Publish(*result, output);
   if (!published.ok()) return Fail(published);

@@ -67,6 +67,13 @@ std::string MachineText(const SuiteResult& result) {
          (device.empty() ? "" : ", device " + device);
 }
 
+std::string LinesBelow(const SuiteResult& result) {
+  std::string text;
+  for (const std::string& note : result.notes) text += "- " + note + "\n";
+  for (const Bar& bar : result.bars) text += "- " + BarText(bar) + "\n";
+  return text.empty() ? "" : "\n" + text;
+}
+
 }  // namespace
 
 std::string DurationText(double ns) {
@@ -98,9 +105,7 @@ std::string TextTable(const SuiteResult& result) {
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
   }
-  if (!result.notes.empty()) text += "\n";
-  for (const std::string& note : result.notes) text += "- " + note + "\n";
-  return text;
+  return text + LinesBelow(result);
 }
 
 std::string MarkdownTable(const SuiteResult& result) {
@@ -113,9 +118,7 @@ std::string MarkdownTable(const SuiteResult& result) {
   text += "|---|--:|--:|--:|--:|---|--:|\n";
   for (const Row& row : RowsOf(result)) add(row);
   text += "\nMeasured on " + MachineText(result) + ".\n";
-  if (!result.notes.empty()) text += "\n";
-  for (const std::string& note : result.notes) text += "- " + note + "\n";
-  return text;
+  return text + LinesBelow(result);
 }
 
 std::string Json(const SuiteResult& result) {
@@ -147,6 +150,19 @@ std::string Json(const SuiteResult& result) {
   json["machine"]["memory_bytes"] = result.machine.memory_bytes;
   if (!result.device.empty()) json["device"] = result.device;
   json["cases"] = cases;
+  for (const Bar& bar : result.bars) {
+    nlohmann::ordered_json row;
+    row["name"] = bar.name;
+    row["limit"] = bar.limit;
+    row["at"] = bar.at_least ? "least" : "most";
+    row["value"] = nullptr;
+    if (bar.measured.has_value()) row["value"] = *bar.measured;
+    row["result"] = !bar.measured.has_value() ? "not measured"
+                    : bar.met()               ? "met"
+                                              : "missed";
+    json["bars"].push_back(row);
+  }
+  if (!result.failure.empty()) json["failure"] = result.failure;
   return json.dump(2) + "\n";
 }
 

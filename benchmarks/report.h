@@ -17,7 +17,9 @@ std::string TextTable(const SuiteResult& result);
 std::string MarkdownTable(const SuiteResult& result);
 // {"suite", "machine", "cases": [{"name", "p50_ns", "p99_ns", "p999_ns",
 // "value", "unit", "better", "baseline", "baseline_value", "ratio"}]}; a case
-// without a baseline has null in the last three. "device", if one copied.
+// without a baseline has null in the last three. "device", if one copied;
+// "bars": [{"name", "limit", "at", "value", "result"}], if there are some, a
+// value of null being one that was not measured; "failure", if it ended so.
 std::string Json(const SuiteResult& result);
 
 // "73 ns", "1.25 us", "3.4 ms", "1.2 s".

@@ -23,8 +23,13 @@ struct SuiteOptions {
   std::string only;
   // Suite `hbm`: of a copy; 0: as the device is. A power of two is taken of it.
   std::uint64_t copy_bytes = 0;
-  // Suite `hbm`: what there is after each group, for who may be ended before
-  // the suite does. May be empty.
+  // Suite `hbm`: after three fifths of it cases have fewer rounds. 0: no limit.
+  std::uint64_t seconds = 0;
+  // Suite `hbm`: a GPU that does not open is a failure, not the host device's
+  // turn.
+  bool needs_gpu = false;
+  // Suite `hbm`: what there is after each group, for those who may be ended
+  // before the suite does. May be empty.
   std::function<void(const SuiteResult&)> so_far = {};
 };
 
@@ -43,8 +48,9 @@ absl::StatusOr<SuiteResult> RunHbmSuite(const SuiteOptions& options);
 // The same, and then what comes into GPU memory from other nodes' memory and
 // from the store, by daemons of its own.
 absl::StatusOr<SuiteResult> RunHbmAndToHbmSuite(const SuiteOptions& options);
-// That part of it: adds cases and notes.
-absl::Status AddToHbmCases(const SuiteOptions& options, SuiteResult* result);
+// That part of it: adds cases and notes; a case that fails is a failure of the
+// result, which keeps what others have shown.
+void AddToHbmCases(const SuiteOptions& options, SuiteResult* result);
 // The part of RunPoolSuite that is of agents: adds cases and notes.
 absl::Status AddAttachCases(const SuiteOptions& options, std::uint64_t seed,
                             SuiteResult* result);

@@ -101,13 +101,16 @@ function(agentmem_library name)
   endif()
 endfunction()
 
-# A program that runs where nothing is installed but glibc (and a GPU's driver,
-# which CUDA's runtime opens by itself; so glibc cannot be in it). Abseil by its
-# archives: its targets are shared libraries.
+# A program that runs where nothing is installed but glibc, with the libgcc_s
+# that comes with it, and a GPU's driver, which CUDA's runtime opens by itself
+# (so glibc cannot be in it). Abseil by its archives: its targets are shared
+# libraries. That it runs on hosts of an older glibc than this one, 2.34: of
+# libstdc++ only what is used (its std::random_device asks for 2.36), and not
+# GCC's own unwinder, which asks for 2.35 (./dev gpu-bundle looks).
 function(agentmem_needs_no_packages name)
   set(archives ${agentmem_absl_LIBRARIES})
   list(FILTER archives INCLUDE REGEX "^absl_")
   list(TRANSFORM archives REPLACE "(.+)" "-l:lib\\1.a")
   target_link_libraries(${name} PRIVATE ${archives})
-  target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)
+  target_link_options(${name} PRIVATE -static-libstdc++ -Wl,--gc-sections)
 endfunction()

@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <cstring>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -81,7 +82,9 @@ absl::StatusOr<std::unique_ptr<DeviceBytes>> DeviceBytes::Make(
     std::size_t bytes) {
   std::unique_ptr<DeviceBytes> made(new DeviceBytes());
   std::unique_ptr<Device> gpu;
-  if (!OpenDevice(0, &gpu).ok()) return made;
+  const Outcome opened = OpenDevice(0, &gpu);
+  made->why_no_gpu_ = opened.message;
+  if (!opened.ok()) return made;
   made->gpu_ = std::make_unique<Gpu>(std::move(gpu), bytes);
   AGENTMEM_RETURN_IF_ERROR(made->gpu_->Register());
   return made;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,6 +27,8 @@ class DeviceBytes {
   DeviceBytes& operator=(const DeviceBytes&) = delete;
 
   bool is_gpu() const { return gpu_ != nullptr; }
+  // Empty: it is one.
+  const std::string& why_no_gpu() const { return why_no_gpu_; }
   // Runs of `run_bytes` at these addresses, one after the other in memory.
   absl::Status Write(std::span<const std::uint64_t> addresses,
                      std::uint32_t run_bytes, std::span<const std::byte> from);
@@ -40,6 +43,7 @@ class DeviceBytes {
   DeviceBytes();
 
   std::unique_ptr<Gpu> gpu_;  // null: there is none
+  std::string why_no_gpu_;
 };
 
 }  // namespace agentmem::demo

@@ -38,7 +38,9 @@ class HbmCache {
   HbmCache(const HbmCache&) = delete;
   HbmCache& operator=(const HbmCache&) = delete;
 
+  // "host": there is no GPU, for this reason.
   const std::string& device_name() const { return device_name_; }
+  const std::string& why_no_gpu() const { return bytes_->why_no_gpu(); }
   absl::StatusOr<agentmem_hbm_state> Describe() const;
   // What it stores and loads stays in HBM for that agent.
   absl::StatusOr<agentmem_kv*> KvOf(const std::string& agent);

@@ -53,6 +53,9 @@ class HbmEngine {
     const auto state = cache_->Describe();
     if (!Check("describe", 0, state.status())) return exit_code_;
     Tell(HbmEventType::kReady, 0, state->budget_bytes, cache_->device_name());
+    if (!cache_->why_no_gpu().empty()) {
+      Tell(HbmEventType::kNoGpu, 0, 0, cache_->why_no_gpu());
+    }
     HbmOrder order;
     while (recv(socket_, &order, sizeof(order), 0) ==
            static_cast<ssize_t>(sizeof(order))) {

@@ -126,6 +126,9 @@ void HbmPhase::Handle(Engine* engine, const HbmEvent& event) {
       hbm_->device = event.text;
       hbm_->budget_bytes = std::max(hbm_->budget_bytes, event.number);
       break;
+    case HbmEventType::kNoGpu:
+      hbm_->no_gpu = event.text;
+      break;
     case HbmEventType::kMidCopy:
       engine->striking = true;
       return StrikeNow(engine);

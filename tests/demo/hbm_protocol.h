@@ -56,6 +56,7 @@ static_assert(std::is_trivially_copyable_v<HbmOrder>);
 enum class HbmEventType : std::uint32_t {
   kNone,
   kReady,        // `text`: the device; `number`: its budget now
+  kNoGpu,        // `text`: why the device is none
   kMidCopy,      // copies were posted, and not waited for
   kLoaded,       // `hits` by tier, `number` bytes right
   kRecomputed,   // `number` blocks that were nowhere

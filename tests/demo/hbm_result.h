@@ -15,6 +15,7 @@ namespace agentmem::demo {
 struct HbmResult {
   bool done = false;   // to its end
   std::string device;  // "host": there is no GPU
+  std::string no_gpu;  // why; empty: there is one
   std::uint64_t nodes = 1;
   std::uint64_t agents = 0;
   std::uint64_t engines = 0;          // processes

@@ -15,6 +15,7 @@ std::string Caches(const HbmResult& hbm) {
   return CountText(hbm.agents) + " agents in " + CountText(hbm.engines) +
          " engine processes on " + CountText(hbm.nodes) +
          (hbm.nodes == 1 ? " node" : " nodes") + ", device " + hbm.device +
+         (hbm.no_gpu.empty() ? "" : " (" + hbm.no_gpu + ")") +
          ";\n             " + BytesText(bytes) + " in " +
          CountText(hbm.blocks) + " blocks; HBM of an engine at most " +
          BytesText(hbm.allocated_bytes) + " of a budget of " +

@@ -89,6 +89,7 @@ Json Hits(const Report& report) {
 
 Json Hbm(const HbmResult& hbm) {
   return {{"device", hbm.device},
+          {"no_gpu", hbm.no_gpu},
           {"agents", hbm.agents},
           {"engines", hbm.engines},
           {"blocks", hbm.blocks},

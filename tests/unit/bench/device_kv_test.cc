@@ -19,6 +19,15 @@ TEST(KvShapeTest, EachSizeThatIsMeasuredIsMadeUpOfWholeFragments) {
   }
 }
 
+TEST(KvShapeTest, AShapeOfFragmentsHasThoseInBlocksOfTwoMebibytesOrMore) {
+  for (std::uint32_t bytes = 2 << 10; bytes <= 2 << 20; bytes *= 2) {
+    const KvShape shape = KvShapeOfFragments(bytes);
+    EXPECT_EQ(shape.FragmentBytes(), bytes);
+    EXPECT_EQ(shape.BlockBytes(), bytes < 2 << 20 ? 2u << 20 : 4u << 20);
+    EXPECT_LE(shape.layers, kLayers);
+  }
+}
+
 TEST(KvShapeTest, SixteenTokensOfAllLayersAreTwoMebibytes) {
   const KvShape shape = KvShapeOf(2 << 20);
   EXPECT_EQ(shape.layers, kLayers);

@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "cuda/fp8_codec.h"
 
@@ -70,6 +73,36 @@ TEST(HbmBytesTest, AnyWrongByteIsFoundWhereItIs) {
     EXPECT_EQ(WrongScattered(scattered, 6, 4096), at);
     in_order[at] ^= 1;
     scattered[at] ^= 1;
+  }
+}
+
+// The first half of the bytes is the device's.
+TEST(HbmBytesTest, FragmentsOfMixedSizesAreCheckedAsTheyAreFilled) {
+  constexpr std::uint64_t kAll = 8 << 20;
+  std::string memory(2 * kAll, '\0');
+  const std::span<char> device = std::span(memory).first(kAll);
+  const std::span<char> host = std::span(memory).subspan(kAll);
+  const std::vector<Fragment> fragments = ScatteredFragments(
+      DeviceAddress(reinterpret_cast<std::uint64_t>(device.data())), host,
+      kMixedFragments);
+  std::map<std::uint32_t, std::uint64_t> bytes_of;
+  for (const Fragment& one : fragments) bytes_of[one.bytes] += one.bytes;
+  EXPECT_EQ(bytes_of,
+            (std::map<std::uint32_t, std::uint64_t>{{2 << 20, kAll / 4},
+                                                    {64 << 10, kAll / 4},
+                                                    {16 << 10, kAll / 4},
+                                                    {4 << 10, kAll / 4}}));
+  FillScattered(host, 5, kMixedFragments);
+  for (const Fragment& one : fragments) {
+    std::memcpy(reinterpret_cast<char*>(one.device.value()), one.host,
+                one.bytes);
+  }
+  EXPECT_EQ(WrongInOrder(device, 5), std::nullopt);
+  EXPECT_EQ(WrongScattered(host, 5, kMixedFragments), std::nullopt);
+  for (const std::uint64_t at : {std::uint64_t{0}, kAll / 2 + 1, kAll - 1}) {
+    host[at] ^= 1;
+    EXPECT_EQ(WrongScattered(host, 5, kMixedFragments), at);
+    host[at] ^= 1;
   }
 }
 

@@ -52,6 +52,29 @@ TEST(ReportTest, TheJsonHasTheFieldsThatProgramsReadAndNoOthers) {
   }
 }
 
+TEST(ReportTest, BarsAndAFailureAreInTheJsonAndBarsBelowTheTables) {
+  SuiteResult result = TwoCases();
+  result.bars = {{"a", 0.9, true, 0.95}, {"b", 1.1, false, 1.2}, {"c", 1}};
+  result.failure = "lost";
+  const auto json = nlohmann::json::parse(Json(result));
+  EXPECT_EQ(json["failure"], "lost");
+  ASSERT_EQ(json["bars"].size(), 3u);
+  EXPECT_EQ(json["bars"][0], nlohmann::json({{"name", "a"},
+                                             {"limit", 0.9},
+                                             {"at", "least"},
+                                             {"value", 0.95},
+                                             {"result", "met"}}));
+  EXPECT_EQ(json["bars"][1]["at"], "most");
+  EXPECT_EQ(json["bars"][1]["result"], "missed");
+  EXPECT_TRUE(json["bars"][2]["value"].is_null());
+  EXPECT_EQ(json["bars"][2]["result"], "not measured");
+  for (const std::string& table : {TextTable(result), MarkdownTable(result)}) {
+    EXPECT_NE(table.find("- b: 1.200, bar at most 1.100: MISSED\n"),
+              std::string::npos)
+        << table;
+  }
+}
+
 TEST(ReportTest, TheRatioIsOursByTheBaseline) {
   const auto json = nlohmann::json::parse(Json(TwoCases()));
   EXPECT_EQ(json["cases"][0]["ratio"], 0.5);

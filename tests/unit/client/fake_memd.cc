@@ -224,13 +224,21 @@ void FakeMemd::Handle(Attached* client, const SubmissionEntry& entry) {
       HandleFetch(entry, &answer);
       break;
     case Op::kHold:
+      if (holds_ == options_.holds_max) {
+        answer.code = Code::kResourceExhausted;
+        break;
+      }
       ++holds_;
       answer.slot = entry.slot;
       answer.generation = entry.sequence;
       break;
     case Op::kWantGrants:
       for (std::uint32_t i = 0; i < entry.slot; ++i) {
-        GrantLocked(client, std::bit_ceil(std::max(entry.length, 512u)));
+        if (GrantLocked(client, std::bit_ceil(std::max(entry.length, 512u)))) {
+          continue;
+        }
+        if (i == 0) answer.code = Code::kResourceExhausted;
+        break;
       }
       break;
     case Op::kRelease:
@@ -241,6 +249,9 @@ void FakeMemd::Handle(Attached* client, const SubmissionEntry& entry) {
           .grants()[entry.grant]
           .state.store(
               PackGrant(++client->sequences[entry.grant], GrantState::kFree));
+      --granted_;
+      FreeRoom(ClientFile(client->base).grants()[entry.grant].data_offset,
+               ClientFile(client->base).grants()[entry.grant].slot_bytes);
       return;
     case Op::kFindTier:
       answer.tier = static_cast<std::uint8_t>(Tier::kPool);
@@ -270,9 +281,13 @@ void FakeMemd::HandlePublish(Attached* client, const SubmissionEntry& entry,
   }
   if (!resident_.contains(entry.key)) {
     PublishLocked(entry.key, grant.data_offset, entry.length);
+  } else {
+    FreeRoom(grant.data_offset, grant.slot_bytes);
   }
   grant.state.store(
       PackGrant(++client->sequences[entry.grant], GrantState::kFree));
+  --granted_;
+  if (options_.reuses_room) GrantLocked(client, grant.slot_bytes);
 }
 
 void FakeMemd::HandleFetch(const SubmissionEntry& entry,
@@ -310,29 +325,16 @@ void FakeMemd::Signal(Attached* client) {
   }
 }
 
-void FakeMemd::GrantLocked(Attached* client, std::uint32_t bytes) {
-  for (std::uint32_t i = 0; i < kGrantEntries; ++i) {
-    GrantEntry& entry = ClientFile(client->base).grants()[i];
-    if (GrantStateOf(entry.state.load()) != GrantState::kFree) continue;
-    entry.data_offset = Allocate(bytes);
-    entry.slot_bytes = bytes;
-    entry.state.store(PackGrant(client->sequences[i], GrantState::kGranted),
-                      std::memory_order_release);
-    return;
-  }
-}
-
-std::uint64_t FakeMemd::Allocate(std::uint64_t bytes) {
-  const std::uint64_t offset = allocated_;
-  allocated_ += (bytes + 511) / 512 * 512;
-  AGENTMEM_CHECK(allocated_ <= options_.data_bytes);
-  return offset;
-}
-
 std::uint32_t FakeMemd::PublishLocked(const Key& key, std::uint64_t offset,
                                       std::uint32_t length) {
-  const std::uint32_t index = slots_used_++;
-  AGENTMEM_CHECK(index < options_.slots);
+  std::uint32_t index = slots_used_;
+  if (free_slots_.empty()) {
+    AGENTMEM_CHECK(index < options_.slots);
+    ++slots_used_;
+  } else {
+    index = free_slots_.back();
+    free_slots_.pop_back();
+  }
   Slot& fields = slot(index);
   fields.key_low.store(key.low(), std::memory_order_relaxed);
   fields.key_high.store(key.high(), std::memory_order_relaxed);
@@ -409,8 +411,13 @@ void FakeMemd::AddElsewhere(const Key& key) {
 void FakeMemd::Evict(const Key& key) {
   std::lock_guard<std::mutex> lock(mutex_);
   SetEntry(key, 0);
-  slot(resident_[key]).generation.fetch_add(1, std::memory_order_seq_cst);
+  const std::uint32_t index = resident_[key];
+  slot(index).generation.fetch_add(1, std::memory_order_seq_cst);
   resident_.erase(key);
+  if (!options_.reuses_room) return;
+  const Place place = slot(index).LoadPlace();
+  FreeRoom(place.data_offset(), place.length());
+  free_slots_.push_back(index);
 }
 
 bool FakeMemd::Rewrite(const Key& key, char fill) {

@@ -11,6 +11,7 @@
 #include <array>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -39,6 +40,12 @@ class FakeMemd {
     std::uint32_t index_version = kIndexVersion;
     std::uint32_t welcome_flags = 0;
     std::string refusal;  // not empty: PERMISSION_DENIED with this text
+    // Room that no block has any more goes to later ones, and a grant that was
+    // used is followed by another. For blocks that fill theirs: of a size of a
+    // power of two.
+    bool reuses_room = false;
+    std::uint32_t grants_max = UINT32_MAX;  // of all clients together
+    std::uint64_t holds_max = UINT64_MAX;
     // Takes connections for agents, behind their Hello. Empty: this memd is too
     // old to know of agents, and welcomes them as it does others.
     std::function<void(UniqueFd)> agents = nullptr;
@@ -62,6 +69,8 @@ class FakeMemd {
   // As memd reuses a slot: unpublishes it, and if then no pin stands on it,
   // fills its bytes with `fill`. Publishes it again. True if it was filled.
   bool Rewrite(const Key& key, char fill);
+  // All of the data becomes so: when nothing is resident.
+  void FillData(char fill);
   bool IsResident(const Key& key);
   std::string BytesOf(const Key& key);
   // Of slot `slot`: how often it stands in pins now.
@@ -117,8 +126,13 @@ class FakeMemd {
   void HandleFetch(const SubmissionEntry& entry, CompletionEntry* answer);
   void Complete(Attached* client, const CompletionEntry& answer);
   void Signal(Attached* client);
-  void GrantLocked(Attached* client, std::uint32_t bytes);
+  // False: none more may be.
+  bool GrantLocked(Attached* client, std::uint32_t bytes);
   std::uint64_t Allocate(std::uint64_t bytes);
+  void FreeRoom(std::uint64_t offset, std::uint64_t bytes);
+  std::uint64_t RoomOf(std::uint64_t bytes) const {
+    return (bytes + 511) / 512 * 512;
+  }
   std::uint32_t PublishLocked(const Key& key, std::uint64_t offset,
                               std::uint32_t length);
   void SetEntry(const Key& key, std::uint64_t entry);
@@ -145,6 +159,10 @@ class FakeMemd {
   bool paused_ = false;
   std::uint64_t allocated_ = 0;
   std::uint32_t slots_used_ = 0;
+  std::uint32_t granted_ = 0;
+  std::vector<std::uint32_t> free_slots_;
+  // Offsets by length: those that were free longest first.
+  std::map<std::uint64_t, std::deque<std::uint64_t>> free_room_;
   std::map<Key, std::uint32_t> resident_;
   std::map<Key, std::string> below_;
   std::set<Key> elsewhere_;

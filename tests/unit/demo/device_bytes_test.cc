@@ -16,7 +16,9 @@ constexpr std::uint32_t kRun = 64;
 TEST(DeviceBytes, WithoutAGpuRunsGoToTheirPlacesAndComeBack) {
   auto bytes = DeviceBytes::Make(4 * kRun);
   ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_EQ((*bytes)->why_no_gpu().empty(), (*bytes)->is_gpu());
   if ((*bytes)->is_gpu()) GTEST_SKIP() << "there is a GPU";
+  EXPECT_NE((*bytes)->why_no_gpu().find("GPU 0"), std::string::npos);
   std::vector<std::byte> memory(8 * kRun);
   std::vector<std::byte> from(3 * kRun);
   for (std::size_t i = 0; i < from.size(); ++i) {

@@ -20,6 +20,7 @@ class ReportHbmTest : public testing::Test {
     HbmResult& hbm = result_.hbm;
     hbm.done = true;
     hbm.device = "host";
+    hbm.no_gpu = "GPU 0: no driver";
     hbm.agents = 6;
     hbm.hits[AGENTMEM_TIER_HBM] = 11;
     hbm.hits_shown = 9;
@@ -53,6 +54,8 @@ TEST_F(ReportHbmTest, ARunThatShowedEverythingHasNoFailure) {
   EXPECT_TRUE(Failures(Make()).empty());
   const std::string screen = RenderScreen(Make());
   EXPECT_NE(screen.find("OK: 3.0 MiB verified"), std::string::npos) << screen;
+  EXPECT_NE(screen.find("device host (GPU 0: no driver)"), std::string::npos)
+      << screen;
   EXPECT_NE(screen.find("hbm 11 (memctl shows 9), dram 12, pool 0, store 13"),
             std::string::npos);
   EXPECT_NE(screen.find("50% of what they loaded then"), std::string::npos);
@@ -142,6 +145,7 @@ TEST_F(ReportHbmTest, TheSummaryHasItsPartAndAllTiers) {
   EXPECT_EQ(json["hits"]["store"], 13);
   EXPECT_EQ(json["hbm"]["device"], "host");
   EXPECT_EQ(json["hbm"]["hits_shown"], 9);
+  EXPECT_EQ(json["hbm"]["no_gpu"], "GPU 0: no driver");
   EXPECT_EQ(json["hbm"]["emptied"], 5);
   EXPECT_EQ(json["hbm"]["emptied_ms_max"], 40);
   EXPECT_EQ(json["hbm"]["return_hbm_hits"], 10);
