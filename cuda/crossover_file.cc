@@ -1,10 +1,11 @@
 #include "cuda/crossover_file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -230,14 +231,21 @@ UniqueFd LockToMeasure(const std::string& path, DurationNs patience) {
   const std::string directory =
       name == path.npos ? "." : path.substr(0, name + 1);
   UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  constexpr DurationNs kPause = 5 * kMillisecondNs;
-  for (DurationNs waited = 0; fd.valid() && waited < patience;
-       waited += kPause) {
-    if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
-      break;
-    }
-    const timespec pause = {0, kPause};
-    ::nanosleep(&pause, nullptr);
+  if (!fd.valid()) return fd;
+  // Tells of the other's end: that closes the directory, just before it
+  // unlocks.
+  const UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  ::inotify_add_watch(watch.get(), directory.c_str(), IN_CLOSE_NOWRITE);
+  constexpr int kLookMs = 50;
+  const MonotonicClock clock;
+  const TimeNs until = clock.Now() + patience;
+  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK &&
+         clock.Now() < until) {
+    pollfd ended = {watch.get(), POLLIN, 0};
+    ::poll(&ended, 1, kLookMs);
+    char events[4096];
+    [[maybe_unused]] const ssize_t read =
+        ::read(watch.get(), events, sizeof(events));
   }
   return fd;
 }

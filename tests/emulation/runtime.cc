@@ -157,7 +157,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   EMULATION_ENTER();
   if (device != 0) return Answer(cudaErrorInvalidDevice);
   *properties = {};
-  std::strcpy(properties->name, "emulated GPU");
+  std::string("emulated GPU")
+      .copy(properties->name, sizeof(properties->name) - 1);
   std::memset(properties->uuid.bytes, 0x5a, sizeof(properties->uuid.bytes));
   properties->totalGlobalMem = GpuMemory::kBytes;
   properties->multiProcessorCount = 48;

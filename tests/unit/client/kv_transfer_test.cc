@@ -340,14 +340,33 @@ TEST_F(KvTransferTest, AFailureAtAnyPointLosesNothing) {
       HostDevice::Point::kRegister, HostDevice::Point::kPost,
       HostDevice::Point::kCopy, HostDevice::Point::kRecord,
       HostDevice::Point::kWait};
+  const std::vector<std::uint32_t> pages = {7, 0, 3, 11};
+  // Block i of them, alone: all of it, or nothing.
+  const auto load_one = [&](const std::vector<Key>& keys, std::size_t i) {
+    to_->Poison();
+    const auto load = NewLoad();
+    const std::vector<std::uint32_t> own = {pages[2 * i], pages[2 * i + 1]};
+    const Outcome begun = load->Post({{&keys[i], 1}, own}, engine_, Long());
+    const Outcome loaded = load->Wait(Long());
+    EXPECT_FALSE(!begun.ok() && loaded.ok());
+    for (std::uint32_t layer = 0; loaded.ok() && layer < kLayers; ++layer) {
+      for (const std::uint32_t page : own) {
+        EXPECT_TRUE(to_->SamePage(layer, page, *from_, page));
+      }
+    }
+    return loaded;
+  };
   std::uint32_t number = 100;
+  int failed_loads = 0;
   for (const HostDevice::Point point : kPoints) {
+    int failed_stores = 0;
     for (std::uint64_t nth = 1; nth <= 9; ++nth) {
+      SCOPED_TRACE("point " + std::to_string(static_cast<int>(point)) +
+                   ", time " + std::to_string(nth));
       HostDevice::Failure failure;
       failure.point = point;
       failure.nth = nth;
       device_.FailNth(failure);
-      const std::vector<std::uint32_t> pages = {7, 0, 3, 11};
       const std::vector<Key> keys = {AsKey(TestKey(number)),
                                      AsKey(TestKey(number + 1))};
       number += 2;
@@ -355,21 +374,30 @@ TEST_F(KvTransferTest, AFailureAtAnyPointLosesNothing) {
       const Outcome posted = store->Post({keys, pages}, engine_, Long());
       const Outcome stored = store->Wait(Long());
       EXPECT_FALSE(!posted.ok() && stored.ok());
+      failed_stores += !stored.ok();
       device_.Mend();
+      device_.Disarm();
+      // What a failed store has published is whole, too.
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        const Outcome loaded = load_one(keys, i);
+        EXPECT_TRUE(loaded.ok() ||
+                    (!stored.ok() && loaded.code == Code::kNotFound))
+            << loaded.message;
+      }
       if (stored.ok()) {
-        const auto load = NewLoad();
-        const Outcome begun = load->Post({keys, pages}, engine_, Long());
-        const Outcome loaded = load->Wait(Long());
-        EXPECT_FALSE(!begun.ok() && loaded.ok());
-        if (loaded.ok()) {
-          EXPECT_TRUE(to_->SamePage(kLayers - 1, 11, *from_, 11));
-        }
+        memory_ = std::make_unique<client::DeviceMemory>(&device_, &holds_);
+        device_.FailNth(failure);
+        failed_loads += !load_one(keys, 0).ok();
         device_.Mend();
+        device_.Disarm();
+        EXPECT_TRUE(load_one(keys, 0).ok());
       }
       // Each starts with nothing registered.
       memory_ = std::make_unique<client::DeviceMemory>(&device_, &holds_);
     }
+    EXPECT_GT(failed_stores, 0) << "at point " << static_cast<int>(point);
   }
+  EXPECT_GT(failed_loads, 0);
   EXPECT_EQ(Holds(), 0u);
 }
 
