@@ -142,7 +142,7 @@ TEST_F(KvTest, AProcessThatDiesInTheMidstOfAStoreLeavesNothingBehind) {
       Open(memd_.Connect());
       Engine from(device_, Order::kTokensFirst, 64);
       agentmem_kv_transfer* transfer = nullptr;
-      if (Store(&from, 500, 32, &transfer) != AGENTMEM_OK) return 1;
+      if (Store(&from, 500 + 32 * time, 32, &transfer) != AGENTMEM_OK) return 1;
       char one = 1;
       if (::write(say, &one, 1) != 1) return 2;
       ::pause();
@@ -152,9 +152,25 @@ TEST_F(KvTest, AProcessThatDiesInTheMidstOfAStoreLeavesNothingBehind) {
     child.Kill();
     child.Wait();
   }
-  // All of the room is there for this one.
   Engine from(device_, Order::kTokensFirst, 96);
   Engine to(device_, Order::kHeadsFirst, 96);
+  // What they had published is whole; the rest is not there.
+  for (std::uint32_t number = 500; number < 500 + 3 * 32; ++number) {
+    to.Poison();
+    agentmem_kv_transfer* transfer = nullptr;
+    agentmem_code code = Load(&to, number, 1, &transfer);
+    if (code == AGENTMEM_OK) {
+      code = agentmem_kv_wait(transfer, kLongNs, &error_);
+      agentmem_kv_close_transfer(transfer);
+    }
+    ASSERT_TRUE(code == AGENTMEM_OK || code == AGENTMEM_NOT_FOUND)
+        << error_.message;
+    for (std::uint32_t half = 0; code == AGENTMEM_OK && half < kBlockPages;
+         ++half) {
+      EXPECT_TRUE(to.Has(half, number, half)) << "block " << number;
+    }
+  }
+  // All of the room is there for this one.
   StoreAll(&from, 1000, 48);
   LoadAndCheck(&to, 1000, 48);
 }
