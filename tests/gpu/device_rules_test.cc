@@ -1,4 +1,7 @@
 // Events, waits, memory that is short, registration, measured crossovers.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "base/clock.h"
 #include "cuda/copy_plan.h"
 #include "tests/gpu/any_device.h"
@@ -168,6 +171,66 @@ TEST_P(DeviceRulesTest, EachRegisteredChunkIsReachableUntilItsOwnEnd) {
             .ok());
   }
   std::free(memory);
+}
+
+// As memd's DRAM is: a shared file in memory, registered extent by extent, of
+// which some have no pages yet or have lost them. What the device writes is
+// what another process sees.
+TEST_P(DeviceRulesTest, ASharedFileIsRegisteredAnewAfterItsPagesWereTakenAway) {
+  constexpr std::uint64_t kExtent = 4 << 20;
+  constexpr std::uint64_t kExtents = 8;
+  const int file = ::memfd_create("extents", MFD_CLOEXEC);
+  ASSERT_GE(file, 0);
+  ASSERT_EQ(::ftruncate(file, kExtents * kExtent), 0);
+  const auto map = [&] {
+    void* const at = ::mmap(nullptr, kExtents * kExtent, PROT_READ | PROT_WRITE,
+                            MAP_SHARED, file, 0);
+    EXPECT_NE(at, MAP_FAILED);
+    return static_cast<char*>(at);
+  };
+  char* const ours = map();
+  char* const others = map();
+  ::close(file);
+  ASSERT_EQ(::madvise(ours, kExtents * kExtent, MADV_DONTFORK), 0);
+  const Stream stream = StreamOf(Direction::kToHost);
+  for (int round = 0; round < 3; ++round) {
+    for (std::uint64_t i = 0; i < kExtents; ++i) {
+      const std::span<char> extent(ours + i * kExtent, kExtent);
+      const Outcome registered =
+          device_->Register(extent, Registration::kBegin);
+      ASSERT_TRUE(registered.ok()) << registered.message;
+    }
+    for (const CopyMethod method : kCopyMethods) {
+      std::vector<Fragment> fragments;
+      for (std::uint64_t i = 0; i < kExtents; ++i) {
+        // At both ends of each.
+        for (const std::uint64_t at : {std::uint64_t{0}, kExtent - 65536}) {
+          fragments.push_back({memory_ + (i * 2 + (at != 0)) * 65536,
+                               ours + i * kExtent + at, 65536});
+        }
+      }
+      const Outcome posted =
+          device_->Copy({Direction::kToHost, method, fragments}, stream);
+      ASSERT_TRUE(posted.ok()) << posted.message;
+      ASSERT_NO_FATAL_FAILURE(Finish(stream));
+      for (const Fragment& one : fragments) {
+        char* const seen = others + (one.host - ours);
+        ASSERT_EQ(
+            std::memcmp(seen, &on_device_[one.device.value() - memory_.value()],
+                        one.bytes),
+            0)
+            << "round " << round;
+        std::memset(seen, 0, one.bytes);
+      }
+    }
+    for (std::uint64_t i = 0; i < kExtents; ++i) {
+      const std::span<char> extent(ours + i * kExtent, kExtent);
+      ASSERT_TRUE(device_->Register(extent, Registration::kEnd).ok());
+    }
+    ASSERT_EQ(::madvise(others, kExtents * kExtent, MADV_REMOVE), 0);
+  }
+  ::munmap(ours, kExtents * kExtent);
+  ::munmap(others, kExtents * kExtent);
 }
 
 // From and to `device`, as the direction says; small fragments at odd places
