@@ -13,6 +13,13 @@ namespace {
 
 // Below the pins of a thread, so that its own gets find some.
 constexpr std::size_t kHoldBatch = 64;
+// From the next one on, so many are on their way into DRAM at a time: as many
+// as memd brings ahead for one tenant, however little DRAM that has.
+constexpr std::size_t kAhead = 64;
+// What is waited for at a time. The device copies it while the next ones come,
+// so it is to be little beside a load, and much beside the post of its copies.
+constexpr std::size_t kAwaitedBlocks = 32;  // half: memd goes on with the rest
+constexpr std::uint64_t kAwaitedBytes = 16 << 20;
 
 }  // namespace
 
@@ -55,11 +62,10 @@ Outcome KvLoad::Post(const KvBlocks& blocks, Stream engine,
 Outcome KvLoad::PostAll(const KvBlocks& blocks, const Deadline& deadline) {
   FindInPool(blocks);
   NoteTiers(blocks);
-  // All that are below come at once; the copies of the first ones begin
-  // meanwhile. (A hint: what it cannot say now is asked for again.)
-  (void)parts_.reader->Prefetch(missing_keys_.data(), missing_keys_.size());
   std::size_t next = 0;
   do {
+    PrefetchAhead(next);
+    Advance();  // what has ended gives its holds back
     Window window;
     window.first = next;
     Outcome outcome = HoldSome(deadline, &window);
@@ -72,6 +78,15 @@ Outcome KvLoad::PostAll(const KvBlocks& blocks, const Deadline& deadline) {
     if (!outcome.ok()) return outcome;
   } while (next < missing_.size());
   return {};
+}
+
+// (A hint: what memd cannot do now is waited for later.)
+void KvLoad::PrefetchAhead(std::size_t next) {
+  const std::size_t end = std::min(missing_.size(), next + kAhead);
+  if (end <= prefetched_) return;
+  (void)parts_.reader->Prefetch(missing_keys_.data() + prefetched_,
+                                end - prefetched_);
+  prefetched_ = end;
 }
 
 void KvLoad::FindInPool(const KvBlocks& blocks) {
@@ -102,19 +117,27 @@ void KvLoad::NoteTiers(const KvBlocks& blocks) {
   }
 }
 
-// As many as the quota of holds lets it have, at least one. They come as memd
-// has them, and the quota may be used up by later ones before the first is
-// there: then fewer are asked for.
+// Those that are there now, as many as the quota of holds lets it have: what
+// comes later is for another window. If none is there, and nothing else to copy
+// meanwhile, some are waited for. They come as memd has them, and the quota may
+// be used up by later ones before the first is there: then fewer are asked for.
 Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
   std::size_t batch = kHoldBatch;
   bool met_again = false;
-  for (;;) {
+  for (bool has_waited = false; !has_waited;) {
     const std::size_t at = window->first + window->spans.size();
-    const std::size_t count = std::min(batch, missing_.size() - at);
-    if (count == 0) return {};
-    std::vector<agentmem_span> spans(count);
-    const Outcome obtained = parts_.reader->Get(missing_keys_.data() + at,
-                                                count, deadline, spans.data());
+    const Key* const keys = missing_keys_.data() + at;
+    std::vector<agentmem_span> spans(std::min(batch, missing_.size() - at));
+    PinFirst(keys, &spans);
+    Outcome obtained;
+    if (spans.empty()) {
+      const bool is_copying = !window->spans.empty() || !hits_.empty();
+      if (is_copying || at == missing_.size()) return {};
+      spans.resize(AwaitedOf(std::min(batch, missing_.size() - at)));
+      obtained = parts_.reader->Get(keys, spans.size(), deadline, spans.data());
+      has_waited = true;
+    }
+    const std::size_t count = spans.size();
     const Outcome held = parts_.reader->Hold(spans.data(), count, deadline);
     Outcome outcome = obtained.ok() ? held : obtained;
     // Those before the first that was not obtained.
@@ -126,6 +149,7 @@ Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
     parts_.reader->Release(spans.data() + (end - spans.begin()),
                            static_cast<std::size_t>(spans.end() - end));
     if (outcome.ok()) continue;
+    has_waited = false;
     // What was resident is not with memd's successor, which Hold has found.
     if (obtained.ok() && held.code == Code::kUnavailable && !met_again) {
       met_again = true;
@@ -152,6 +176,24 @@ Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
     window->spans.clear();
     return outcome;
   }
+  return {};
+}
+
+// Pins those before the first that is not in DRAM.
+void KvLoad::PinFirst(const Key* keys, std::vector<agentmem_span>* spans) {
+  parts_.reader->PinResident(keys, spans->size(), spans->data());
+  const auto end = std::find_if(
+      spans->begin(), spans->end(),
+      [](const agentmem_span& span) { return span.data == nullptr; });
+  const auto first = static_cast<std::size_t>(end - spans->begin());
+  parts_.reader->Release(spans->data() + first, spans->size() - first);
+  spans->resize(first);
+}
+
+std::size_t KvLoad::AwaitedOf(std::size_t count) const {
+  const std::uint64_t in_bytes =
+      std::max<std::uint64_t>(1, kAwaitedBytes / cache_->block_bytes);
+  return std::min({count, kAwaitedBlocks, static_cast<std::size_t>(in_bytes)});
 }
 
 Outcome KvLoad::BeginPieces(const Deadline& deadline, Window* window) {
@@ -205,13 +247,12 @@ Outcome KvLoad::PostWindow(const KvBlocks& blocks, const Deadline& deadline,
                            Window* window) {
   Outcome outcome = BeginPieces(deadline, window);
   if (!outcome.ok()) return outcome;
+  // With the first ones: others may be waited for.
+  window->pieces.insert(window->pieces.end(), hits_.begin(), hits_.end());
+  hits_.clear();
   const bool is_last = window->first + window->spans.size() == missing_.size();
-  if (is_last) {
-    // With the last ones, whose layers' events the engine waits for.
-    window->pieces.insert(window->pieces.end(), hits_.begin(), hits_.end());
-    hits_.clear();
-    layer_events_.resize(cache_->layout.layers);
-  }
+  // The engine waits for its layers' events.
+  if (is_last) layer_events_.resize(cache_->layout.layers);
   for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
     outcome = PostLayer(blocks, *window, layer, deadline);
     if (outcome.ok() && is_last) {

@@ -6,8 +6,12 @@
 // event has passed, the slot is published. A load: the blocks are brought into
 // DRAM and held, the device scatters them layer by layer, and each layer has an
 // event of its own, so that the engine computes the first while the others
-// arrive. When more blocks are wanted than may be held at a time, they go in
-// windows, and the layers' events stand behind the last.
+// arrive. A load goes in windows: what is in DRAM is copied while memd brings
+// the next ones, and when more are wanted than may be held at a time, they wait
+// for those before them. The layers' events stand in the last window, which the
+// device begins when it is done with the others. So the first layer of a load
+// that is in DRAM, and within the quota of holds, is there when its own bytes
+// are; of another, when all but one window are there.
 //
 // With a pool of blocks in device memory (client/hbm_pool.h): a load takes what
 // is in the pool from there, by copies within the device. Other blocks go into
@@ -213,7 +217,10 @@ class KvLoad final : public KvTransfer {
   void FindInPool(const KvBlocks& blocks);
   void NoteTiers(const KvBlocks& blocks);
   Outcome PostAll(const KvBlocks& blocks, const Deadline& deadline);
+  void PrefetchAhead(std::size_t next);
   Outcome HoldSome(const Deadline& deadline, Window* window);
+  void PinFirst(const Key* keys, std::vector<agentmem_span>* spans);
+  std::size_t AwaitedOf(std::size_t count) const;
   Outcome BeginPieces(const Deadline& deadline, Window* window);
   void TakeSlot(const Key& key, Piece* piece);
   Outcome PostWindow(const KvBlocks& blocks, const Deadline& deadline,
@@ -232,11 +239,12 @@ class KvLoad final : public KvTransfer {
   void Release(Window* window, bool whole);
   void EndLayers();
 
-  // In the pool when the load began, until the last window takes them; and the
+  // In the pool when the load began, until the first window takes them; and the
   // others.
   std::vector<Piece> hits_;
   std::vector<std::size_t> missing_;
   std::vector<Key> missing_keys_;
+  std::size_t prefetched_ = 0;  // of missing_, asked of memd ahead
   std::vector<agentmem_tier> tiers_;
   std::deque<Window> windows_;  // oldest first
   std::vector<Event> layer_events_;

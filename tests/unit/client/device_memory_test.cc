@@ -1,5 +1,4 @@
 #include <atomic>
-#include <functional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -108,50 +107,13 @@ TEST_F(DeviceMemoryTest, AnExtentThatCannotBeRegisteredIsNotHeld) {
   holds_.held.clear();
 }
 
-// A host device that calls back while it lets go of memory.
-class LettingGo final : public Device {
- public:
-  explicit LettingGo(Device* device) : device_(device) {}
-
-  std::function<Outcome()> meanwhile = [] { return Outcome(); };
-
-  Outcome Register(std::span<char> host, Registration what) override {
-    if (what == Registration::kEnd) {
-      if (Outcome outcome = meanwhile(); !outcome.ok()) return outcome;
-    }
-    return device_->Register(host, what);
-  }
-  Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory) override {
-    return device_->Allocate(bytes, memory);
-  }
-  void Free(DeviceAddress memory) override { device_->Free(memory); }
-  Outcome Copy(const CopyBatch& batch, Stream stream) override {
-    return device_->Copy(batch, stream);
-  }
-  Outcome Record(Stream stream, Event* event) override {
-    return device_->Record(stream, event);
-  }
-  EventState Query(Event event, Outcome* why) override {
-    return device_->Query(event, why);
-  }
-  Outcome Wait(Stream stream, Event event) override {
-    return device_->Wait(stream, event);
-  }
-  const DeviceProperties& properties() const override {
-    return device_->properties();
-  }
-
- private:
-  Device* const device_;
-};
-
 TEST_F(DeviceMemoryTest, WhileTheDeviceLetsGoOthersGoOn) {
-  LettingGo device(&device_);
+  WatchedDevice device(&device_);
   DeviceMemory memory(&device, &holds_);
   ASSERT_TRUE(memory.Begin(session_, session_->data(), 10, Long()).ok());
   memory.End(session_->data(), 10);
   std::vector<std::uint64_t> answered_meanwhile = {1};
-  device.meanwhile = [&] {
+  device.before_end = [&] {
     // Another extent, and one more wish for what is on its way.
     char* const other = session_->data() + kExtentBytes;
     EXPECT_TRUE(memory.Begin(session_, other, 10, Long()).ok());
@@ -165,17 +127,17 @@ TEST_F(DeviceMemoryTest, WhileTheDeviceLetsGoOthersGoOn) {
   EXPECT_THAT(holds_.answered, ElementsAre(5u, 6u));
   EXPECT_EQ(memory.registered_bytes(), kExtentBytes);
   holds_.held.erase(0);
-  device.meanwhile = [] { return Outcome(); };
+  device.before_end = [] { return Outcome(); };
 }
 
 TEST_F(DeviceMemoryTest, ItsEndWaitsForWhoGivesSomeBack) {
-  LettingGo device(&device_);
+  WatchedDevice device(&device_);
   DeviceMemory memory(&device, &holds_);
   ASSERT_TRUE(memory.Begin(session_, session_->data(), 10, Long()).ok());
   memory.End(session_->data(), 10);
   std::thread ends;
   std::atomic<bool> ended = false;
-  device.meanwhile = [&] {
+  device.before_end = [&] {
     ends = std::thread([&] {
       memory.ReleaseAll();
       ended = true;
@@ -193,12 +155,12 @@ TEST_F(DeviceMemoryTest, ItsEndWaitsForWhoGivesSomeBack) {
 }
 
 TEST_F(DeviceMemoryTest, WhatTheDeviceDoesNotLetGoOfStaysHeld) {
-  LettingGo device(&device_);
+  WatchedDevice device(&device_);
   {
     DeviceMemory memory(&device, &holds_);
     ASSERT_TRUE(memory.Begin(session_, session_->data(), 10, Long()).ok());
     memory.End(session_->data(), 10);
-    device.meanwhile = [] { return Fail(Code::kUnavailable, "lost"); };
+    device.before_end = [] { return Fail(Code::kUnavailable, "lost"); };
     memory.Retire(session_, 0, kExtentBytes, 5);
     EXPECT_THAT(holds_.answered, IsEmpty());
     EXPECT_EQ(memory.registered_bytes(), kExtentBytes);

@@ -6,6 +6,7 @@
 #ifndef AGENTMEM_TESTS_UNIT_CLIENT_KV_TEST_BASE_H_
 #define AGENTMEM_TESTS_UNIT_CLIENT_KV_TEST_BASE_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -42,6 +43,46 @@ class BookedHolds final : public client::ExtentHolds {
   std::set<std::uint64_t> held;  // offsets
   std::vector<std::uint64_t> answered;
   Outcome refusal;
+};
+
+// A host device that calls back: before it lets go of memory, which it does not
+// unless the answer is OK, and before copies are posted.
+class WatchedDevice final : public Device {
+ public:
+  explicit WatchedDevice(Device* device) : device_(device) {}
+
+  std::function<Outcome()> before_end = [] { return Outcome(); };
+  std::function<void()> before_copy = [] {};
+
+  Outcome Register(std::span<char> host, Registration what) override {
+    if (what == Registration::kEnd) {
+      if (Outcome outcome = before_end(); !outcome.ok()) return outcome;
+    }
+    return device_->Register(host, what);
+  }
+  Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory) override {
+    return device_->Allocate(bytes, memory);
+  }
+  void Free(DeviceAddress memory) override { device_->Free(memory); }
+  Outcome Copy(const CopyBatch& batch, Stream stream) override {
+    before_copy();
+    return device_->Copy(batch, stream);
+  }
+  Outcome Record(Stream stream, Event* event) override {
+    return device_->Record(stream, event);
+  }
+  EventState Query(Event event, Outcome* why) override {
+    return device_->Query(event, why);
+  }
+  Outcome Wait(Stream stream, Event event) override {
+    return device_->Wait(stream, event);
+  }
+  const DeviceProperties& properties() const override {
+    return device_->properties();
+  }
+
+ private:
+  Device* const device_;
 };
 
 // An engine's cache in the host device's memory.
