@@ -27,18 +27,23 @@ KvDevice::KvDevice(agentmem_client* client, std::unique_ptr<Device> device,
       holds_(std::move(holds)),
       crossovers_(crossovers),
       note_(std::move(note)),
-      memory_(std::make_unique<DeviceMemory>(device_.get(), holds_.get())) {}
+      memory_(std::make_unique<DeviceMemory>(device_.get(), holds_.get())),
+      registrar_(
+          std::make_unique<Registrar>(&client_->channel(), memory_.get())) {}
 
 KvDevice::~KvDevice() = default;
 
 bool KvDevice::Close() {
   const Deadline deadline = Deadline::After(kDeviceBrokenNs);
-  bool ended = WaitForDevice([this] { return Sweep(); }, deadline);
+  registrar_->AskToStop();
+  bool ended = WaitForDevice(
+      [this] { return Sweep() && registrar_->HasStopped(); }, deadline);
   MutexLock pool_lock(&pool_mutex_);
   if (keeper_ != nullptr) ended = keeper_->Stop() && ended;
   pool_now_ = nullptr;
   keeper_now_ = nullptr;
   if (ended) {
+    registrar_.reset();
     keeper_.reset();
     pool_.reset();
     memory_->ReleaseAll();
@@ -46,6 +51,8 @@ bool KvDevice::Close() {
     return true;
   }
   client_->channel().StayUntilDeath();
+  memory_->Abandon();
+  (void)registrar_.release();
   (void)keeper_.release();
   (void)link_.release();
   (void)pool_.release();

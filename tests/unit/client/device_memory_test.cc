@@ -199,6 +199,124 @@ TEST_F(DeviceMemoryTest, OfOtherSessionsSomeIsLetGoAtATime) {
   agentmem_close(other);
 }
 
+TEST_F(DeviceMemoryTest, WhatWasRegisteredAheadIsUsedAsItIs) {
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 3).ok());
+  EXPECT_EQ(holds_.asked, 1);
+  EXPECT_THAT(holds_.held, ElementsAre(0u, kExtentBytes, 2 * kExtentBytes));
+  EXPECT_EQ(memory_->registered_bytes(), 0u);
+  for (std::uint64_t extent = 0; extent < 3; ++extent) {
+    ASSERT_TRUE(memory_->RegisterAhead(session_, extent).ok());
+  }
+  EXPECT_EQ(memory_->registered_bytes(), 3 * kExtentBytes);
+  ASSERT_TRUE(Begin(10, 3 * kExtentBytes - 20).ok());
+  End(10, 3 * kExtentBytes - 20);
+  EXPECT_EQ(holds_.asked, 1);
+  EXPECT_EQ(memory_->late(), 0u);
+  EXPECT_EQ(device_.counts().registered_bytes, 3 * kExtentBytes);
+}
+
+TEST_F(DeviceMemoryTest, WhatIsOnlyHeldYetIsRegisteredAtItsUse) {
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 3).ok());
+  ASSERT_TRUE(Begin(kExtentBytes, 10).ok());
+  EXPECT_EQ(holds_.asked, 1);
+  EXPECT_EQ(memory_->late(), 1u);
+  EXPECT_EQ(device_.counts().registered_bytes, kExtentBytes);
+  ASSERT_TRUE(memory_->RegisterAhead(session_, 1).ok());
+  EXPECT_EQ(device_.counts().registered_bytes, kExtentBytes);
+  End(kExtentBytes, 10);
+}
+
+TEST_F(DeviceMemoryTest, WhatIsGivenAwayIsLeftOutOfWhatIsHeldAhead) {
+  holds_.given_away = {0, 5 * kExtentBytes, 15 * kExtentBytes};
+  ASSERT_TRUE(Begin(7 * kExtentBytes, 10).ok());
+  End(7 * kExtentBytes, 10);
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 99).ok());
+  EXPECT_EQ(holds_.held.size(), 13u);
+  for (const std::uint64_t offset : holds_.given_away) {
+    EXPECT_FALSE(holds_.held.contains(offset)) << offset;
+  }
+}
+
+TEST_F(DeviceMemoryTest, WhatMemdRefusesAheadIsNotHeld) {
+  holds_.refusal = Fail(Code::kUnavailable, "gone");
+  EXPECT_EQ(memory_->HoldAhead(session_, 0, 3).code, Code::kUnavailable);
+  EXPECT_EQ(holds_.asked, 1);
+  ASSERT_TRUE(memory_->RegisterAhead(session_, 0).ok());
+  EXPECT_EQ(device_.counts().registered_bytes, 0u);
+}
+
+TEST_F(DeviceMemoryTest, WhatCannotBeRegisteredAheadIsNotHeld) {
+  WatchedDevice device(&device_);
+  DeviceMemory memory(&device, &holds_);
+  device.before_begin = [] { return Fail(Code::kResourceExhausted, "no"); };
+  ASSERT_TRUE(memory.HoldAhead(session_, 0, 2).ok());
+  EXPECT_EQ(memory.RegisterAhead(session_, 0).code, Code::kResourceExhausted);
+  EXPECT_THAT(holds_.held, ElementsAre(kExtentBytes));
+}
+
+TEST_F(DeviceMemoryTest, WhatMemdWantsBackIsNotTakenAheadUntilItIsUsed) {
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 2).ok());
+  ASSERT_TRUE(memory_->RegisterAhead(session_, 0).ok());
+  Retire(0, kExtentBytes, 5);                 // registered
+  Retire(kExtentBytes, kExtentBytes, 6);      // held
+  Retire(2 * kExtentBytes, kExtentBytes, 7);  // neither
+  EXPECT_THAT(holds_.answered, ElementsAre(5u, 6u, 7u));
+  EXPECT_EQ(device_.counts().registered_bytes, 0u);
+  holds_.held.clear();  // by the answers
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 4).ok());
+  EXPECT_THAT(holds_.held, ElementsAre(3 * kExtentBytes));
+  ASSERT_TRUE(Begin(0, 10).ok());
+  End(0, 10);
+  EXPECT_EQ(memory_->registered_bytes(), kExtentBytes);
+}
+
+TEST_F(DeviceMemoryTest, AWishThatCrossesAHoldAheadIsAnswered) {
+  holds_.before_hold = [this] { Retire(kExtentBytes, kExtentBytes, 5); };
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 3).ok());
+  EXPECT_THAT(holds_.answered, ElementsAre(5u));
+  holds_.held.erase(kExtentBytes);
+  ASSERT_TRUE(memory_->RegisterAhead(session_, 1).ok());
+  EXPECT_EQ(device_.counts().registered_bytes, 0u);
+}
+
+TEST_F(DeviceMemoryTest, AWishThatCrossesARegistrationAheadIsAnswered) {
+  WatchedDevice device(&device_);
+  DeviceMemory memory(&device, &holds_);
+  device.before_begin = [&] {
+    memory.Retire(session_, 0, kExtentBytes, 5);
+    EXPECT_THAT(holds_.answered, IsEmpty());
+    return Outcome();
+  };
+  ASSERT_TRUE(memory.HoldAhead(session_, 0, 1).ok());
+  ASSERT_TRUE(memory.RegisterAhead(session_, 0).ok());
+  EXPECT_THAT(holds_.answered, ElementsAre(5u));
+  EXPECT_EQ(device_.counts().registered_bytes, 0u);
+  holds_.held.clear();
+}
+
+TEST_F(DeviceMemoryTest, WhatIsDoneAheadGivesWay) {
+  WatchedDevice device(&device_);
+  DeviceMemory memory(&device, &holds_);
+  ASSERT_TRUE(memory.HoldAhead(session_, 0, 1).ok());
+  std::thread ahead;
+  std::atomic<int> begins = 0;
+  device.before_begin = [&] {
+    if (++begins > 1) return Outcome();
+    ahead = std::thread(
+        [&] { EXPECT_TRUE(memory.RegisterAhead(session_, 0).ok()); });
+    // It cannot begin before this returns; that it would, soon enough is seen.
+    for (int i = 0; i < 1000 && begins == 1; ++i) std::this_thread::yield();
+    EXPECT_EQ(begins, 1);
+    return Outcome();
+  };
+  char* const urgent = session_->data() + 3 * kExtentBytes;
+  ASSERT_TRUE(memory.Begin(session_, urgent, 10, Long()).ok());
+  ahead.join();
+  EXPECT_EQ(begins, 2);
+  EXPECT_EQ(memory.registered_bytes(), 2 * kExtentBytes);
+  memory.End(urgent, 10);
+}
+
 TEST_F(DeviceMemoryTest, BytesOfNoMappingAreRefused) {
   EXPECT_EQ(Begin(session_->data_bytes(), 1).code, Code::kUnavailable);
   EXPECT_EQ(Begin(session_->data_bytes() - 1, 2).code, Code::kUnavailable);

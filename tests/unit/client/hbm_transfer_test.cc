@@ -80,6 +80,30 @@ TEST_F(HbmTransferTest, ALoadTakesEachBlockFromWhereItIs) {
   }
 }
 
+TEST_F(HbmTransferTest, WhatIsInThePoolIsCopiedWhileTheRestIsAwaited) {
+  Store(1, 1, "ada");
+  const std::vector<Key> keys = Keys(1, 2);
+  memd_->AddBelow(keys[1], memd_->BytesOf(keys[0]));
+  memd_->Withhold(Op::kFetch, keys[1]);
+  WatchedDevice device(&device_);
+  device.before_copy = [this] { memd_->LetGo(); };
+  client::KvParts of = parts("ada");
+  of.device = &device;
+  to_->Poison();
+  client::KvLoad load(of, to_->cache());
+  const std::vector<std::uint32_t> pages = Pages(2);
+  Outcome outcome = load.Post({keys, pages}, engine_, Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  outcome = load.Wait(Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  EXPECT_THAT(load.tiers(), ElementsAre(kHbm, AGENTMEM_TIER_STORE));
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+    for (const std::uint32_t page : pages) {
+      EXPECT_TRUE(to_->SamePage(layer, page, *from_, page % kBlockPages));
+    }
+  }
+}
+
 TEST_F(HbmTransferTest, WithoutRoomInThePoolItGoesAsBefore) {
   pool_->SetBudget(kSlot);
   Store(1, 6, "ada");
