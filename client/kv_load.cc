@@ -49,12 +49,12 @@ Outcome KvLoad::Check(const KvBlocks& blocks) const {
 Outcome KvLoad::Post(const KvBlocks& blocks, Stream engine,
                      const Deadline& deadline) {
   Outcome outcome = Check(blocks);
-  if (outcome.ok()) outcome = StandBehind(engine);
+  if (outcome.ok()) outcome = StandBehind(engine, {&stream_, 1});
   if (outcome.ok()) outcome = PostAll(blocks, deadline);
   Note(outcome);
   EndPieces(std::exchange(hits_, {}), false);
   if (!outcome_.ok() && !windows_.empty()) {
-    HoldUp(parts_.device, stream_, engine, &fence_);
+    HoldUpEngine(engine, {&stream_, 1});
   }
   return outcome_;
 }

@@ -18,8 +18,9 @@
 // a slot of the pool, if there is one, layer by layer, and from there into the
 // engine's pages: one long fragment over the bus instead of many short ones. A
 // store gathers into a slot of the pool and copies that into DRAM, for the same
-// reason. What came so into the pool is found there when the event behind it
-// has passed. Without a slot all of it goes as if there were no pool.
+// reason, and gathers the next block meanwhile. What came so into the pool is
+// found there when the event behind it has passed. Without a slot all of it
+// goes as if there were no pool.
 //
 // A compressed cache's blocks are FP8 (client/kv_fp8.h): kernels take the place
 // of fragments. A store makes the codes where it would gather: in the slot of
@@ -44,6 +45,7 @@
 #ifndef AGENTMEM_CLIENT_KV_TRANSFER_H_
 #define AGENTMEM_CLIENT_KV_TRANSFER_H_
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -119,9 +121,11 @@ class KvTransfer {
   KvTransfer(const KvParts& parts, std::shared_ptr<const KvCache> cache,
              Direction direction);
 
-  // What the device begins from here on, it begins behind what the engine has
-  // posted.
-  Outcome StandBehind(Stream engine);
+  // What the device begins on `ours` from here on, it begins behind what the
+  // engine has posted.
+  Outcome StandBehind(Stream engine, std::span<const Stream> ours);
+  // After a failure: see HoldUp.
+  void HoldUpEngine(Stream engine, std::span<const Stream> ours);
   // Takes those pieces of it whose events have passed. True: none is left.
   virtual bool AdvanceCopies() = 0;
   void Note(const Outcome& outcome) {
@@ -131,11 +135,11 @@ class KvTransfer {
   const KvParts parts_;
   const std::shared_ptr<const KvCache> cache_;
   const Stream stream_;  // the device's own, of this direction
-  Event fence_{};        // after a failure (HoldUp)
   Outcome outcome_;      // the first failure
 
  private:
-  Event engine_{};  // what the engine had posted
+  Event engine_{};            // what the engine had posted
+  std::deque<Event> fences_;  // of HoldUpEngine
 };
 
 class KvStore final : public KvTransfer {
@@ -156,31 +160,41 @@ class KvStore final : public KvTransfer {
     bool is_whole = false;  // all its copies were posted, or will be
     HbmBlock slot;          // in the pool
     bool is_filling = false;
+    bool is_gathered = false;  // into its slot; until `gathered` has passed
+    Event gathered{};
   };
 
+  // With a pool, fragments are gathered on a stream of their own, so that the
+  // next block's are while one crosses the bus.
+  std::span<const Stream> streams() const {
+    return std::span(streams_).first(parts_.pool == nullptr ? 1 : 2);
+  }
   Outcome Reserve(const Deadline& deadline, agentmem_reservation* room);
   Outcome Move(const Key& key, std::span<const std::uint32_t> pages,
                const Deadline& deadline);
   void TakeSlot(Moving* moving);
   void EndSlot(const Moving& moving, bool whole);
-  Outcome PostCopies(std::span<const std::uint32_t> pages,
-                     const Moving& moving);
+  Outcome PostCopies(std::span<const std::uint32_t> pages, Moving* moving);
   Outcome AddCodes(std::span<const std::uint32_t> pages, Moving* moving,
                    const Deadline& deadline);
   Outcome PostCodes(const Deadline& deadline);
   void EndCodes();
   Outcome CopyWhole(const Moving& moving);
   Outcome Gather(std::span<const std::uint32_t> pages, char* block,
-                 std::uint32_t crossover_bytes);
+                 std::uint32_t crossover_bytes, Stream stream);
+  Outcome GatherInto(std::span<const std::uint32_t> pages, Moving* moving);
   bool AdvanceCopies() override;
+  // False: it reads the engine's pages still.
+  bool EndGather(Moving* moving);
   void Finish(Moving* moving, EventState state, const Outcome& why);
 
   const BlockClass block_class_;
   const Ack ack_;
-  std::deque<Moving> moving_;          // oldest first
-  std::vector<agentmem_put_id> puts_;  // published
-  std::vector<Fragment> fragments_;    // of one block, kept for its memory
-  KvFp8Post fp8_;                      // of a compressed cache
+  const std::array<Stream, 2> streams_;  // stream_, and within the device
+  std::deque<Moving> moving_;            // oldest first
+  std::vector<agentmem_put_id> puts_;    // published
+  std::vector<Fragment> fragments_;      // of one block, kept for its memory
+  KvFp8Post fp8_;                        // of a compressed cache
   std::size_t unposted_ = 0;  // the last of moving_, whose codes it has
 };
 

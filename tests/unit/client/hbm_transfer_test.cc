@@ -153,6 +153,58 @@ TEST_F(HbmTransferTest, ABlockIsNotFoundBeforeItsCopiesHaveEnded) {
   pool_->EndUse(block);
 }
 
+TEST_F(HbmTransferTest, TheNextBlockIsGatheredWhileOneCrossesTheBus) {
+  Store(9, 1, "ada");  // registers memory: that would wait for the device
+  device_.Hold();
+  const Stream within = device_.properties().within;
+  const Stream out = device_.properties().to_host;
+  const std::uint64_t block = from_->cache()->block_bytes;
+  const HostDevice::Counts before = device_.counts();
+  const auto store = StoreOf("ada");
+  const std::vector<Key> keys = Keys(1, 2);
+  const std::vector<std::uint32_t> pages = Pages(2);
+  ASSERT_TRUE(store->Post({keys, pages}, engine_, Long()).ok());
+  EXPECT_EQ(device_.StepStream(within, 1), 0u) << "the engine was before it";
+  while (device_.StepStream(engine_, 1) != 0) {
+  }
+  device_.StepStream(out, 100);
+  EXPECT_EQ(device_.counts().bytes_to_host, before.bytes_to_host)
+      << "it was not gathered yet";
+  while (device_.StepStream(within, 1) != 0) {
+  }
+  EXPECT_EQ(device_.counts().bytes_within, before.bytes_within + 2 * block);
+  EXPECT_EQ(device_.counts().bytes_to_host, before.bytes_to_host);
+  EXPECT_FALSE(store->Advance());
+  device_.Run();
+  ASSERT_TRUE(store->Wait(Long()).ok());
+  for (const Key& key : keys) AwaitResident(key);
+  EXPECT_THAT(Load(1, 2, "ada"), AllOf(SizeIs(2), Each(kHbm)));
+  ExpectPoolIsRight(keys);
+}
+
+// The engine's pages are read on both streams.
+TEST_F(HbmTransferTest, AfterAFailureTheEngineIsHeldUpUntilAllIsGathered) {
+  Store(9, 1, "ada");
+  device_.Hold();
+  // Two wait for the engine; the third of one stream for the other.
+  device_.FailNth({HostDevice::Point::kWait, 3, Code::kInternal});
+  const auto store = StoreOf("ada");
+  const std::vector<Key> keys = Keys(1, 1);
+  const std::vector<std::uint32_t> pages = Pages(1);
+  EXPECT_EQ(store->Post({keys, pages}, engine_, Long()).code, Code::kInternal);
+  Event event;
+  ASSERT_TRUE(device_.Record(engine_, &event).ok());
+  while (device_.StepStream(engine_, 1) != 0 ||
+         device_.StepStream(device_.properties().to_host, 1) != 0) {
+  }
+  EXPECT_EQ(device_.Query(event, nullptr), EventState::kPending);
+  device_.Run();
+  device_.Drain();
+  EXPECT_EQ(device_.Query(event, nullptr), EventState::kPassed);
+  EXPECT_EQ(store->Wait(Long()).code, Code::kInternal);
+  ExpectPoolIsRight(keys);
+}
+
 TEST_F(HbmTransferTest, WhatALoadReadsStaysUntilItsCopiesHaveEnded) {
   Store(1, 4, "ada");
   device_.Hold();
