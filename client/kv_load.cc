@@ -25,6 +25,7 @@ constexpr std::uint64_t kAwaitedBytes = 16 << 20;
 
 KvLoad::KvLoad(const KvParts& parts, std::shared_ptr<const KvCache> cache)
     : KvTransfer(parts, std::move(cache), Direction::kToDevice),
+      streams_{stream_, parts.device->properties().scatter},
       fp8_(parts.device, *cache_, Direction::kToDevice, stream_) {}
 
 // (What is still under way: the device is at its end, its owner saw to it.)
@@ -54,7 +55,7 @@ Outcome KvLoad::Post(const KvBlocks& blocks, Stream engine,
   Note(outcome);
   EndPieces(std::exchange(hits_, {}), false);
   if (!outcome_.ok() && !windows_.empty()) {
-    HoldUpEngine(engine, {&stream_, 1});
+    HoldUpEngine(engine, streams());
   }
   return outcome_;
 }
@@ -254,23 +255,29 @@ Outcome KvLoad::PostWindow(const KvBlocks& blocks, const Deadline& deadline,
   // The engine waits for its layers' events.
   if (is_last) layer_events_.resize(cache_->layout.layers);
   for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
-    outcome = PostLayer(blocks, *window, layer, deadline);
+    outcome = PostLayer(blocks, window, layer, is_last, deadline);
     if (outcome.ok() && is_last) {
-      outcome = parts_.device->Record(stream_, &layer_events_[layer]);
+      // Scatters stand behind stream_ there.
+      outcome = parts_.device->Record(streams_[has_scattered_ ? 1 : 0],
+                                      &layer_events_[layer]);
     }
     if (!outcome.ok()) return outcome;
+  }
+  if (window->is_scattered) {
+    (void)parts_.device->Record(streams_[1], &window->scattered);  // or later
   }
   window->is_whole = true;
   return {};
 }
 
-Outcome KvLoad::PostLayer(const KvBlocks& blocks, const Window& window,
-                          std::uint32_t layer, const Deadline& deadline) {
+Outcome KvLoad::PostLayer(const KvBlocks& blocks, Window* window,
+                          std::uint32_t layer, bool is_last,
+                          const Deadline& deadline) {
   fragments_.clear();
-  within_.clear();
+  if (is_last || layer == 0) within_.clear();
   const KvView view = cache_->view();
   const KvCache::Range range = cache_->LayerRange(layer);
-  for (const Piece& piece : window.pieces) {
+  for (const Piece& piece : window->pieces) {
     // (Read only: the device does not write in this direction.)
     char* block = const_cast<char*>(piece.dram);
     const bool is_within = piece.slot.is_there();
@@ -290,9 +297,23 @@ Outcome KvLoad::PostLayer(const KvBlocks& blocks, const Window& window,
                     parts_.crossovers->to_device.bytes, fragments_);
   if (!outcome.ok()) return outcome;
   if (cache_->fp8.has_value()) {
-    return PostElements(blocks, window, layer, deadline);
+    return PostElements(blocks, *window, layer, deadline);
   }
-  return PostFragments(parts_.device, Direction::kToDevice, stream_,
+  if (!is_last && layer + 1 != cache_->layout.layers) return {};
+  if (within_.empty() && !(is_last && has_scattered_)) return {};
+  return Scatter(window);
+}
+
+// An event for each layer of each window would be many: a device keeps some
+// thousand. Of the last window alone a layer is waited for.
+Outcome KvLoad::Scatter(Window* window) {
+  window->is_scattered = true;  // some of it, whatever the outcome
+  has_scattered_ = true;
+  Event& joined = window->joins.emplace_back();
+  Outcome outcome = parts_.device->Record(stream_, &joined);
+  if (outcome.ok()) outcome = parts_.device->Wait(streams_[1], joined);
+  if (!outcome.ok() || within_.empty()) return outcome;
+  return PostFragments(parts_.device, Direction::kToDevice, streams_[1],
                        kCrossoverWithin, within_);
 }
 
@@ -313,15 +334,32 @@ Outcome KvLoad::PostElements(const KvBlocks& blocks, const Window& window,
 bool KvLoad::AdvanceCopies() {
   while (!windows_.empty()) {
     Window& window = windows_.front();
+    if (!EndScatter(&window)) return false;
     Outcome why;
     const EventState state =
         QueryOrRecord(parts_.device, stream_, &window.event, &why);
     if (state == EventState::kPending) return false;
+    for (const Event join : window.joins) {
+      if (join.value() != 0) parts_.device->Query(join, nullptr);
+    }
     if (state == EventState::kFailed) Note(why);
     Release(&window, state == EventState::kPassed && window.is_whole);
     windows_.pop_front();
   }
   EndLayers();
+  return true;
+}
+
+bool KvLoad::EndScatter(Window* window) {
+  if (!window->is_scattered) return true;
+  Outcome why;
+  const EventState state =
+      QueryOrRecord(parts_.device, streams_[1], &window->scattered, &why);
+  if (state == EventState::kPending) return false;
+  window->is_scattered = false;
+  if (state == EventState::kPassed) return true;
+  Note(why);
+  window->is_whole = false;
   return true;
 }
 

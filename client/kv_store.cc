@@ -27,7 +27,7 @@ KvStore::KvStore(const KvParts& parts, std::shared_ptr<const KvCache> cache,
     : KvTransfer(parts, std::move(cache), Direction::kToHost),
       block_class_(block_class),
       ack_(ack),
-      streams_{stream_, parts.device->properties().within},
+      streams_{stream_, parts.device->properties().gather},
       fp8_(parts.device, *cache_, Direction::kToHost, stream_) {}
 
 // (What is still under way: the device is at its end, its owner saw to it.)

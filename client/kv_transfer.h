@@ -18,7 +18,9 @@
 // a slot of the pool, if there is one, layer by layer, and from there into the
 // engine's pages: one long fragment over the bus instead of many short ones. A
 // store gathers into a slot of the pool and copies that into DRAM, for the same
-// reason, and gathers the next block meanwhile. What came so into the pool is
+// reason. What is within the device goes on a stream of its own: the next block
+// is gathered while one crosses the bus, and a layer scattered while the next
+// does. What came so into the pool is
 // found there when the event behind it has passed. Without a slot all of it
 // goes as if there were no pool.
 //
@@ -223,9 +225,18 @@ class KvLoad final : public KvTransfer {
     std::vector<agentmem_span> spans;
     std::size_t begun = 0;  // of them, which the device may reach
     std::vector<Piece> pieces;
-    bool is_whole = false;  // all its copies were posted
-    Event event{};
+    bool is_whole = false;      // all its copies were posted
+    Event event{};              // behind those of stream_
+    std::vector<Event> joins;   // before it, where scatters wait for stream_
+    bool is_scattered = false;  // out of slots; until `scattered` has passed
+    Event scattered{};
   };
+
+  // With a pool, slots are scattered on a stream of their own, so that what
+  // comes next crosses the bus meanwhile.
+  std::span<const Stream> streams() const {
+    return std::span(streams_).first(parts_.pool == nullptr ? 1 : 2);
+  }
 
   Outcome Check(const KvBlocks& blocks) const;
   void FindInPool(const KvBlocks& blocks);
@@ -244,15 +255,21 @@ class KvLoad final : public KvTransfer {
     return blocks.pages.subspan(piece.block * cache_->block_pages,
                                 cache_->block_pages);
   }
-  Outcome PostLayer(const KvBlocks& blocks, const Window& window,
-                    std::uint32_t layer, const Deadline& deadline);
+  Outcome PostLayer(const KvBlocks& blocks, Window* window, std::uint32_t layer,
+                    bool is_last, const Deadline& deadline);
+  // Slots into pages, behind what stream_ has: of a layer of the last window;
+  // of the others, of all layers.
+  Outcome Scatter(Window* window);
   Outcome PostElements(const KvBlocks& blocks, const Window& window,
                        std::uint32_t layer, const Deadline& deadline);
   bool AdvanceCopies() override;
+  // False: it reads slots still.
+  bool EndScatter(Window* window);
   void EndPieces(std::span<const Piece> pieces, bool whole);
   void Release(Window* window, bool whole);
   void EndLayers();
 
+  const std::array<Stream, 2> streams_;  // stream_, and within the device
   // In the pool when the load began, until the first window takes them; and the
   // others.
   std::vector<Piece> hits_;
@@ -262,6 +279,7 @@ class KvLoad final : public KvTransfer {
   std::vector<agentmem_tier> tiers_;
   std::deque<Window> windows_;  // oldest first
   std::vector<Event> layer_events_;
+  bool has_scattered_ = false;       // any window
   std::vector<Fragment> fragments_;  // over the bus
   std::vector<Fragment> within_;     // the device
   KvFp8Post fp8_;                    // of a compressed cache

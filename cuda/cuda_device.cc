@@ -114,8 +114,8 @@ void CudaDevice::ReadProperties(const cudaDeviceProp& of_gpu, int driver) {
 }
 
 Outcome CudaDevice::StartStreams() {
-  for (Stream* stream :
-       {&properties_.to_host, &properties_.to_device, &properties_.within}) {
+  for (Stream* stream : {&properties_.to_host, &properties_.to_device,
+                         &properties_.gather, &properties_.scatter}) {
     cudaStream_t made = nullptr;
     const cudaError_t error =
         cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking);
@@ -143,8 +143,8 @@ Outcome CudaDevice::StartKernels() {
 CudaDevice::~CudaDevice() {
   const CudaContext::Entered entered(context_);
   if (!entered.ok()) return;
-  for (Stream stream :
-       {properties_.to_host, properties_.to_device, properties_.within}) {
+  for (Stream stream : {properties_.to_host, properties_.to_device,
+                        properties_.gather, properties_.scatter}) {
     if (stream == Stream::LegacyDefault()) continue;  // was not made
     cudaStreamSynchronize(Native(stream));
     cudaStreamDestroy(Native(stream));

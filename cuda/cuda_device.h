@@ -10,7 +10,7 @@
 // posted: a kernel that touched any other would cost the process its context.
 // Device memory is the engine's, and not checked.
 //
-// Ownership: owns three streams, its events, the ring, and what was allocated or
+// Ownership: owns four streams, its events, the ring, and what was allocated or
 // registered here and not given back. Threads: thread-safe; each call leaves
 // its thread's current device as it was. Errors: see device.h; after one that
 // CUDA does not recover from, everything is UNAVAILABLE and says why. Cost: a
