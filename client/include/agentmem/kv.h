@@ -105,8 +105,8 @@ agentmem_device_describe(agentmem_device* device, agentmem_device_state* state,
  * device's thread does, 20 times a second), and ends transfers that were closed
  * before they were done. Every store, load, wait and describe does so as well.
  * With a pool of blocks in device memory, transfers that are open and done let
- * go of their blocks, too; the pool's thread does all of it by itself. Waits for
- * no copy that is not done. */
+ * go of their blocks, too; the pool's thread does all of it by itself. Waits
+ * for no copy that is not done. */
 AGENTMEM_API void agentmem_device_poll(agentmem_device* device);
 
 /* Memory of the device, for who has no allocator of his own. */
