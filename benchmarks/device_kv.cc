@@ -1,5 +1,7 @@
 #include "benchmarks/device_kv.h"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -221,6 +223,25 @@ absl::Status DeviceKv::Move(Direction direction, std::uint64_t address,
     if (reads) std::memcpy(part.data(), between.data(), part.size());
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<double> DeviceKv::AwaitRegistered(std::uint64_t bytes) {
+  agentmem_device_state state = {};
+  state.size = sizeof(state);
+  agentmem_error error = {};
+  const TimeNs start = MonotonicNowNs();
+  for (;;) {
+    AGENTMEM_RETURN_IF_ERROR(
+        ToStatus(agentmem_device_describe(device_, &state, &error), error));
+    const DurationNs so_far = MonotonicNowNs() - start;
+    if (state.registered_bytes >= bytes) return static_cast<double>(so_far);
+    if (so_far > static_cast<DurationNs>(kTimeoutNs)) {
+      return DeadlineExceeded("only " + std::to_string(state.registered_bytes) +
+                              " of " + std::to_string(bytes) +
+                              " bytes of DRAM were registered ahead");
+    }
+    ::poll(nullptr, 0, 1);
+  }
 }
 
 absl::Status DeviceKv::Poison() {

@@ -69,6 +69,9 @@ class DeviceKv {
   absl::Status Load(std::span<const agentmem_key> keys, std::uint32_t first);
   // Out of these places, as class cache. Returns when all are acknowledged.
   absl::Status Store(std::span<const agentmem_key> keys, std::uint32_t first);
+  // Until the device reaches so much of DRAM, by what libagentmem registers
+  // ahead; nanoseconds.
+  absl::StatusOr<double> AwaitRegistered(std::uint64_t bytes);
   // Where each of its blocks was when the last load began.
   const std::vector<agentmem_tier>& tiers() const { return tiers_; }
   // What is loaded from here on stays in a pool in device memory, for which

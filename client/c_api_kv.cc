@@ -215,6 +215,7 @@ agentmem_code agentmem_device_open(agentmem_client* client,
   *device = new agentmem_device{
       {client, std::move(opened), std::move(holds), crossovers, note}};
   hook->Serve((*device)->of.memory());
+  (*device)->of.StartRegistrar();
   return AGENTMEM_OK;
 }
 

@@ -45,7 +45,7 @@ void DeviceMemory::ReleaseAll() {
   while (!mapped_.empty()) {
     Mapped* const mapped = mapped_.back().get();
     if (Drop(mapped, kAll) != 0) continue;
-    if (mapped->ending != 0) {  // another thread gives some of it to memd
+    if (mapped->pending != 0) {  // another thread gives some of it to memd
       AwaitSettled(Deadline::After(UINT64_MAX));
       continue;
     }
@@ -151,8 +151,9 @@ std::uint64_t DeviceMemory::registered_bytes() {
   for (const auto& mapped : mapped_) {
     for (std::uint64_t i = 0; i < mapped->extents.size(); ++i) {
       const State state = mapped->extents[i].state;
-      if (state == State::kUnknown || state == State::kRegistering) continue;
-      bytes += RangeOf(*mapped->session, i).size();
+      const bool is_reached = state == State::kRegistered ||
+                              state == State::kEnding || state == State::kStuck;
+      if (is_reached) bytes += RangeOf(*mapped->session, i).size();
     }
   }
   return bytes;
@@ -180,9 +181,22 @@ DeviceMemory::Mapped* DeviceMemory::Containing(const void* data) {
 
 Outcome DeviceMemory::RegisterExtent(Mapped* mapped, std::uint64_t extent,
                                      const Deadline& deadline) {
+  // (What the device did not let go of, it reaches.)
+  const State state = mapped->extents[extent].state;
+  if (state == State::kRegistered || state == State::kStuck) return {};
+  ++urgent_;
+  Outcome outcome = RegisterNow(mapped, extent, deadline);
+  --urgent_;
+  Settled();
+  return outcome;
+}
+
+Outcome DeviceMemory::RegisterNow(Mapped* mapped, std::uint64_t extent,
+                                  const Deadline& deadline) {
   Extent& state = mapped->extents[extent];
   const auto is_settled = [&state] {
-    return state.state != State::kRegistering && state.state != State::kEnding;
+    return state.state != State::kHolding &&
+           state.state != State::kRegistering && state.state != State::kEnding;
   };
   if (!is_settled()) {
     const Deadline patience = AtLeastSoon(deadline);
@@ -196,22 +210,20 @@ Outcome DeviceMemory::RegisterExtent(Mapped* mapped, std::uint64_t extent,
       AwaitSettled(patience);
     }
   }
-  // (What the device did not let go of, it reaches.)
-  if (state.state != State::kUnknown) return {};
-  const bool is_wanted = std::any_of(
-      mapped->wishes.begin(), mapped->wishes.end(), [extent](const Wish& wish) {
-        return extent >= wish.first && extent < wish.end;
-      });
+  const bool is_held = state.state == State::kHeld;
+  if (!is_held && state.state != State::kUnknown) return {};
   // (A wish that waits for other extents of it: this one is memd's.)
-  if (is_wanted) {
+  if (IsWanted(*mapped, extent)) {
     return Fail(Code::kUnavailable,
                 "memd takes this memory back just now; try again");
   }
+  late_.fetch_add(1, std::memory_order_relaxed);
   state.state = State::kRegistering;
   mutex_.Unlock();
-  Outcome outcome = HoldAndRegister(mapped->session, extent, deadline);
+  Outcome outcome = HoldAndRegister(mapped->session, extent, is_held, deadline);
   mutex_.Lock();
   state.state = outcome.ok() ? State::kRegistered : State::kUnknown;
+  state.was_wanted = false;
   Settled();
   return outcome;
 }
@@ -230,14 +242,117 @@ void DeviceMemory::AwaitSettled(const Deadline& deadline) {
 
 // memd first: between the two, it could give the extent away.
 Outcome DeviceMemory::HoldAndRegister(Session* session, std::uint64_t extent,
-                                      const Deadline& deadline) {
+                                      bool is_held, const Deadline& deadline) {
   const std::uint64_t offset = extent * kExtentBytes;
-  Outcome outcome = holds_->Hold(session, offset, AtLeastSoon(deadline));
+  Outcome outcome;
+  if (!is_held) {
+    outcome = holds_->Hold(session, offset, 1, AtLeastSoon(deadline));
+  }
   if (!outcome.ok()) return outcome;
   outcome = device_->Register(RangeOf(*session, extent),
                               Device::Registration::kBegin);
   if (!outcome.ok()) holds_->Release(session, offset);
   return outcome;
+}
+
+bool DeviceMemory::IsWanted(const Mapped& mapped, std::uint64_t extent) {
+  return std::any_of(mapped.wishes.begin(), mapped.wishes.end(),
+                     [extent](const Wish& wish) {
+                       return extent >= wish.first && extent < wish.end;
+                     });
+}
+
+std::uint64_t DeviceMemory::CountAhead(const Mapped& mapped,
+                                       std::uint64_t first, std::uint64_t end) {
+  std::uint64_t at = first;
+  while (at < end && mapped.extents[at].state == State::kUnknown &&
+         !mapped.extents[at].was_wanted && !IsWanted(mapped, at)) {
+    ++at;
+  }
+  return at - first;
+}
+
+Outcome DeviceMemory::HoldAhead(Session* session, std::uint64_t first,
+                                std::uint64_t end) {
+  MutexLock lock(&mutex_);
+  end = std::min(end, ExtentsOf(*session));
+  Mapped* const mapped = MappedOf(session);
+  ++mapped->uses;
+  ++mapped->pending;
+  Outcome outcome;
+  std::uint64_t most = end - first;  // at a time
+  for (std::uint64_t at = first; at < end && outcome.ok();) {
+    const std::uint64_t count =
+        CountAhead(*mapped, at, std::min(end, at + most));
+    if (count != 0) outcome = HoldRun(mapped, at, at + count);
+    if (outcome.code == Code::kFailedPrecondition) {
+      // All or none: fewer, until it is known which one is given away.
+      outcome = {};
+      most = count / 2;
+      if (count > 1) continue;
+    }
+    at += std::max<std::uint64_t>(1, count);
+    most = end - first;
+  }
+  --mapped->uses;
+  --mapped->pending;
+  Settled();
+  return outcome;
+}
+
+// They stand in the books before memd is asked: its wish for one may be heard
+// by another thread before the answer is.
+Outcome DeviceMemory::HoldRun(Mapped* mapped, std::uint64_t first,
+                              std::uint64_t end) {
+  for (std::uint64_t extent = first; extent < end; ++extent) {
+    mapped->extents[extent].state = State::kHolding;
+  }
+  mutex_.Unlock();
+  const Outcome outcome = holds_->Hold(mapped->session, first * kExtentBytes,
+                                       end - first, Deadline::After(kHoldNs));
+  mutex_.Lock();
+  for (std::uint64_t extent = first; extent < end; ++extent) {
+    mapped->extents[extent].state =
+        outcome.ok() ? State::kHeld : State::kUnknown;
+  }
+  Settled();
+  if (!mapped->wishes.empty()) AnswerWishes(mapped);
+  return outcome;
+}
+
+Outcome DeviceMemory::RegisterAhead(Session* session, std::uint64_t extent) {
+  MutexLock lock(&mutex_);
+  Mapped* const mapped = MappedOf(session);
+  ++mapped->uses;
+  ++mapped->pending;
+  while (urgent_ != 0) AwaitSettled(Deadline::After(UINT64_MAX));
+  Extent& state = mapped->extents[extent];
+  Outcome outcome;
+  if (state.state == State::kHeld) {
+    state.state = State::kRegistering;
+    mutex_.Unlock();
+    outcome = device_->Register(RangeOf(*session, extent),
+                                Device::Registration::kBegin);
+    mutex_.Lock();
+    state.state = outcome.ok() ? State::kRegistered : State::kUnknown;
+    if (is_abandoned_) return outcome;
+    if (!outcome.ok()) holds_->Release(session, extent * kExtentBytes);
+    if (!mapped->wishes.empty()) AnswerWishes(mapped);
+  }
+  --mapped->uses;
+  --mapped->pending;
+  Settled();
+  return outcome;
+}
+
+void DeviceMemory::Abandon() {
+  MutexLock lock(&mutex_);
+  is_abandoned_ = true;
+}
+
+bool DeviceMemory::IsAbandoned() {
+  MutexLock lock(&mutex_);
+  return is_abandoned_;
 }
 
 // An extent that the device does not let go of stays held: memd must not give
@@ -247,14 +362,22 @@ void DeviceMemory::UnregisterExtent(Mapped* mapped, std::uint64_t extent) {
   const std::span<char> range = RangeOf(*mapped->session, extent);
   state.state = State::kEnding;
   ++mapped->uses;
-  ++mapped->ending;
+  ++mapped->pending;
   mutex_.Unlock();
   const Outcome outcome = device_->Register(range, Device::Registration::kEnd);
   mutex_.Lock();
   --mapped->uses;
-  --mapped->ending;
+  --mapped->pending;
   state.state = outcome.ok() ? State::kUnknown : State::kStuck;
   Settled();
+}
+
+// It is held still.
+void DeviceMemory::LetGo(Mapped* mapped, std::uint64_t extent) {
+  Extent& state = mapped->extents[extent];
+  if (state.state == State::kRegistered)
+    return UnregisterExtent(mapped, extent);
+  state.state = State::kUnknown;
 }
 
 std::optional<std::uint64_t> DeviceMemory::FindWantedUnused(
@@ -262,7 +385,9 @@ std::optional<std::uint64_t> DeviceMemory::FindWantedUnused(
   for (const Wish& wish : mapped.wishes) {
     for (std::uint64_t extent = wish.first; extent < wish.end; ++extent) {
       const Extent& state = mapped.extents[extent];
-      if (state.state == State::kRegistered && state.uses == 0) return extent;
+      const bool is_ours =
+          state.state == State::kRegistered || state.state == State::kHeld;
+      if (is_ours && state.uses == 0) return extent;
     }
   }
   return std::nullopt;
@@ -271,11 +396,14 @@ std::optional<std::uint64_t> DeviceMemory::FindWantedUnused(
 // What another thread is just ending, that one answers.
 void DeviceMemory::AnswerWishes(Mapped* mapped) {
   while (const auto extent = FindWantedUnused(*mapped)) {
-    UnregisterExtent(mapped, *extent);
+    LetGo(mapped, *extent);
   }
   std::erase_if(mapped->wishes, [&](const Wish& wish) {
     for (std::uint64_t extent = wish.first; extent < wish.end; ++extent) {
       if (mapped->extents[extent].state != State::kUnknown) return false;
+    }
+    for (std::uint64_t extent = wish.first; extent < wish.end; ++extent) {
+      mapped->extents[extent].was_wanted = true;
     }
     holds_->AnswerRetire(mapped->session, wish.token);
     return true;
@@ -287,8 +415,11 @@ std::size_t DeviceMemory::Drop(Mapped* mapped, std::size_t extents_max) {
   for (std::uint64_t extent = 0; extent < mapped->extents.size(); ++extent) {
     if (dropped == extents_max) break;
     const Extent& state = mapped->extents[extent];
-    if (state.state != State::kRegistered || state.uses != 0) continue;
-    UnregisterExtent(mapped, extent);
+    if (state.uses != 0) continue;
+    if (state.state != State::kRegistered && state.state != State::kHeld) {
+      continue;
+    }
+    LetGo(mapped, extent);
     ++dropped;
     if (state.state != State::kUnknown) continue;
     holds_->Release(mapped->session, extent * kExtentBytes);

@@ -12,8 +12,9 @@ void ChannelExtentHolds::Serve(DeviceMemory* memory) {
 }
 
 Outcome ChannelExtentHolds::Hold(Session* session, std::uint64_t data_offset,
+                                 std::uint64_t extents,
                                  const Deadline& deadline) {
-  return channel_->HoldExtents(session, data_offset, 1, deadline);
+  return channel_->HoldExtents(session, data_offset, extents, deadline);
 }
 
 void ChannelExtentHolds::Release(Session* session, std::uint64_t data_offset) {

@@ -21,7 +21,7 @@ class ChannelExtentHolds final : public ExtentHolds {
   void Serve(DeviceMemory* memory);
 
   Outcome Hold(Session* session, std::uint64_t data_offset,
-               const Deadline& deadline) override;
+               std::uint64_t extents, const Deadline& deadline) override;
   void Release(Session* session, std::uint64_t data_offset) override;
   void AnswerRetire(Session* session, std::uint64_t token) override;
 

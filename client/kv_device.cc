@@ -27,21 +27,28 @@ KvDevice::KvDevice(agentmem_client* client, std::unique_ptr<Device> device,
       holds_(std::move(holds)),
       crossovers_(crossovers),
       note_(std::move(note)),
-      memory_(std::make_unique<DeviceMemory>(device_.get(), holds_.get())) {}
+      memory_(std::make_unique<DeviceMemory>(device_.get(), holds_.get())),
+      registrar_(
+          std::make_unique<Registrar>(&client_->channel(), memory_.get())) {}
 
 KvDevice::~KvDevice() = default;
 
 bool KvDevice::Close(std::uint64_t publish_ns) {
   const Deadline deadline = Deadline::After(kDeviceBrokenNs);
   const Deadline publishing = Deadline::After(publish_ns);
+  registrar_->AskToStop();
   bool ended = WaitForDevice(
-      [&] { return Sweep() || (publishing.Passed() && DropCopied()); },
+      [&] {
+        const bool is_swept = Sweep() || (publishing.Passed() && DropCopied());
+        return is_swept && registrar_->HasStopped();
+      },
       deadline);
   MutexLock pool_lock(&pool_mutex_);
   if (keeper_ != nullptr) ended = keeper_->Stop() && ended;
   pool_now_ = nullptr;
   keeper_now_ = nullptr;
   if (ended) {
+    registrar_.reset();
     keeper_.reset();
     pool_.reset();
     memory_->ReleaseAll();
@@ -49,6 +56,8 @@ bool KvDevice::Close(std::uint64_t publish_ns) {
     return true;
   }
   client_->channel().StayUntilDeath();
+  memory_->Abandon();
+  (void)registrar_.release();
   (void)keeper_.release();
   (void)link_.release();
   (void)pool_.release();

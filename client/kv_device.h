@@ -1,6 +1,7 @@
 // What stands behind an agentmem_device: a device, the memory that it reaches,
 // transfers that their owners gave up before they were done, and a pool of
-// blocks in the device's memory with its keeper, if it was asked for.
+// blocks in the device's memory with its keeper, if it was asked for; and the
+// registrar, which registers DRAM before it is used.
 //
 // Ownership: owns the device; borrows the client, which outlives it. Threads:
 // thread-safe. Errors: Open as agentmem_device_open, OpenPool as
@@ -24,6 +25,7 @@
 #include "client/hbm_pool.h"
 #include "client/kv_open_transfer.h"
 #include "client/kv_transfer.h"
+#include "client/registrar.h"
 #include "cuda/device.h"
 
 namespace agentmem::client {
@@ -34,6 +36,9 @@ class KvDevice {
            std::unique_ptr<ExtentHolds> holds, const Crossovers& crossovers,
            std::string note);
   ~KvDevice();
+  // DRAM is registered ahead from here on. (Without a thread for it, when it is
+  // used.)
+  void StartRegistrar() { (void)registrar_->Start(); }
   // Waits for the device. False: it does not end what it has begun
   // (kDeviceBrokenNs), and may write still. What it writes into then stays,
   // registered and held, until this process is dead. Waits for memd's ring for
@@ -82,6 +87,7 @@ class KvDevice {
   const Crossovers crossovers_;
   const std::string note_;
   std::unique_ptr<DeviceMemory> memory_;
+  std::unique_ptr<Registrar> registrar_;
   const MonotonicClock clock_;
   Mutex pool_mutex_;
   std::unique_ptr<HbmLink> link_ AGENTMEM_GUARDED_BY(pool_mutex_);

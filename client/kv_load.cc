@@ -13,11 +13,21 @@ namespace {
 
 // Below the pins of a thread, so that its own gets find some.
 constexpr std::size_t kHoldBatch = 64;
+// From the next one on, so many are on their way into DRAM at a time: as many
+// as memd brings ahead for one tenant, however little DRAM that has. (Fewer
+// come more evenly, one after the other, and later in all: by TCP on one
+// machine, 16 blocks of 2 MiB at a time took half as long again.)
+constexpr std::size_t kAhead = 64;
+// What is waited for at a time. The device copies it while the next ones come,
+// so it is to be little beside a load, and much beside the post of its copies.
+constexpr std::size_t kAwaitedBlocks = 32;  // half: memd goes on with the rest
+constexpr std::uint64_t kAwaitedBytes = 16 << 20;
 
 }  // namespace
 
 KvLoad::KvLoad(const KvParts& parts, std::shared_ptr<const KvCache> cache)
     : KvTransfer(parts, std::move(cache), Direction::kToDevice),
+      streams_{stream_, parts.device->properties().scatter},
       fp8_(parts.device, *cache_, Direction::kToDevice, stream_) {}
 
 // (What is still under way: the device is at its end, its owner saw to it.)
@@ -42,12 +52,12 @@ Outcome KvLoad::Check(const KvBlocks& blocks) const {
 Outcome KvLoad::Post(const KvBlocks& blocks, Stream engine,
                      const Deadline& deadline) {
   Outcome outcome = Check(blocks);
-  if (outcome.ok()) outcome = StandBehind(engine);
+  if (outcome.ok()) outcome = StandBehind(engine, {&stream_, 1});
   if (outcome.ok()) outcome = PostAll(blocks, deadline);
   Note(outcome);
   EndPieces(std::exchange(hits_, {}), false);
   if (!outcome_.ok() && !windows_.empty()) {
-    HoldUp(parts_.device, stream_, engine, &fence_);
+    HoldUpEngine(engine, streams());
   }
   return outcome_;
 }
@@ -55,11 +65,10 @@ Outcome KvLoad::Post(const KvBlocks& blocks, Stream engine,
 Outcome KvLoad::PostAll(const KvBlocks& blocks, const Deadline& deadline) {
   FindInPool(blocks);
   NoteTiers(blocks);
-  // All that are below come at once; the copies of the first ones begin
-  // meanwhile. (A hint: what it cannot say now is asked for again.)
-  (void)parts_.reader->Prefetch(missing_keys_.data(), missing_keys_.size());
   std::size_t next = 0;
   do {
+    PrefetchAhead(next);
+    Advance();  // what has ended gives its holds back
     Window window;
     window.first = next;
     Outcome outcome = HoldSome(deadline, &window);
@@ -72,6 +81,15 @@ Outcome KvLoad::PostAll(const KvBlocks& blocks, const Deadline& deadline) {
     if (!outcome.ok()) return outcome;
   } while (next < missing_.size());
   return {};
+}
+
+// (A hint: what memd cannot do now is waited for later.)
+void KvLoad::PrefetchAhead(std::size_t next) {
+  const std::size_t end = std::min(missing_.size(), next + kAhead);
+  if (end <= prefetched_) return;
+  (void)parts_.reader->Prefetch(missing_keys_.data() + prefetched_,
+                                end - prefetched_);
+  prefetched_ = end;
 }
 
 void KvLoad::FindInPool(const KvBlocks& blocks) {
@@ -102,19 +120,27 @@ void KvLoad::NoteTiers(const KvBlocks& blocks) {
   }
 }
 
-// As many as the quota of holds lets it have, at least one. They come as memd
-// has them, and the quota may be used up by later ones before the first is
-// there: then fewer are asked for.
+// Those that are there now, as many as the quota of holds lets it have: what
+// comes later is for another window. If none is there, and nothing else to copy
+// meanwhile, some are waited for. They come as memd has them, and the quota may
+// be used up by later ones before the first is there: then fewer are asked for.
 Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
   std::size_t batch = kHoldBatch;
   bool met_again = false;
-  for (;;) {
+  for (bool has_waited = false; !has_waited;) {
     const std::size_t at = window->first + window->spans.size();
-    const std::size_t count = std::min(batch, missing_.size() - at);
-    if (count == 0) return {};
-    std::vector<agentmem_span> spans(count);
-    const Outcome obtained = parts_.reader->Get(missing_keys_.data() + at,
-                                                count, deadline, spans.data());
+    const Key* const keys = missing_keys_.data() + at;
+    std::vector<agentmem_span> spans(std::min(batch, missing_.size() - at));
+    PinFirst(keys, &spans);
+    Outcome obtained;
+    if (spans.empty()) {
+      const bool is_copying = !window->spans.empty() || !hits_.empty();
+      if (is_copying || at == missing_.size()) return {};
+      spans.resize(AwaitedOf(std::min(batch, missing_.size() - at)));
+      obtained = parts_.reader->Get(keys, spans.size(), deadline, spans.data());
+      has_waited = true;
+    }
+    const std::size_t count = spans.size();
     const Outcome held = parts_.reader->Hold(spans.data(), count, deadline);
     Outcome outcome = obtained.ok() ? held : obtained;
     // Those before the first that was not obtained.
@@ -126,6 +152,7 @@ Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
     parts_.reader->Release(spans.data() + (end - spans.begin()),
                            static_cast<std::size_t>(spans.end() - end));
     if (outcome.ok()) continue;
+    has_waited = false;
     // What was resident is not with memd's successor, which Hold has found.
     if (obtained.ok() && held.code == Code::kUnavailable && !met_again) {
       met_again = true;
@@ -153,6 +180,24 @@ Outcome KvLoad::HoldSome(const Deadline& deadline, Window* window) {
     window->spans.clear();
     return outcome;
   }
+  return {};
+}
+
+// Pins those before the first that is not in DRAM.
+void KvLoad::PinFirst(const Key* keys, std::vector<agentmem_span>* spans) {
+  parts_.reader->PinResident(keys, spans->size(), spans->data());
+  const auto end = std::find_if(
+      spans->begin(), spans->end(),
+      [](const agentmem_span& span) { return span.data == nullptr; });
+  const auto first = static_cast<std::size_t>(end - spans->begin());
+  parts_.reader->Release(spans->data() + first, spans->size() - first);
+  spans->resize(first);
+}
+
+std::size_t KvLoad::AwaitedOf(std::size_t count) const {
+  const std::uint64_t in_bytes =
+      std::max<std::uint64_t>(1, kAwaitedBytes / cache_->block_bytes);
+  return std::min({count, kAwaitedBlocks, static_cast<std::size_t>(in_bytes)});
 }
 
 Outcome KvLoad::BeginPieces(const Deadline& deadline, Window* window) {
@@ -206,31 +251,36 @@ Outcome KvLoad::PostWindow(const KvBlocks& blocks, const Deadline& deadline,
                            Window* window) {
   Outcome outcome = BeginPieces(deadline, window);
   if (!outcome.ok()) return outcome;
+  // With the first ones: others may be waited for.
+  window->pieces.insert(window->pieces.end(), hits_.begin(), hits_.end());
+  hits_.clear();
   const bool is_last = window->first + window->spans.size() == missing_.size();
-  if (is_last) {
-    // With the last ones, whose layers' events the engine waits for.
-    window->pieces.insert(window->pieces.end(), hits_.begin(), hits_.end());
-    hits_.clear();
-    layer_events_.resize(cache_->layout.layers);
-  }
+  // The engine waits for its layers' events.
+  if (is_last) layer_events_.resize(cache_->layout.layers);
   for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
-    outcome = PostLayer(blocks, *window, layer, deadline);
+    outcome = PostLayer(blocks, window, layer, is_last, deadline);
     if (outcome.ok() && is_last) {
-      outcome = parts_.device->Record(stream_, &layer_events_[layer]);
+      // Scatters stand behind stream_ there.
+      outcome = parts_.device->Record(streams_[has_scattered_ ? 1 : 0],
+                                      &layer_events_[layer]);
     }
     if (!outcome.ok()) return outcome;
+  }
+  if (window->is_scattered) {
+    (void)parts_.device->Record(streams_[1], &window->scattered);  // or later
   }
   window->is_whole = true;
   return {};
 }
 
-Outcome KvLoad::PostLayer(const KvBlocks& blocks, const Window& window,
-                          std::uint32_t layer, const Deadline& deadline) {
+Outcome KvLoad::PostLayer(const KvBlocks& blocks, Window* window,
+                          std::uint32_t layer, bool is_last,
+                          const Deadline& deadline) {
   fragments_.clear();
-  within_.clear();
+  if (is_last || layer == 0) within_.clear();
   const KvView view = cache_->view();
   const KvCache::Range range = cache_->LayerRange(layer);
-  for (const Piece& piece : window.pieces) {
+  for (const Piece& piece : window->pieces) {
     // (Read only: the device does not write in this direction.)
     char* block = const_cast<char*>(piece.dram);
     const bool is_within = piece.slot.is_there();
@@ -250,9 +300,23 @@ Outcome KvLoad::PostLayer(const KvBlocks& blocks, const Window& window,
                     parts_.crossovers->to_device.rule, fragments_);
   if (!outcome.ok()) return outcome;
   if (cache_->fp8.has_value()) {
-    return PostElements(blocks, window, layer, deadline);
+    return PostElements(blocks, *window, layer, deadline);
   }
-  return PostFragments(parts_.device, Direction::kToDevice, stream_,
+  if (!is_last && layer + 1 != cache_->layout.layers) return {};
+  if (within_.empty() && !(is_last && has_scattered_)) return {};
+  return Scatter(window);
+}
+
+// An event for each layer of each window would be many: a device keeps some
+// thousand. Of the last window alone a layer is waited for.
+Outcome KvLoad::Scatter(Window* window) {
+  window->is_scattered = true;  // some of it, whatever the outcome
+  has_scattered_ = true;
+  Event& joined = window->joins.emplace_back();
+  Outcome outcome = parts_.device->Record(stream_, &joined);
+  if (outcome.ok()) outcome = parts_.device->Wait(streams_[1], joined);
+  if (!outcome.ok() || within_.empty()) return outcome;
+  return PostFragments(parts_.device, Direction::kToDevice, streams_[1],
                        kRuleWithin, within_);
 }
 
@@ -273,15 +337,32 @@ Outcome KvLoad::PostElements(const KvBlocks& blocks, const Window& window,
 bool KvLoad::AdvanceCopies() {
   while (!windows_.empty()) {
     Window& window = windows_.front();
+    if (!EndScatter(&window)) return false;
     Outcome why;
     const EventState state =
         QueryOrRecord(parts_.device, stream_, &window.event, &why);
     if (state == EventState::kPending) return false;
+    for (const Event join : window.joins) {
+      if (join.value() != 0) parts_.device->Query(join, nullptr);
+    }
     if (state == EventState::kFailed) Note(why);
     Release(&window, state == EventState::kPassed && window.is_whole);
     windows_.pop_front();
   }
   EndLayers();
+  return true;
+}
+
+bool KvLoad::EndScatter(Window* window) {
+  if (!window->is_scattered) return true;
+  Outcome why;
+  const EventState state =
+      QueryOrRecord(parts_.device, streams_[1], &window->scattered, &why);
+  if (state == EventState::kPending) return false;
+  window->is_scattered = false;
+  if (state == EventState::kPassed) return true;
+  Note(why);
+  window->is_whole = false;
   return true;
 }
 

@@ -25,6 +25,7 @@ KvStore::KvStore(const KvParts& parts, std::shared_ptr<const KvCache> cache,
     : KvTransfer(parts, std::move(cache), Direction::kToHost),
       block_class_(block_class),
       ack_(ack),
+      streams_{stream_, parts.device->properties().gather},
       fp8_(parts.device, *cache_, Direction::kToHost, stream_) {}
 
 // (What is still under way: the device is at its end, its owner saw to it.)
@@ -39,7 +40,7 @@ KvStore::~KvStore() {
 
 Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
                       const Deadline& deadline) {
-  Outcome outcome = StandBehind(engine);
+  Outcome outcome = StandBehind(engine, streams());
   for (std::size_t i = 0; i < blocks.keys.size() && outcome.ok(); ++i) {
     outcome =
         Move(blocks.keys[i],
@@ -56,7 +57,7 @@ Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
   // The engine, told of a failure, uses its pages again: what is copied out of
   // them from here on is nobody's block.
   for (Moving& moving : moving_) moving.is_whole = false;
-  if (!moving_.empty()) HoldUp(parts_.device, stream_, engine, &fence_);
+  if (!moving_.empty()) HoldUpEngine(engine, streams());
   return outcome;
 }
 
@@ -112,7 +113,7 @@ Outcome KvStore::Move(const Key& key, std::span<const std::uint32_t> pages,
     }
     return outcome;
   }
-  outcome = PostCopies(pages, moving);
+  outcome = PostCopies(pages, &moving);
   // Without all of them, some may be under way all the same.
   moving.is_whole = outcome.ok();
   (void)parts_.device->Record(stream_, &moving.event);  // or in Advance
@@ -142,18 +143,30 @@ void KvStore::EndSlot(const Moving& moving, bool whole) {
 }
 
 Outcome KvStore::PostCopies(std::span<const std::uint32_t> pages,
-                            const Moving& moving) {
-  if (!moving.slot.is_there()) {
-    return Gather(pages, static_cast<char*>(moving.room.data),
-                  parts_.crossovers->to_host.rule);
+                            Moving* moving) {
+  if (!moving->slot.is_there()) {
+    return Gather(pages, static_cast<char*>(moving->room.data),
+                  parts_.crossovers->to_host.rule, stream_);
   }
   // (A block that is in the pool already is the one: a key keeps its bytes.)
-  if (moving.is_filling) {
-    Outcome outcome = Gather(
-        pages, reinterpret_cast<char*>(moving.slot.at.value()), kRuleWithin);
+  if (moving->is_filling) {
+    Outcome outcome = GatherInto(pages, moving);
     if (!outcome.ok()) return outcome;
   }
-  return CopyWhole(moving);
+  return CopyWhole(*moving);
+}
+
+// Its slot. What is posted to stream_ from here on stands behind it.
+Outcome KvStore::GatherInto(std::span<const std::uint32_t> pages,
+                            Moving* moving) {
+  moving->is_gathered = true;  // some of it, whatever the outcome
+  const Stream within = streams_[1];
+  Outcome outcome =
+      Gather(pages, reinterpret_cast<char*>(moving->slot.at.value()),
+             kRuleWithin, within);
+  if (outcome.ok()) outcome = parts_.device->Record(within, &moving->gathered);
+  if (outcome.ok()) outcome = parts_.device->Wait(stream_, moving->gathered);
+  return outcome;
 }
 
 // Out of its slot into its room.
@@ -214,14 +227,14 @@ void KvStore::EndCodes() {
 }
 
 Outcome KvStore::Gather(std::span<const std::uint32_t> pages, char* block,
-                        const SplitRule& rule) {
+                        const SplitRule& rule, Stream stream) {
   fragments_.clear();
   const KvView view = cache_->view();
   for (std::uint32_t layer = 0; layer < cache_->layout.layers; ++layer) {
     Outcome outcome = AppendFragments(view, layer, pages, block, &fragments_);
     if (!outcome.ok()) return outcome;
   }
-  return PostFragments(parts_.device, Direction::kToHost, stream_, rule,
+  return PostFragments(parts_.device, Direction::kToHost, stream, rule,
                        fragments_);
 }
 
@@ -229,6 +242,7 @@ bool KvStore::AdvanceCopies() {
   (void)Publish(Deadline::After(0));  // those of earlier turns
   while (moving_.size() > unposted_) {
     Moving& moving = moving_.front();
+    if (!EndGather(&moving)) return false;
     Outcome why;
     const EventState state =
         QueryOrRecord(parts_.device, stream_, &moving.event, &why);
@@ -237,6 +251,19 @@ bool KvStore::AdvanceCopies() {
     moving_.pop_front();
   }
   return moving_.empty();
+}
+
+bool KvStore::EndGather(Moving* moving) {
+  if (!moving->is_gathered) return true;
+  Outcome why;
+  const EventState state =
+      QueryOrRecord(parts_.device, streams_[1], &moving->gathered, &why);
+  if (state == EventState::kPending) return false;
+  moving->is_gathered = false;
+  if (state == EventState::kPassed) return true;
+  Note(why);
+  moving->is_whole = false;
+  return true;
 }
 
 void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {

@@ -15,10 +15,18 @@ KvTransfer::KvTransfer(const KvParts& parts,
                   ? parts.device->properties().to_host
                   : parts.device->properties().to_device) {}
 
-Outcome KvTransfer::StandBehind(Stream engine) {
+Outcome KvTransfer::StandBehind(Stream engine, std::span<const Stream> ours) {
   Outcome outcome = parts_.device->Record(engine, &engine_);
-  if (outcome.ok()) outcome = parts_.device->Wait(stream_, engine_);
+  for (const Stream stream : ours) {
+    if (outcome.ok()) outcome = parts_.device->Wait(stream, engine_);
+  }
   return outcome;
+}
+
+void KvTransfer::HoldUpEngine(Stream engine, std::span<const Stream> ours) {
+  for (const Stream stream : ours) {
+    HoldUp(parts_.device, stream, engine, &fences_.emplace_back());
+  }
 }
 
 bool KvTransfer::Advance() {
@@ -28,7 +36,12 @@ bool KvTransfer::Advance() {
     }
     engine_ = Event();
   }
-  return AdvanceCopies() && EndFence(parts_.device, &fence_);
+  if (!AdvanceCopies()) return false;
+  while (!fences_.empty()) {
+    if (!EndFence(parts_.device, &fences_.front())) return false;
+    fences_.pop_front();
+  }
+  return true;
 }
 
 }  // namespace agentmem::client

@@ -6,16 +6,23 @@
 // event has passed, the slot is published. A load: the blocks are brought into
 // DRAM and held, the device scatters them layer by layer, and each layer has an
 // event of its own, so that the engine computes the first while the others
-// arrive. When more blocks are wanted than may be held at a time, they go in
-// windows, and the layers' events stand behind the last.
+// arrive. A load goes in windows: what is in DRAM is copied while memd brings
+// the next ones, and when more are wanted than may be held at a time, they wait
+// for those before them. The layers' events stand in the last window, which the
+// device begins when it is done with the others. So the first layer of a load
+// that is in DRAM, and within the quota of holds, is there when its own bytes
+// are; of another, when all but one window are there.
 //
 // With a pool of blocks in device memory (client/hbm_pool.h): a load takes what
 // is in the pool from there, by copies within the device. Other blocks go into
 // a slot of the pool, if there is one, layer by layer, and from there into the
 // engine's pages: one long fragment over the bus instead of many short ones. A
 // store gathers into a slot of the pool and copies that into DRAM, for the same
-// reason. What came so into the pool is found there when the event behind it
-// has passed. Without a slot all of it goes as if there were no pool.
+// reason. What is within the device goes on a stream of its own: the next block
+// is gathered while one crosses the bus, and a layer scattered while the next
+// does. What came so into the pool is
+// found there when the event behind it has passed. Without a slot all of it
+// goes as if there were no pool.
 //
 // A compressed cache's blocks are FP8 (client/kv_fp8.h): kernels take the place
 // of fragments. A store makes the codes where it would gather: in the slot of
@@ -46,6 +53,7 @@
 #ifndef AGENTMEM_CLIENT_KV_TRANSFER_H_
 #define AGENTMEM_CLIENT_KV_TRANSFER_H_
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -125,9 +133,11 @@ class KvTransfer {
   KvTransfer(const KvParts& parts, std::shared_ptr<const KvCache> cache,
              Direction direction);
 
-  // What the device begins from here on, it begins behind what the engine has
-  // posted.
-  Outcome StandBehind(Stream engine);
+  // What the device begins on `ours` from here on, it begins behind what the
+  // engine has posted.
+  Outcome StandBehind(Stream engine, std::span<const Stream> ours);
+  // After a failure: see HoldUp.
+  void HoldUpEngine(Stream engine, std::span<const Stream> ours);
   // Takes those pieces of it whose events have passed. True: none is left.
   virtual bool AdvanceCopies() = 0;
   void Note(const Outcome& outcome) {
@@ -137,11 +147,11 @@ class KvTransfer {
   const KvParts parts_;
   const std::shared_ptr<const KvCache> cache_;
   const Stream stream_;  // the device's own, of this direction
-  Event fence_{};        // after a failure (HoldUp)
   Outcome outcome_;      // the first failure
 
  private:
-  Event engine_{};  // what the engine had posted
+  Event engine_{};            // what the engine had posted
+  std::deque<Event> fences_;  // of HoldUpEngine
 };
 
 class KvStore final : public KvTransfer {
@@ -163,6 +173,8 @@ class KvStore final : public KvTransfer {
     bool is_whole = false;  // all its copies were posted, or will be
     HbmBlock slot;          // in the pool
     bool is_filling = false;
+    bool is_gathered = false;  // into its slot; until `gathered` has passed
+    Event gathered{};
   };
   struct Copied {
     agentmem_reservation room;
@@ -172,31 +184,39 @@ class KvStore final : public KvTransfer {
   std::size_t blocks_under_way() const {
     return moving_.size() + copied_.size();
   }
+  // With a pool, fragments are gathered on a stream of their own, so that the
+  // next block's are while one crosses the bus.
+  std::span<const Stream> streams() const {
+    return std::span(streams_).first(parts_.pool == nullptr ? 1 : 2);
+  }
   Outcome Reserve(const Deadline& deadline, agentmem_reservation* room);
   Outcome Move(const Key& key, std::span<const std::uint32_t> pages,
                const Deadline& deadline);
   void TakeSlot(Moving* moving);
   void EndSlot(const Moving& moving, bool whole);
-  Outcome PostCopies(std::span<const std::uint32_t> pages,
-                     const Moving& moving);
+  Outcome PostCopies(std::span<const std::uint32_t> pages, Moving* moving);
   Outcome AddCodes(std::span<const std::uint32_t> pages, Moving* moving,
                    const Deadline& deadline);
   Outcome PostCodes(const Deadline& deadline);
   void EndCodes();
   Outcome CopyWhole(const Moving& moving);
   Outcome Gather(std::span<const std::uint32_t> pages, char* block,
-                 const SplitRule& rule);
+                 const SplitRule& rule, Stream stream);
+  Outcome GatherInto(std::span<const std::uint32_t> pages, Moving* moving);
   bool AdvanceCopies() override;
+  // False: it reads the engine's pages still.
+  bool EndGather(Moving* moving);
   void Finish(Moving* moving, EventState state, const Outcome& why);
   Outcome Publish(const Deadline& deadline);
 
   const BlockClass block_class_;
   const Ack ack_;
-  std::deque<Moving> moving_;          // oldest first
-  std::deque<Copied> copied_;          // before them; not published yet
-  std::vector<agentmem_put_id> puts_;  // published
-  std::vector<Fragment> fragments_;    // of one block, kept for its memory
-  KvFp8Post fp8_;                      // of a compressed cache
+  const std::array<Stream, 2> streams_;  // stream_, and within the device
+  std::deque<Moving> moving_;            // oldest first
+  std::deque<Copied> copied_;            // before them; not published yet
+  std::vector<agentmem_put_id> puts_;    // published
+  std::vector<Fragment> fragments_;      // of one block, kept for its memory
+  KvFp8Post fp8_;                        // of a compressed cache
   std::size_t unposted_ = 0;  // the last of moving_, whose codes it has
 };
 
@@ -225,15 +245,27 @@ class KvLoad final : public KvTransfer {
     std::vector<agentmem_span> spans;
     std::size_t begun = 0;  // of them, which the device may reach
     std::vector<Piece> pieces;
-    bool is_whole = false;  // all its copies were posted
-    Event event{};
+    bool is_whole = false;      // all its copies were posted
+    Event event{};              // behind those of stream_
+    std::vector<Event> joins;   // before it, where scatters wait for stream_
+    bool is_scattered = false;  // out of slots; until `scattered` has passed
+    Event scattered{};
   };
+
+  // With a pool, slots are scattered on a stream of their own, so that what
+  // comes next crosses the bus meanwhile.
+  std::span<const Stream> streams() const {
+    return std::span(streams_).first(parts_.pool == nullptr ? 1 : 2);
+  }
 
   Outcome Check(const KvBlocks& blocks) const;
   void FindInPool(const KvBlocks& blocks);
   void NoteTiers(const KvBlocks& blocks);
   Outcome PostAll(const KvBlocks& blocks, const Deadline& deadline);
+  void PrefetchAhead(std::size_t next);
   Outcome HoldSome(const Deadline& deadline, Window* window);
+  void PinFirst(const Key* keys, std::vector<agentmem_span>* spans);
+  std::size_t AwaitedOf(std::size_t count) const;
   Outcome BeginPieces(const Deadline& deadline, Window* window);
   void TakeSlot(const Key& key, Piece* piece);
   Outcome PostWindow(const KvBlocks& blocks, const Deadline& deadline,
@@ -243,23 +275,31 @@ class KvLoad final : public KvTransfer {
     return blocks.pages.subspan(piece.block * cache_->block_pages,
                                 cache_->block_pages);
   }
-  Outcome PostLayer(const KvBlocks& blocks, const Window& window,
-                    std::uint32_t layer, const Deadline& deadline);
+  Outcome PostLayer(const KvBlocks& blocks, Window* window, std::uint32_t layer,
+                    bool is_last, const Deadline& deadline);
+  // Slots into pages, behind what stream_ has: of a layer of the last window;
+  // of the others, of all layers.
+  Outcome Scatter(Window* window);
   Outcome PostElements(const KvBlocks& blocks, const Window& window,
                        std::uint32_t layer, const Deadline& deadline);
   bool AdvanceCopies() override;
+  // False: it reads slots still.
+  bool EndScatter(Window* window);
   void EndPieces(std::span<const Piece> pieces, bool whole);
   void Release(Window* window, bool whole);
   void EndLayers();
 
-  // In the pool when the load began, until the last window takes them; and the
+  const std::array<Stream, 2> streams_;  // stream_, and within the device
+  // In the pool when the load began, until the first window takes them; and the
   // others.
   std::vector<Piece> hits_;
   std::vector<std::size_t> missing_;
   std::vector<Key> missing_keys_;
+  std::size_t prefetched_ = 0;  // of missing_, asked of memd ahead
   std::vector<agentmem_tier> tiers_;
   std::deque<Window> windows_;  // oldest first
   std::vector<Event> layer_events_;
+  bool has_scattered_ = false;       // any window
   std::vector<Fragment> fragments_;  // over the bus
   std::vector<Fragment> within_;     // the device
   KvFp8Post fp8_;                    // of a compressed cache

@@ -1,7 +1,6 @@
 #include "client/watchdog.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -9,29 +8,13 @@
 #include <cerrno>
 #include <cstring>
 
+#include "client/small_thread.h"
 #include "proto/agent_messages.h"
 
 namespace agentmem::client {
 namespace {
 
-// Static TLS of the host's libraries is part of it; see pthread_create.
-constexpr std::size_t kStackBytes = 256 << 10;
 constexpr short kHangUp = POLLRDHUP | POLLHUP | POLLERR | POLLNVAL;
-
-int StartThread(pthread_t* thread, void* (*run)(void*), void* argument) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, kStackBytes);
-  int error = pthread_create(thread, &attributes, run, argument);
-  if (error == EINVAL) error = pthread_create(thread, nullptr, run, argument);
-  pthread_attr_destroy(&attributes);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return error;
-}
 
 }  // namespace
 
@@ -40,13 +23,14 @@ Outcome Watchdog::Start(int socket, const UserFault* faults) {
   faults_ = faults;
   stop_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   int error = stop_.valid() ? 0 : errno;
-  if (error == 0) error = StartThread(&thread_, &Watchdog::Run, this);
+  if (error == 0) {
+    error = StartSmallThread("agentmem-faults", &Watchdog::Run, this, &thread_);
+  }
   if (error != 0) {
     return Fail(
         Code::kResourceExhausted,
         std::string("no thread to watch over faults: ") + std::strerror(error));
   }
-  pthread_setname_np(thread_, "agentmem-faults");
   started_ = true;
   return {};
 }

@@ -32,7 +32,7 @@ Outcome CudaDevice::Copy(const CopyBatch& batch, Stream stream) {
   const CudaContext::Entered entered(context_);
   if (Outcome usable = Usable(entered); !usable.ok()) return usable;
   // Its own streams nobody captures.
-  if (stream != properties_.to_host && stream != properties_.to_device) {
+  if (!IsOwn(stream)) {
     if (Outcome free = CheckNotCaptured("Copy", stream); !free.ok()) {
       return free;
     }

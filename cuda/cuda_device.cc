@@ -130,7 +130,8 @@ Outcome CudaDevice::StartStreams() {
   if (asked != cudaSuccess) {
     return Failed(asked, "cudaDeviceGetStreamPriorityRange", 0);
   }
-  for (Stream* stream : {&properties_.to_host, &properties_.to_device}) {
+  for (Stream* stream : {&properties_.to_host, &properties_.to_device,
+                         &properties_.gather, &properties_.scatter}) {
     cudaStream_t made = nullptr;
     const cudaError_t error =
         cudaStreamCreateWithPriority(&made, cudaStreamNonBlocking, greatest);
@@ -162,7 +163,8 @@ Outcome CudaDevice::StartKernels() {
 CudaDevice::~CudaDevice() {
   const CudaContext::Entered entered(context_);
   if (!entered.ok()) return;
-  for (Stream stream : {properties_.to_host, properties_.to_device}) {
+  for (Stream stream : {properties_.to_host, properties_.to_device,
+                        properties_.gather, properties_.scatter}) {
     if (stream == Stream::LegacyDefault()) continue;  // was not made
     cudaStreamSynchronize(Native(stream));
     cudaStreamDestroy(Native(stream));
@@ -236,7 +238,8 @@ void CudaDevice::Free(DeviceAddress memory) {
   }
   if (!entered.ok()) return;  // the memory went with the context
   // (That cudaFree waits for what runs is its habit, not its promise.)
-  for (Stream stream : {properties_.to_host, properties_.to_device}) {
+  for (Stream stream : {properties_.to_host, properties_.to_device,
+                        properties_.gather, properties_.scatter}) {
     cudaStreamSynchronize(Native(stream));
   }
   const cudaError_t error = cudaFree(Pointer(memory.value()));

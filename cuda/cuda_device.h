@@ -15,7 +15,7 @@
 // posted: a kernel that touched any other would cost the process its context.
 // Device memory is the engine's, and not checked.
 //
-// Ownership: owns two streams, its events, the ring, and what was allocated or
+// Ownership: owns four streams, its events, the ring, and what was allocated or
 // registered here and not given back. Threads: thread-safe; each call leaves
 // its thread's current device as it was. Errors: see device.h; after one that
 // CUDA does not recover from, everything is UNAVAILABLE and says why. Cost: a
@@ -76,6 +76,10 @@ class CudaDevice final : public Device {
   void ReadProperties(const cudaDeviceProp& of_gpu, int driver);
   // OK, or why there is nothing to be had of it any more.
   Outcome Usable(const CudaContext::Entered& entered);
+  bool IsOwn(Stream stream) const {
+    return stream == properties_.to_host || stream == properties_.to_device ||
+           stream == properties_.gather || stream == properties_.scatter;
+  }
   Outcome CheckNotCaptured(const char* call, Stream stream);
   Outcome Failed(cudaError_t error, const char* call, std::uint64_t bytes);
 

@@ -123,6 +123,9 @@ struct DeviceProperties {
   // Streams of its own, one a direction: copies both ways at once.
   Stream to_host = Stream::LegacyDefault();
   Stream to_device = Stream::LegacyDefault();
+  // And for what stays within the device, beside what leaves it or comes in.
+  Stream gather = Stream::LegacyDefault();
+  Stream scatter = Stream::LegacyDefault();
 };
 
 class Device {

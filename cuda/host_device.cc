@@ -44,6 +44,8 @@ HostDevice::HostDevice(Options options)
   properties_.stages = options_.kernel_fragments_max != 0;
   properties_.to_host = Stream::Of(0x100);
   properties_.to_device = Stream::Of(0x101);
+  properties_.gather = Stream::Of(0x102);
+  properties_.scatter = Stream::Of(0x103);
   for (const Failure& failure : options_.failures) FailNth(failure);
   started_ = pthread_create(
                  &thread_, nullptr,

@@ -95,6 +95,68 @@ TEST_F(KvTest, ADeviceThatWasClosedHoldsNothing) {
   LoadAndCheck(&to, 0, 4);
 }
 
+TEST_F(KvTest, AFreshEnginesDeviceReachesWhatDramHasBeforeItLoads) {
+  {
+    Engine from(device_, Order::kTokensFirst, 32);
+    StoreAll(&from, 0, 16);
+  }
+  agentmem_device_close(device_);
+  agentmem_close(client_);
+  client_ = memd_.Connect();
+  Open(client_);
+  agentmem_device_state state = {};
+  state.size = sizeof(state);
+  for (int i = 0; i < 1000 && state.registered_bytes < (4u << 20); ++i) {
+    EXPECT_GE(RegisteredBytes(), state.registered_bytes);
+    ASSERT_EQ(agentmem_device_describe(device_, &state, &error_), AGENTMEM_OK);
+  }
+  EXPECT_GE(state.registered_bytes, 4u << 20);
+  Engine to(device_, Order::kHeadsFirst, 32);
+  LoadAndCheck(&to, 0, 16);
+}
+
+// It has all of DRAM, and nobody calls.
+TEST_F(KvTest, AnIdleDeviceGivesBackWhatRegionsNeed) {
+  constexpr std::uint64_t kRegionBytes = 16 << 20;
+  {
+    Engine from(device_, Order::kTokensFirst, 96);
+    for (std::uint32_t first = 0; first < 144; first += 48) {
+      StoreAll(&from, first, 48);
+    }
+  }
+  const std::uint64_t before = RegisteredBytes();
+  EXPECT_EQ(before, 32u << 20);
+  agentmem_client* const other = memd_.Connect("agent");
+  agentmem_agent_options options = {};
+  options.size = sizeof(options);
+  options.mode = AGENTMEM_AGENT_WRITE;
+  options.create = 1;
+  agentmem_agent* agent = nullptr;
+  ASSERT_EQ(agentmem_agent_open(other, "a", &options, kLongNs, &agent, &error_),
+            AGENTMEM_OK)
+      << error_.message;
+  agentmem_region_options region_options = {};
+  region_options.size = sizeof(region_options);
+  region_options.bytes = kRegionBytes;
+  agentmem_region* region = nullptr;
+  ASSERT_EQ(agentmem_region_open(agent, "heap", &region_options, kLongNs,
+                                 &region, &error_),
+            AGENTMEM_OK)
+      << error_.message;
+  char* const bytes = static_cast<char*>(agentmem_region_data(region));
+  for (std::uint64_t at = 0; at < kRegionBytes; at += 4096) {
+    ASSERT_EQ(bytes[at], 0) << at;
+    bytes[at] = static_cast<char>(at >> 12);
+  }
+  for (std::uint64_t at = 0; at < kRegionBytes; at += 4096) {
+    ASSERT_EQ(bytes[at], static_cast<char>(at >> 12)) << at;
+  }
+  EXPECT_LE(RegisteredBytes() + (8u << 20), before);
+  agentmem_region_close(region);
+  agentmem_agent_close(agent);
+  agentmem_close(other);
+}
+
 TEST_F(KvTest, AGpuThatIsNotThereIsUnavailableAndNamed) {
   agentmem_device_close(device_);
   agentmem_device_options options = {};

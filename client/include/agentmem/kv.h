@@ -38,7 +38,10 @@
  * Threads: one at a time for a transfer, any for the rest. No call aborts.
  * Opening a device (2 s to measure it), closing it (30 s at most for copies,
  * and 15 s for memd) and freeing its memory wait without a timeout of the
- * caller's; so does the first use of each 4 MiB of DRAM, for milliseconds. */
+ * caller's; so does the
+ * first use of each 4 MiB of DRAM, for milliseconds, unless the device's thread
+ * has registered it before: when a device is opened it begins with all that has
+ * blocks. */
 #ifndef AGENTMEM_KV_H_
 #define AGENTMEM_KV_H_
 
@@ -101,11 +104,12 @@ AGENTMEM_API agentmem_code
 agentmem_device_describe(agentmem_device* device, agentmem_device_state* state,
                          agentmem_error* error);
 
-/* For an engine that is idle for long: gives back DRAM that memd wants, and
- * ends transfers that were closed before they were done. Every store, load,
- * wait and describe does so as well. With a pool of blocks in device memory,
- * transfers that are open and done let go of their blocks, too; the pool's
- * thread does all of it by itself. Waits for no copy that is not done. */
+/* For an engine that is idle for long: gives back DRAM that memd wants (as the
+ * device's thread does, 20 times a second), and ends transfers that were closed
+ * before they were done. Every store, load, wait and describe does so as well.
+ * With a pool of blocks in device memory, transfers that are open and done let
+ * go of their blocks, too; the pool's thread does all of it by itself. Waits
+ * for no copy that is not done. */
 AGENTMEM_API void agentmem_device_poll(agentmem_device* device);
 
 /* Memory of the device, for who has no allocator of his own. */
@@ -200,7 +204,9 @@ AGENTMEM_API agentmem_code agentmem_kv_store(
     agentmem_ack ack, uint64_t timeout_ns, agentmem_kv_transfer** transfer,
     agentmem_error* error);
 /* Loads `count` blocks into the engine's pages, which must differ from each
- * other. Waits, up to the timeout, for blocks that are not in DRAM. After an
+ * other. Waits, up to the timeout, for blocks that are not in DRAM, while those
+ * that are are copied; and of more blocks than the tenant's quota of holds has
+ * room for (hold_quota; a quarter of DRAM), for copies of the first. After an
  * error the pages are undefined. Errors: as agentmem_get, for all of them;
  * DATA_LOSS: a block of another length; INVALID_ARGUMENT: a page stands there
  * twice. */
@@ -210,14 +216,17 @@ agentmem_kv_load(agentmem_kv* kv, const agentmem_key* keys, size_t count,
                  agentmem_kv_transfer** transfer, agentmem_error* error);
 
 /* What is posted to `stream` from here on waits until this layer of all blocks
- * of the load is in its pages; the caller does not wait. */
+ * of the load is in its pages; the caller does not wait. Layers come one by one
+ * where all blocks were in DRAM and within the quota of holds. Of other loads
+ * most blocks come whole, and the first layer is there shortly before the last:
+ * docs/kv.md, "When a layer is there". */
 AGENTMEM_API agentmem_code
 agentmem_kv_wait_layer(agentmem_kv_transfer* transfer, uint32_t layer,
                        uint64_t stream, agentmem_error* error);
 /* Waits until all of it is done, and what it held is given back; a store: until
  * it is acknowledged. Call it, or poll it with a timeout of 0, for a store's
  * blocks to be published: without a pool of blocks in device memory nothing
- * runs between calls. DEADLINE_EXCEEDED: it goes on. */
+ * publishes them between calls. DEADLINE_EXCEEDED: it goes on. */
 AGENTMEM_API agentmem_code agentmem_kv_wait(agentmem_kv_transfer* transfer,
                                             uint64_t timeout_ns,
                                             agentmem_error* error);

@@ -1,5 +1,4 @@
 #include <atomic>
-#include <functional>
 #include <future>
 #include <thread>
 #include <utility>
@@ -113,7 +112,7 @@ TEST_F(DeviceMemoryTest, AnExtentThatCannotBeRegisteredIsNotHeld) {
 TEST_F(DeviceMemoryTest, WhoMeetsARegistrationWaitsForItUntilItsOwnDeadline) {
   std::promise<void> asked;
   std::promise<void> answered;
-  holds_.on_hold = [&] {
+  holds_.before_hold = [&] {
     asked.set_value();
     answered.get_future().wait();
   };
@@ -133,50 +132,13 @@ TEST_F(DeviceMemoryTest, WhoMeetsARegistrationWaitsForItUntilItsOwnDeadline) {
   End(0, 10);
 }
 
-// A host device that calls back while it lets go of memory.
-class LettingGo final : public Device {
- public:
-  explicit LettingGo(Device* device) : device_(device) {}
-
-  std::function<Outcome()> meanwhile = [] { return Outcome(); };
-
-  Outcome Register(std::span<char> host, Registration what) override {
-    if (what == Registration::kEnd) {
-      if (Outcome outcome = meanwhile(); !outcome.ok()) return outcome;
-    }
-    return device_->Register(host, what);
-  }
-  Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory) override {
-    return device_->Allocate(bytes, memory);
-  }
-  void Free(DeviceAddress memory) override { device_->Free(memory); }
-  Outcome Copy(const CopyBatch& batch, Stream stream) override {
-    return device_->Copy(batch, stream);
-  }
-  Outcome Record(Stream stream, Event* event) override {
-    return device_->Record(stream, event);
-  }
-  EventState Query(Event event, Outcome* why) override {
-    return device_->Query(event, why);
-  }
-  Outcome Wait(Stream stream, Event event) override {
-    return device_->Wait(stream, event);
-  }
-  const DeviceProperties& properties() const override {
-    return device_->properties();
-  }
-
- private:
-  Device* const device_;
-};
-
 TEST_F(DeviceMemoryTest, WhileTheDeviceLetsGoOthersGoOn) {
-  LettingGo device(&device_);
+  WatchedDevice device(&device_);
   DeviceMemory memory(&device, &holds_);
   ASSERT_TRUE(memory.Begin(session_, session_->data(), 10, Long()).ok());
   memory.End(session_->data(), 10);
   std::vector<std::uint64_t> answered_meanwhile = {1};
-  device.meanwhile = [&] {
+  device.before_end = [&] {
     // Another extent, and one more wish for what is on its way.
     char* const other = session_->data() + kExtentBytes;
     EXPECT_TRUE(memory.Begin(session_, other, 10, Long()).ok());
@@ -190,17 +152,17 @@ TEST_F(DeviceMemoryTest, WhileTheDeviceLetsGoOthersGoOn) {
   EXPECT_THAT(holds_.answered, ElementsAre(5u, 6u));
   EXPECT_EQ(memory.registered_bytes(), kExtentBytes);
   holds_.held.erase(0);
-  device.meanwhile = [] { return Outcome(); };
+  device.before_end = [] { return Outcome(); };
 }
 
 TEST_F(DeviceMemoryTest, ItsEndWaitsForWhoGivesSomeBack) {
-  LettingGo device(&device_);
+  WatchedDevice device(&device_);
   DeviceMemory memory(&device, &holds_);
   ASSERT_TRUE(memory.Begin(session_, session_->data(), 10, Long()).ok());
   memory.End(session_->data(), 10);
   std::thread ends;
   std::atomic<bool> ended = false;
-  device.meanwhile = [&] {
+  device.before_end = [&] {
     ends = std::thread([&] {
       memory.ReleaseAll();
       ended = true;
@@ -218,12 +180,12 @@ TEST_F(DeviceMemoryTest, ItsEndWaitsForWhoGivesSomeBack) {
 }
 
 TEST_F(DeviceMemoryTest, WhatTheDeviceDoesNotLetGoOfStaysHeld) {
-  LettingGo device(&device_);
+  WatchedDevice device(&device_);
   {
     DeviceMemory memory(&device, &holds_);
     ASSERT_TRUE(memory.Begin(session_, session_->data(), 10, Long()).ok());
     memory.End(session_->data(), 10);
-    device.meanwhile = [] { return Fail(Code::kUnavailable, "lost"); };
+    device.before_end = [] { return Fail(Code::kUnavailable, "lost"); };
     memory.Retire(session_, 0, kExtentBytes, 5);
     EXPECT_THAT(holds_.answered, IsEmpty());
     EXPECT_EQ(memory.registered_bytes(), kExtentBytes);
@@ -260,6 +222,124 @@ TEST_F(DeviceMemoryTest, OfOtherSessionsSomeIsLetGoAtATime) {
   memory_->Tidy(session_, 2);  // its end
   old->Unref();
   agentmem_close(other);
+}
+
+TEST_F(DeviceMemoryTest, WhatWasRegisteredAheadIsUsedAsItIs) {
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 3).ok());
+  EXPECT_EQ(holds_.asked, 1);
+  EXPECT_THAT(holds_.held, ElementsAre(0u, kExtentBytes, 2 * kExtentBytes));
+  EXPECT_EQ(memory_->registered_bytes(), 0u);
+  for (std::uint64_t extent = 0; extent < 3; ++extent) {
+    ASSERT_TRUE(memory_->RegisterAhead(session_, extent).ok());
+  }
+  EXPECT_EQ(memory_->registered_bytes(), 3 * kExtentBytes);
+  ASSERT_TRUE(Begin(10, 3 * kExtentBytes - 20).ok());
+  End(10, 3 * kExtentBytes - 20);
+  EXPECT_EQ(holds_.asked, 1);
+  EXPECT_EQ(memory_->late(), 0u);
+  EXPECT_EQ(device_.counts().registered_bytes, 3 * kExtentBytes);
+}
+
+TEST_F(DeviceMemoryTest, WhatIsOnlyHeldYetIsRegisteredAtItsUse) {
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 3).ok());
+  ASSERT_TRUE(Begin(kExtentBytes, 10).ok());
+  EXPECT_EQ(holds_.asked, 1);
+  EXPECT_EQ(memory_->late(), 1u);
+  EXPECT_EQ(device_.counts().registered_bytes, kExtentBytes);
+  ASSERT_TRUE(memory_->RegisterAhead(session_, 1).ok());
+  EXPECT_EQ(device_.counts().registered_bytes, kExtentBytes);
+  End(kExtentBytes, 10);
+}
+
+TEST_F(DeviceMemoryTest, WhatIsGivenAwayIsLeftOutOfWhatIsHeldAhead) {
+  holds_.given_away = {0, 5 * kExtentBytes, 15 * kExtentBytes};
+  ASSERT_TRUE(Begin(7 * kExtentBytes, 10).ok());
+  End(7 * kExtentBytes, 10);
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 99).ok());
+  EXPECT_EQ(holds_.held.size(), 13u);
+  for (const std::uint64_t offset : holds_.given_away) {
+    EXPECT_FALSE(holds_.held.contains(offset)) << offset;
+  }
+}
+
+TEST_F(DeviceMemoryTest, WhatMemdRefusesAheadIsNotHeld) {
+  holds_.refusal = Fail(Code::kUnavailable, "gone");
+  EXPECT_EQ(memory_->HoldAhead(session_, 0, 3).code, Code::kUnavailable);
+  EXPECT_EQ(holds_.asked, 1);
+  ASSERT_TRUE(memory_->RegisterAhead(session_, 0).ok());
+  EXPECT_EQ(device_.counts().registered_bytes, 0u);
+}
+
+TEST_F(DeviceMemoryTest, WhatCannotBeRegisteredAheadIsNotHeld) {
+  WatchedDevice device(&device_);
+  DeviceMemory memory(&device, &holds_);
+  device.before_begin = [] { return Fail(Code::kResourceExhausted, "no"); };
+  ASSERT_TRUE(memory.HoldAhead(session_, 0, 2).ok());
+  EXPECT_EQ(memory.RegisterAhead(session_, 0).code, Code::kResourceExhausted);
+  EXPECT_THAT(holds_.held, ElementsAre(kExtentBytes));
+}
+
+TEST_F(DeviceMemoryTest, WhatMemdWantsBackIsNotTakenAheadUntilItIsUsed) {
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 2).ok());
+  ASSERT_TRUE(memory_->RegisterAhead(session_, 0).ok());
+  Retire(0, kExtentBytes, 5);                 // registered
+  Retire(kExtentBytes, kExtentBytes, 6);      // held
+  Retire(2 * kExtentBytes, kExtentBytes, 7);  // neither
+  EXPECT_THAT(holds_.answered, ElementsAre(5u, 6u, 7u));
+  EXPECT_EQ(device_.counts().registered_bytes, 0u);
+  holds_.held.clear();  // by the answers
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 4).ok());
+  EXPECT_THAT(holds_.held, ElementsAre(3 * kExtentBytes));
+  ASSERT_TRUE(Begin(0, 10).ok());
+  End(0, 10);
+  EXPECT_EQ(memory_->registered_bytes(), kExtentBytes);
+}
+
+TEST_F(DeviceMemoryTest, AWishThatCrossesAHoldAheadIsAnswered) {
+  holds_.before_hold = [this] { Retire(kExtentBytes, kExtentBytes, 5); };
+  ASSERT_TRUE(memory_->HoldAhead(session_, 0, 3).ok());
+  EXPECT_THAT(holds_.answered, ElementsAre(5u));
+  holds_.held.erase(kExtentBytes);
+  ASSERT_TRUE(memory_->RegisterAhead(session_, 1).ok());
+  EXPECT_EQ(device_.counts().registered_bytes, 0u);
+}
+
+TEST_F(DeviceMemoryTest, AWishThatCrossesARegistrationAheadIsAnswered) {
+  WatchedDevice device(&device_);
+  DeviceMemory memory(&device, &holds_);
+  device.before_begin = [&] {
+    memory.Retire(session_, 0, kExtentBytes, 5);
+    EXPECT_THAT(holds_.answered, IsEmpty());
+    return Outcome();
+  };
+  ASSERT_TRUE(memory.HoldAhead(session_, 0, 1).ok());
+  ASSERT_TRUE(memory.RegisterAhead(session_, 0).ok());
+  EXPECT_THAT(holds_.answered, ElementsAre(5u));
+  EXPECT_EQ(device_.counts().registered_bytes, 0u);
+  holds_.held.clear();
+}
+
+TEST_F(DeviceMemoryTest, WhatIsDoneAheadGivesWay) {
+  WatchedDevice device(&device_);
+  DeviceMemory memory(&device, &holds_);
+  ASSERT_TRUE(memory.HoldAhead(session_, 0, 1).ok());
+  std::thread ahead;
+  std::atomic<int> begins = 0;
+  device.before_begin = [&] {
+    if (++begins > 1) return Outcome();
+    ahead = std::thread(
+        [&] { EXPECT_TRUE(memory.RegisterAhead(session_, 0).ok()); });
+    // It cannot begin before this returns; that it would, soon enough is seen.
+    for (int i = 0; i < 1000 && begins == 1; ++i) std::this_thread::yield();
+    EXPECT_EQ(begins, 1);
+    return Outcome();
+  };
+  char* const urgent = session_->data() + 3 * kExtentBytes;
+  ASSERT_TRUE(memory.Begin(session_, urgent, 10, Long()).ok());
+  ahead.join();
+  EXPECT_EQ(begins, 2);
+  EXPECT_EQ(memory.registered_bytes(), 2 * kExtentBytes);
+  memory.End(urgent, 10);
 }
 
 TEST_F(DeviceMemoryTest, BytesOfNoMappingAreRefused) {

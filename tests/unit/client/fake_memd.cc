@@ -200,6 +200,10 @@ bool FakeMemd::Serve(Attached* client) {
 
 void FakeMemd::Handle(Attached* client, const SubmissionEntry& entry) {
   CompletionEntry answer = {};
+  if (withheld_.erase({entry.op, entry.key}) != 0) {
+    unanswered_.emplace_back(client, entry);
+    return;
+  }
   if (const auto set = answers_.find(entry.op); set != answers_.end()) {
     answer = set->second;
     answer.op_id = entry.op_id;
@@ -508,6 +512,20 @@ void FakeMemd::AnswerOnce(Op op, const Key& key,
 void FakeMemd::ClearAnswer(Op op) {
   std::lock_guard<std::mutex> lock(mutex_);
   answers_.erase(op);
+}
+
+void FakeMemd::Withhold(Op op, const Key& key) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  withheld_.insert({op, key});
+}
+
+void FakeMemd::LetGo() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  withheld_.clear();
+  for (const auto& [client, entry] : std::exchange(unanswered_, {})) {
+    Handle(client, entry);
+    Signal(client);
+  }
 }
 
 int FakeMemd::Count(Op op) {

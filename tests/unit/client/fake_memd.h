@@ -85,6 +85,10 @@ class FakeMemd {
   void ClearAnswer(Op op);
   // The next one of this kind for this key.
   void AnswerOnce(Op op, const Key& key, const CompletionEntry& answer);
+  // The next one of this kind for this key is not answered until LetGo.
+  void Withhold(Op op, const Key& key);
+  // What was withheld is answered, and nothing is withheld any more.
+  void LetGo();
   // How many of this kind were taken off the rings.
   int Count(Op op);
   // Waits until `op` was taken at least `count` times.
@@ -168,6 +172,8 @@ class FakeMemd {
   std::set<Key> elsewhere_;
   std::map<Op, CompletionEntry> answers_;
   std::map<std::pair<Op, Key>, CompletionEntry> answers_once_;
+  std::set<std::pair<Op, Key>> withheld_;
+  std::vector<std::pair<Attached*, SubmissionEntry>> unanswered_;
   std::map<Op, int> counts_;
   std::map<Op, SubmissionEntry> last_;
   std::uint64_t holds_ = 0;

@@ -31,7 +31,7 @@ TEST_F(HbmRoundTest, WhatComesBackWaitsOnceForAMemdThatDoesNotAnswer) {
   memory_->ReleaseAll();  // memd is asked for each block
   holds_.refusal = Fail(Code::kDeadlineExceeded, "memd does not answer");
   holds_.asked = 0;
-  holds_.on_hold = [this] { clock_.Advance(100 * kMillisecondNs); };
+  holds_.before_hold = [this] { clock_.Advance(100 * kMillisecondNs); };
   const std::uint64_t back =
       link_.Wish(HbmWishKind::kBringBack, "ada", kNoDeadline);
   keeper_->Step();
@@ -39,7 +39,7 @@ TEST_F(HbmRoundTest, WhatComesBackWaitsOnceForAMemdThatDoesNotAnswer) {
   keeper_->Step();
   EXPECT_EQ(holds_.asked, 2) << "it goes on in the next round";
   holds_.refusal = {};
-  holds_.on_hold = nullptr;
+  holds_.before_hold = [] {};
   ASSERT_TRUE(StepUntilAnswered(back));
   EXPECT_EQ(link_.answers[back].blocks, 6u);
   EXPECT_THAT(Load(1, 6, "ada"), Each(AGENTMEM_TIER_HBM));

@@ -80,6 +80,30 @@ TEST_F(HbmTransferTest, ALoadTakesEachBlockFromWhereItIs) {
   }
 }
 
+TEST_F(HbmTransferTest, WhatIsInThePoolIsCopiedWhileTheRestIsAwaited) {
+  Store(1, 1, "ada");
+  const std::vector<Key> keys = Keys(1, 2);
+  memd_->AddBelow(keys[1], memd_->BytesOf(keys[0]));
+  memd_->Withhold(Op::kFetch, keys[1]);
+  WatchedDevice device(&device_);
+  device.before_copy = [this] { memd_->LetGo(); };
+  client::KvParts of = parts("ada");
+  of.device = &device;
+  to_->Poison();
+  client::KvLoad load(of, to_->cache());
+  const std::vector<std::uint32_t> pages = Pages(2);
+  Outcome outcome = load.Post({keys, pages}, engine_, Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  outcome = load.Wait(Long());
+  ASSERT_TRUE(outcome.ok()) << outcome.message;
+  EXPECT_THAT(load.tiers(), ElementsAre(kHbm, AGENTMEM_TIER_STORE));
+  for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+    for (const std::uint32_t page : pages) {
+      EXPECT_TRUE(to_->SamePage(layer, page, *from_, page % kBlockPages));
+    }
+  }
+}
+
 TEST_F(HbmTransferTest, WithoutRoomInThePoolItGoesAsBefore) {
   pool_->SetBudget(kSlot);
   Store(1, 6, "ada");
@@ -127,6 +151,159 @@ TEST_F(HbmTransferTest, ABlockIsNotFoundBeforeItsCopiesHaveEnded) {
   ASSERT_TRUE(store->Wait(Long()).ok());
   EXPECT_TRUE(pool_->Find(keys[0], 3072, client::HbmAgent(), &block));
   pool_->EndUse(block);
+}
+
+TEST_F(HbmTransferTest, TheNextBlockIsGatheredWhileOneCrossesTheBus) {
+  Store(9, 1, "ada");  // registers memory: that would wait for the device
+  device_.Hold();
+  const Stream within = device_.properties().gather;
+  const Stream out = device_.properties().to_host;
+  const std::uint64_t block = from_->cache()->block_bytes;
+  const HostDevice::Counts before = device_.counts();
+  const auto store = StoreOf("ada");
+  const std::vector<Key> keys = Keys(1, 2);
+  const std::vector<std::uint32_t> pages = Pages(2);
+  ASSERT_TRUE(store->Post({keys, pages}, engine_, Long()).ok());
+  EXPECT_EQ(device_.StepStream(within, 1), 0u) << "the engine was before it";
+  while (device_.StepStream(engine_, 1) != 0) {
+  }
+  device_.StepStream(out, 100);
+  EXPECT_EQ(device_.counts().bytes_to_host, before.bytes_to_host)
+      << "it was not gathered yet";
+  while (device_.StepStream(within, 1) != 0) {
+  }
+  EXPECT_EQ(device_.counts().bytes_within, before.bytes_within + 2 * block);
+  EXPECT_EQ(device_.counts().bytes_to_host, before.bytes_to_host);
+  EXPECT_FALSE(store->Advance());
+  device_.Run();
+  ASSERT_TRUE(store->Wait(Long()).ok());
+  for (const Key& key : keys) AwaitResident(key);
+  EXPECT_THAT(Load(1, 2, "ada"), AllOf(SizeIs(2), Each(kHbm)));
+  ExpectPoolIsRight(keys);
+}
+
+TEST_F(HbmTransferTest, TheNextLayerCrossesTheBusWhileOneIsScattered) {
+  pool_->SetBudget(0);
+  Store(1, 2, "");
+  pool_->SetBudget(1 << 20);
+  clock_.Advance(2 * kSecondNs);
+  const Stream within = device_.properties().scatter;
+  const Stream in = device_.properties().to_device;
+  const std::uint64_t block = from_->cache()->block_bytes;
+  to_->Poison();
+  device_.Hold();
+  const HostDevice::Counts before = device_.counts();
+  const auto load = LoadOf("ada");
+  const std::vector<Key> keys = Keys(1, 2);
+  const std::vector<std::uint32_t> pages = Pages(2);
+  ASSERT_TRUE(load->Post({keys, pages}, engine_, Long()).ok());
+  ASSERT_TRUE(load->WaitLayer(0, engine_).ok());
+  EXPECT_EQ(device_.StepStream(within, 1), 0u) << "the engine was before it";
+  while (device_.StepStream(engine_, 1) != 0) {
+  }
+  device_.StepStream(within, 100);
+  EXPECT_EQ(device_.counts().bytes_within, before.bytes_within)
+      << "nothing came over the bus yet";
+  while (device_.StepStream(in, 1) != 0) {
+  }
+  EXPECT_EQ(device_.counts().bytes_to_device,
+            before.bytes_to_device + 2 * block);
+  EXPECT_EQ(device_.counts().bytes_within, before.bytes_within);
+  EXPECT_FALSE(load->Advance());
+  ASSERT_NO_FATAL_FAILURE(StepTo(engine_));
+  EXPECT_TRUE(to_->SamePage(0, 3, *from_, 3));
+  device_.Run();
+  ASSERT_TRUE(load->Wait(Long()).ok());
+  ExpectLoaded(2);
+  ExpectPoolIsRight(keys);
+}
+
+// The first has a slot, the last has none.
+TEST_F(HbmTransferTest, ALayerIsThereOfAllWindowsWhicheverWayTheyCame) {
+  pool_->SetBudget(0);
+  Store(1, 2, "");
+  const std::vector<Key> keys = Keys(1, 2);
+  const std::string bytes = memd_->BytesOf(keys[1]);
+  memd_->Evict(keys[1]);
+  memd_->AddBelow(keys[1], bytes);
+  memd_->Withhold(Op::kFetch, keys[1]);
+  pool_->SetBudget(kSlot);
+  clock_.Advance(2 * kSecondNs);
+  WatchedDevice device(&device_);
+  device.before_copy = [this] { memd_->LetGo(); };
+  client::KvParts of = parts("ada");
+  of.device = &device;
+  to_->Poison();
+  device_.Hold();
+  client::KvLoad load(of, to_->cache());
+  const std::vector<std::uint32_t> pages = Pages(2);
+  ASSERT_TRUE(load.Post({keys, pages}, engine_, Long()).ok());
+  ASSERT_TRUE(load.WaitLayer(0, engine_).ok());
+  Event event;
+  ASSERT_TRUE(device_.Record(engine_, &event).ok());
+  while (device_.StepStream(engine_, 1) != 0 ||
+         device_.StepStream(device_.properties().to_device, 1) != 0) {
+  }
+  EXPECT_EQ(device_.Query(event, nullptr), EventState::kPending)
+      << "the first is in its slot, and not in its pages";
+  while (device_.StepStream(engine_, 1) != 0 ||
+         device_.StepStream(device_.properties().scatter, 1) != 0) {
+  }
+  EXPECT_EQ(device_.Query(event, nullptr), EventState::kPassed);
+  for (const std::uint32_t page : pages) {
+    EXPECT_TRUE(to_->SamePage(0, page, *from_, page)) << page;
+  }
+  device_.Run();
+  ASSERT_TRUE(load.Wait(Long()).ok());
+  ExpectLoaded(2);
+}
+
+// The engine's pages are written on both streams.
+TEST_F(HbmTransferTest, AfterAFailureTheEngineIsHeldUpUntilAllIsScattered) {
+  pool_->SetBudget(0);
+  Store(1, 1, "");
+  pool_->SetBudget(1 << 20);
+  clock_.Advance(2 * kSecondNs);
+  device_.Hold();
+  // Layer 0 over the bus, layer 0 into its pages, layer 1 over the bus.
+  device_.FailNth({HostDevice::Point::kPost, 3, Code::kInternal});
+  const auto load = LoadOf("ada");
+  const std::vector<Key> keys = Keys(1, 1);
+  const std::vector<std::uint32_t> pages = Pages(1);
+  EXPECT_EQ(load->Post({keys, pages}, engine_, Long()).code, Code::kInternal);
+  Event event;
+  ASSERT_TRUE(device_.Record(engine_, &event).ok());
+  while (device_.StepStream(engine_, 1) != 0 ||
+         device_.StepStream(device_.properties().to_device, 1) != 0) {
+  }
+  EXPECT_EQ(device_.Query(event, nullptr), EventState::kPending);
+  device_.Run();
+  device_.Drain();
+  EXPECT_EQ(device_.Query(event, nullptr), EventState::kPassed);
+  EXPECT_EQ(load->Wait(Long()).code, Code::kInternal);
+}
+
+// The engine's pages are read on both streams.
+TEST_F(HbmTransferTest, AfterAFailureTheEngineIsHeldUpUntilAllIsGathered) {
+  Store(9, 1, "ada");
+  device_.Hold();
+  // Two wait for the engine; the third of one stream for the other.
+  device_.FailNth({HostDevice::Point::kWait, 3, Code::kInternal});
+  const auto store = StoreOf("ada");
+  const std::vector<Key> keys = Keys(1, 1);
+  const std::vector<std::uint32_t> pages = Pages(1);
+  EXPECT_EQ(store->Post({keys, pages}, engine_, Long()).code, Code::kInternal);
+  Event event;
+  ASSERT_TRUE(device_.Record(engine_, &event).ok());
+  while (device_.StepStream(engine_, 1) != 0 ||
+         device_.StepStream(device_.properties().to_host, 1) != 0) {
+  }
+  EXPECT_EQ(device_.Query(event, nullptr), EventState::kPending);
+  device_.Run();
+  device_.Drain();
+  EXPECT_EQ(device_.Query(event, nullptr), EventState::kPassed);
+  EXPECT_EQ(store->Wait(Long()).code, Code::kInternal);
+  ExpectPoolIsRight(keys);
 }
 
 TEST_F(HbmTransferTest, WhatALoadReadsStaysUntilItsCopiesHaveEnded) {

@@ -28,11 +28,19 @@ namespace agentmem {
 class BookedHolds final : public client::ExtentHolds {
  public:
   Outcome Hold(client::Session*, std::uint64_t data_offset,
-               const client::Deadline&) override {
+               std::uint64_t extents, const client::Deadline&) override {
     ++asked;
-    if (on_hold) on_hold();
+    before_hold();
     if (!refusal.ok()) return refusal;
-    EXPECT_TRUE(held.insert(data_offset).second) << "held already";
+    const std::uint64_t end = data_offset + extents * kExtentBytes;
+    for (const std::uint64_t offset : given_away) {
+      if (offset >= data_offset && offset < end) {
+        return Fail(Code::kFailedPrecondition, "it is given away");
+      }
+    }
+    for (std::uint64_t at = data_offset; at < end; at += kExtentBytes) {
+      EXPECT_TRUE(held.insert(at).second) << "held already";
+    }
     return {};
   }
   void Release(client::Session*, std::uint64_t data_offset) override {
@@ -44,9 +52,53 @@ class BookedHolds final : public client::ExtentHolds {
 
   std::set<std::uint64_t> held;  // offsets
   std::vector<std::uint64_t> answered;
+  std::set<std::uint64_t> given_away;  // offsets
+  int asked = 0;                       // for holds
+  std::function<void()> before_hold = [] {};
   Outcome refusal;
-  int asked = 0;
-  std::function<void()> on_hold;  // what it takes to be answered
+};
+
+// A host device that calls back: before it takes memory or lets go of it, which
+// it does not unless the answer is OK, and before copies are posted.
+class WatchedDevice final : public Device {
+ public:
+  explicit WatchedDevice(Device* device) : device_(device) {}
+
+  std::function<Outcome()> before_begin = [] { return Outcome(); };
+  std::function<Outcome()> before_end = [] { return Outcome(); };
+  std::function<void()> before_copy = [] {};
+
+  Outcome Register(std::span<char> host, Registration what) override {
+    const bool is_begin = what == Registration::kBegin;
+    if (Outcome outcome = is_begin ? before_begin() : before_end();
+        !outcome.ok()) {
+      return outcome;
+    }
+    return device_->Register(host, what);
+  }
+  Outcome Allocate(std::uint64_t bytes, DeviceAddress* memory) override {
+    return device_->Allocate(bytes, memory);
+  }
+  void Free(DeviceAddress memory) override { device_->Free(memory); }
+  Outcome Copy(const CopyBatch& batch, Stream stream) override {
+    before_copy();
+    return device_->Copy(batch, stream);
+  }
+  Outcome Record(Stream stream, Event* event) override {
+    return device_->Record(stream, event);
+  }
+  EventState Query(Event event, Outcome* why) override {
+    return device_->Query(event, why);
+  }
+  Outcome Wait(Stream stream, Event event) override {
+    return device_->Wait(stream, event);
+  }
+  const DeviceProperties& properties() const override {
+    return device_->properties();
+  }
+
+ private:
+  Device* const device_;
 };
 
 // An engine's cache in the host device's memory.
