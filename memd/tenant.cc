@@ -63,13 +63,13 @@ void Tenant::RemoveClient(ClientId id, TimeNs now) {
   std::unique_ptr<Client> client = std::move(found->second);
   clients_.erase(found);
   for (const auto& [slot, hold] : client->holds) slots_[slot].holds--;
-  // A device may still write to them (tenant_extents.cc).
+  // A device may still write to what it has begun (tenant_extents.cc).
   const bool outlived = holds_.held_bytes(id) != 0;
   for (std::uint32_t i = 0; i < kGrantEntries; ++i) {
     const std::uint32_t slot = client->grants[i].slot;
     if (slot == kNoSlot) continue;
-    if (outlived) {
-      departed_.push_back({slot, now + ExtentHolds::kOutlivedNs});
+    if (outlived && !client->Revoke(i)) {
+      Depart(slot, now);
     } else {
       FreeSlot(slot);
     }
@@ -270,6 +270,7 @@ void Tenant::Fail(const OpRef& op, Code code, Reason reason, std::uint64_t a,
 Tenant::PoolUse Tenant::FindPoolUse() {
   ScanPins();
   PoolUse use;
+  use.kept_bytes = departed_bytes_;
   std::uint64_t most = 0;
   ClientId owner;
   for (const auto& [id, client] : clients_) {
@@ -340,6 +341,7 @@ TenantSnapshot Tenant::Snapshot(TimeNs now) {
     snapshot.granted_bytes += client->granted_bytes;
     snapshot.held_bytes += client->held_bytes;
   }
+  snapshot.granted_bytes += departed_bytes_;
   snapshot.registered_bytes = holds_.held_bytes();
   for (std::uint32_t i = 0; i < slots_.size(); ++i) {
     const SlotRecord& slot = slots_[i];

@@ -324,7 +324,9 @@ class Tenant {
   bool ExtentsOf(const SubmissionEntry& entry, std::uint32_t* first,
                  std::uint32_t* count, std::size_t* bad_field) const;
   void RetireOne(TimeNs now);
+  void Depart(std::uint32_t slot, TimeNs now);
   void FreeDeparted(TimeNs now);
+  void FreeOldest();
   bool MayRetire(std::uint32_t extent);
   bool MayEmpty(RoomKind kind, std::uint32_t extent) const {
     return kind != kToEmpty || !holds_.IsHeld(extent);
@@ -478,12 +480,9 @@ class Tenant {
   TimeNs next_search_at_ = 0;
   std::uint64_t visited_ = 0;  // slots looked at by the search under way
   TimeNs next_retire_at_ = 0;  // an extent is asked for, not before
-  // Granted to clients that are dead, and not free before.
-  struct Departed {
-    std::uint32_t slot;
-    TimeNs until;
-  };
-  std::deque<Departed> departed_;
+  // Granted to clients that are dead: not free before, by time.
+  std::deque<std::pair<TimeNs, std::uint32_t>> departed_;
+  std::uint64_t departed_bytes_ = 0;
   // Of the held extents that the search could empty, the coldest.
   std::optional<std::uint32_t> coldest_held_;
   std::deque<Key> load_queue_;  // slot ready, the source's queue was full

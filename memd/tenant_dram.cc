@@ -412,7 +412,7 @@ void Tenant::ExpireWaiters(TimeNs now) {
   if (std::exchange(freed_since_look_, false)) last_freed_ = now;
   const bool busy = !inflight_.empty() || !urgent_writes_.empty() ||
                     !lazy_writes_.empty() || !load_queue_.empty() ||
-                    !delete_queue_.empty();
+                    !delete_queue_.empty() || !departed_.empty();
   std::vector<RoomWaiter> failed;
   std::erase_if(room_waiters_, [&](const RoomWaiter& waiter) {
     const bool late =

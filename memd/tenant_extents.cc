@@ -9,6 +9,8 @@ namespace {
 // Between two extents that are asked for. A client that is at work answers
 // within this; if one is not, others may be, and regions wait for 100 ms.
 constexpr DurationNs kRetireNs = 20 * kMillisecondNs;
+// Of DRAM: as much as the grants of two clients (Config's grant_quota).
+constexpr std::uint64_t kDepartedPart = 8;
 
 }  // namespace
 
@@ -99,11 +101,25 @@ void Tenant::RetireOne(TimeNs now) {
 // what stands before it on its stream. So slots into which they may write are
 // not given to others at once. (What they read may change: nobody reads it
 // then.)
+//
+// Not without end: who attaches, asks for slots and ends, again and again,
+// keeps no more than a part of the tenant's memory so. Beyond it the oldest are
+// free before their time.
+void Tenant::Depart(std::uint32_t slot, TimeNs now) {
+  departed_.emplace_back(now + ExtentHolds::kOutlivedNs, slot);
+  departed_bytes_ += SizeClassBytes(slots_[slot].size_class);
+  while (departed_bytes_ > options_.dram_bytes / kDepartedPart) FreeOldest();
+}
+
 void Tenant::FreeDeparted(TimeNs now) {
-  while (!departed_.empty() && departed_.front().until <= now) {
-    FreeSlot(departed_.front().slot);
-    departed_.pop_front();
-  }
+  while (!departed_.empty() && departed_.front().first <= now) FreeOldest();
+}
+
+void Tenant::FreeOldest() {
+  const std::uint32_t slot = departed_.front().second;
+  departed_.pop_front();
+  departed_bytes_ -= SizeClassBytes(slots_[slot].size_class);
+  FreeSlot(slot);
 }
 
 }  // namespace agentmem

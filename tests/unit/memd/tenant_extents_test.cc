@@ -210,6 +210,34 @@ TEST_F(TenantExtentsTest,
   }
 }
 
+// An eighth of DRAM, here 2 MiB; and what was offered and not taken is free.
+TEST_F(TenantExtentsTest, WhatTheDeadKeepHasABound) {
+  for (int dead = 1; dead <= 4; ++dead) {
+    auto writer = bench_.Attach();
+    ASSERT_EQ(Hold(writer.get(), 1), Code::kOk);
+    bench_.PostWant(writer.get(), kMiB);
+    ASSERT_TRUE(writer->TakeGrant(kMiB).has_value());
+    bench_.PostWant(writer.get(), kMiB);  // it dies before it takes this one
+    bench_.tenant->RemoveClient(writer->id(), bench_.now);
+    EXPECT_EQ(bench_.tenant->CheckInvariants(), "");
+    EXPECT_EQ(bench_.tenant->Snapshot(bench_.now).granted_bytes,
+              std::min(dead, 2) * std::uint64_t{kMiB});
+  }
+  // Room that is certain to come is waited for.
+  std::vector<std::unique_ptr<TestClient>> others;
+  do {
+    others.push_back(bench_.Attach());
+    bench_.PostWant(others.back().get(), kMiB, bench_.now);
+    bench_.Advance(kMillisecondNs);
+  } while (others.back()->TakeGrant(kMiB).has_value());
+  auto waiter = bench_.Attach();
+  bench_.PostWant(waiter.get(), kMiB, bench_.now + 30 * kSecondNs);
+  for (int i = 0; i < 3000; ++i) bench_.Advance(kMillisecondNs);
+  EXPECT_FALSE(waiter->Reap().has_value());
+  bench_.Advance(ExtentHolds::kOutlivedNs);
+  EXPECT_EQ(CodeOf(waiter->Reap()), Code::kOk);
+}
+
 TEST_F(TenantExtentsTest, AClosedSocketEndsNoHold) {
   ASSERT_EQ(Hold(client_.get(), 0, kExtents), Code::kOk);
   bench_.tenant->clients().at(client_->id())->socket_closed = true;
