@@ -1,6 +1,7 @@
 // How CudaDevice copies: by the copy engine, or by kernels.
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "cuda/cuda_device.h"
 
@@ -21,6 +22,10 @@ std::uint64_t BytesOf(std::span<const Fragment> fragments) {
   return bytes;
 }
 
+cudaStream_t Native(Stream stream) {
+  return reinterpret_cast<cudaStream_t>(stream.native());
+}
+
 // CUDA's legacy default stream by either of its names takes no batches.
 bool TakesBatches(cudaStream_t stream) {
   return stream != nullptr && stream != cudaStreamLegacy;
@@ -37,26 +42,46 @@ Outcome CudaDevice::Copy(const CopyBatch& batch, Stream stream) {
       return free;
     }
   }
+  if (batch.fp8 == nullptr) {
+    if (Outcome checked = CheckFragments(batch); !checked.ok()) return checked;
+  }
+  const Stream staged_on = batch.direction == Direction::kToHost
+                               ? properties_.to_host
+                               : properties_.to_device;
+  if (batch.method == CopyMethod::kStaged && batch.fp8 == nullptr &&
+      properties_.stages && stream == staged_on) {
+    return PostByKernel(batch, stream, true);
+  }
+  if (Outcome behind = StandBehindStaged(stream); !behind.ok()) return behind;
+  Outcome posted;
   if (batch.fp8 != nullptr) {
-    return CopyFp8(batch, reinterpret_cast<cudaStream_t>(stream.native()));
+    posted = CopyFp8(batch, Native(stream));
+  } else if (batch.method == CopyMethod::kCopyEngine ||
+             descriptors_ == nullptr) {
+    posted = CopyByEngine(batch, false, Native(stream));
+  } else {
+    posted = PostByKernel(batch, stream, false);
   }
-  if (Outcome checked = CheckFragments(batch); !checked.ok()) return checked;
-  const auto native = reinterpret_cast<cudaStream_t>(stream.native());
-  if (batch.method == CopyMethod::kCopyEngine || descriptors_ == nullptr) {
-    return CopyByEngine(batch, false, native);
-  }
+  CountOther(stream);
+  return posted;
+}
+
+// Those that it takes, and the others by the copy engine.
+Outcome CudaDevice::PostByKernel(const CopyBatch& batch, Stream stream,
+                                 bool is_staged) {
   const auto takes = std::count_if(batch.fragments.begin(),
                                    batch.fragments.end(), KernelTakes);
   const auto count = static_cast<std::uint32_t>(takes);
   // First what can be refused, so that nothing is posted then.
   if (count > 0) {
-    Outcome posted = batch.method == CopyMethod::kStaged && properties_.stages
-                         ? CopyStaged(batch, count, native)
-                         : CopyByKernel(batch, count, native);
+    Outcome posted = is_staged ? CopyStaged(batch, count, Native(stream))
+                               : CopyByKernel(batch, count, Native(stream));
     if (!posted.ok()) return posted;
   }
   if (count == batch.fragments.size()) return {};
-  return CopyByEngine(batch, true, native);
+  Outcome posted = CopyByEngine(batch, true, Native(stream));
+  CountOther(stream);
+  return count == 0 ? std::move(posted) : Halfway(std::move(posted));
 }
 
 Outcome CudaDevice::CheckFragments(const CopyBatch& batch) {
@@ -108,7 +133,7 @@ Outcome CudaDevice::CopyByEngine(const CopyBatch& batch, bool others_only,
       const std::size_t count = std::min(kRun, batch.fragments.size() - at);
       Outcome posted =
           PostRun(batch.direction, batch.fragments.subspan(at, count), stream);
-      if (!posted.ok()) return posted;
+      if (!posted.ok()) return at == 0 ? posted : Halfway(std::move(posted));
     }
     return {};
   }
@@ -220,7 +245,7 @@ Outcome CudaDevice::SealDescriptors(cudaError_t error, const char* kernel,
     Outcome failed = Failed(error, "cudaEventRecord", 0);
     cudaStreamSynchronize(stream);
     spans_.GiveBackNewest();
-    return failed;
+    return Halfway(std::move(failed));
   }
   launched_.push_back(spare_events_.back());
   spare_events_.pop_back();

@@ -175,11 +175,11 @@ CudaDevice::~CudaDevice() {
   }
   {
     MutexLock lock(&kernel_mutex_);
-    EndStaging();
     for (cudaEvent_t event : launched_) {
       cudaEventSynchronize(event);
       cudaEventDestroy(event);
     }
+    EndStaging();  // which those kernels used
     for (cudaEvent_t event : spare_events_) cudaEventDestroy(event);
     if (descriptors_ != nullptr) cudaFreeHost(descriptors_);
   }
@@ -242,6 +242,7 @@ void CudaDevice::Free(DeviceAddress memory) {
                         properties_.gather, properties_.scatter}) {
     cudaStreamSynchronize(Native(stream));
   }
+  SynchronizeStaging();
   const cudaError_t error = cudaFree(Pointer(memory.value()));
   // Told by the next call: this one answers nothing.
   if (error != cudaSuccess) (void)Failed(error, "cudaFree", 0);
@@ -312,6 +313,10 @@ Outcome CudaDevice::Record(Stream stream, Event* event) {
   if (Outcome free = CheckNotCaptured("Record", stream); !free.ok()) {
     return free;
   }
+  cudaStream_t of_all = nullptr;
+  if (Outcome joined = StreamOfAll(stream, &of_all); !joined.ok()) {
+    return joined;
+  }
   MutexLock lock(&events_mutex_);
   if (free_places_.empty()) {
     if (places_.size() >= kEventsMax) {
@@ -332,7 +337,7 @@ Outcome CudaDevice::Record(Stream stream, Event* event) {
   }
   const std::uint32_t index = free_places_.back();
   Place& place = places_[index];
-  const cudaError_t error = cudaEventRecord(place.event, Native(stream));
+  const cudaError_t error = cudaEventRecord(place.event, of_all);
   if (error != cudaSuccess) return Failed(error, "cudaEventRecord", 0);
   free_places_.pop_back();
   place.taken = true;
@@ -383,6 +388,7 @@ Outcome CudaDevice::Wait(Stream stream, Event event) {
   const cudaError_t error =
       cudaStreamWaitEvent(Native(stream), place->event, 0);
   if (error != cudaSuccess) return Failed(error, "cudaStreamWaitEvent", 0);
+  CountOther(stream);
   return {};
 }
 

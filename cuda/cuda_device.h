@@ -20,7 +20,9 @@
 // its thread's current device as it was. Errors: see device.h; after one that
 // CUDA does not recover from, everything is UNAVAILABLE and says why. Cost: a
 // post is a call of the driver a batch and a look-up a fragment; a kernel's
-// also 32 bytes of pinned memory a fragment, written under a mutex.
+// also 32 bytes of pinned memory a fragment, written under a mutex; a staged
+// one a dozen calls for 4 MiB, and another look-up for fragments that lie
+// together.
 #ifndef AGENTMEM_CUDA_CUDA_DEVICE_H_
 #define AGENTMEM_CUDA_CUDA_DEVICE_H_
 
@@ -33,6 +35,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
@@ -80,6 +83,17 @@ class CudaDevice final : public Device {
     return stream == properties_.to_host || stream == properties_.to_device ||
            stream == properties_.gather || stream == properties_.scatter;
   }
+  // Behind what is posted to `stream` and not staged.
+  void CountOther(Stream stream) {
+    if (stream == properties_.to_device) ++others_;
+  }
+  // RESOURCE_EXHAUSTED says that nothing was posted: not this.
+  static Outcome Halfway(Outcome outcome) {
+    if (outcome.code == Code::kResourceExhausted) {
+      outcome.code = Code::kInternal;
+    }
+    return outcome;
+  }
   Outcome CheckNotCaptured(const char* call, Stream stream);
   Outcome Failed(cudaError_t error, const char* call, std::uint64_t bytes);
 
@@ -94,6 +108,7 @@ class CudaDevice final : public Device {
       AGENTMEM_REQUIRES(memory_mutex_);
   Outcome CheckFragments(const CopyBatch& batch);
   Outcome CheckPieces(const Fp8Batch& batch);
+  Outcome PostByKernel(const CopyBatch& batch, Stream stream, bool is_staged);
   Outcome CopyByEngine(const CopyBatch& batch, bool others_only,
                        cudaStream_t stream);
   Outcome PostRun(Direction direction, std::span<const Fragment> run,
@@ -111,6 +126,14 @@ class CudaDevice final : public Device {
       AGENTMEM_REQUIRES(kernel_mutex_);
   void AddToRuns(const Fragment& fragment, std::vector<Fragment>* runs)
       AGENTMEM_EXCLUDES(memory_mutex_);
+  Outcome Joined(CudaStaging* staging, cudaStream_t earlier, cudaStream_t later)
+      AGENTMEM_REQUIRES(kernel_mutex_);
+  Outcome StandBehindOthers(CudaStaging* staging, cudaStream_t stream)
+      AGENTMEM_REQUIRES(kernel_mutex_);
+  Outcome StandBehindStaged(Stream stream) AGENTMEM_EXCLUDES(kernel_mutex_);
+  Outcome StreamOfAll(Stream stream, cudaStream_t* of_all)
+      AGENTMEM_EXCLUDES(kernel_mutex_);
+  void SynchronizeStaging() AGENTMEM_EXCLUDES(kernel_mutex_);
   Outcome PostPiece(Direction direction, CudaStaging* staging,
                     std::span<const KernelCopy> copies, cudaStream_t stream,
                     bool* launched) AGENTMEM_REQUIRES(kernel_mutex_);
@@ -150,6 +173,8 @@ class CudaDevice final : public Device {
   std::deque<cudaEvent_t> launched_ AGENTMEM_GUARDED_BY(kernel_mutex_);
   std::vector<cudaEvent_t> spare_events_ AGENTMEM_GUARDED_BY(kernel_mutex_);
 
+  // What was posted to to_device and not staged.
+  std::atomic<std::uint64_t> others_ = 0;
   // One a direction: copies both ways at once.
   std::array<std::unique_ptr<CudaStaging>, 2> staging_
       AGENTMEM_GUARDED_BY(kernel_mutex_);

@@ -1,15 +1,6 @@
-// Staged copies of CudaDevice: a kernel between the fragments and a ring in
-// device memory, DMA between the ring and the host.
-//
-//   to the device:  DMA stream   [piece 1][piece 2][piece 3]...
-//                   the caller's          [scatter 1][scatter 2]...
-//
-// A piece is as many fragments as a slot of the ring holds, one behind another,
-// so that those which lie together on the host are one DMA. The DMA stream
-// waits for what the caller's had before the batch; the caller's has all of the
-// batch behind it, the DMA too: an event recorded there stands behind both.
-#include <algorithm>
+// How CudaDevice copies by way of a ring in its memory (cuda_staging.h).
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "cuda/cuda_device.h"
@@ -34,7 +25,7 @@ void CudaDevice::StartStaging() {
       error = cudaStreamCreateWithPriority(&made->stream, cudaStreamNonBlocking,
                                            greatest);
     }
-    std::vector<cudaEvent_t*> events = {&made->begun};
+    std::vector<cudaEvent_t*> events = {&made->joint};
     for (CudaStaging::Slot& slot : made->slots) {
       events.insert(events.end(), {&slot.filled, &slot.emptied});
     }
@@ -56,7 +47,7 @@ void CudaDevice::EndStaging() {
       cudaStreamSynchronize(ended->stream);
       cudaStreamDestroy(ended->stream);
     }
-    std::vector<cudaEvent_t> events = {ended->begun};
+    std::vector<cudaEvent_t> events = {ended->joint};
     for (const CudaStaging::Slot& slot : ended->slots) {
       events.insert(events.end(), {slot.filled, slot.emptied});
     }
@@ -78,22 +69,23 @@ Outcome CudaDevice::CopyStaged(const CopyBatch& batch, std::uint32_t count,
   Outcome posted = PostStaged(batch, descriptors, stream, &launched);
   if (!posted.ok() && !launched) {
     spans_.GiveBackNewest();
-    return posted;
+    // (Out, the DMA comes last.)
+    return batch.direction == Direction::kToHost ? posted
+                                                 : Halfway(std::move(posted));
   }
   Outcome sealed = SealDescriptors(cudaSuccess, "a staged copy", stream);
-  return posted.ok() ? sealed : posted;
+  return Halfway(posted.ok() ? std::move(sealed) : std::move(posted));
 }
 
 Outcome CudaDevice::PostStaged(const CopyBatch& batch, KernelCopy* descriptors,
                                cudaStream_t stream, bool* launched) {
   const bool out = batch.direction == Direction::kToHost;
   CudaStaging* const staging = staging_[out ? 0 : 1].get();
-  cudaError_t error = cudaEventRecord(staging->begun, stream);
-  if (error == cudaSuccess) {
-    error = cudaStreamWaitEvent(staging->stream, staging->begun, 0);
-  }
-  if (error != cudaSuccess) {
-    return Failed(error, "a staged copy's beginning", 0);
+  if (out) {
+    staging->is_apart = true;
+  } else if (Outcome behind = StandBehindOthers(staging, stream);
+             !behind.ok()) {
+    return behind;
   }
   Outcome posted;
   std::uint64_t filled = 0;  // bytes of the slot
@@ -109,10 +101,10 @@ Outcome CudaDevice::PostStaged(const CopyBatch& batch, KernelCopy* descriptors,
       first = next;
       filled = 0;
     }
+    const std::uint64_t device = fragment.device.value();
     const std::uint64_t place = staging->at(staging->next) + filled;
-    *next++ =
-        out ? KernelCopy{fragment.device.value(), place, fragment.bytes, 0}
-            : KernelCopy{place, fragment.device.value(), fragment.bytes, 0};
+    *next++ = out ? KernelCopy{device, place, fragment.bytes, 0}
+                  : KernelCopy{place, device, fragment.bytes, 0};
     filled += fragment.bytes;
     AddToRuns({DeviceAddress(place), fragment.host, fragment.bytes},
               &staging->runs);
@@ -121,15 +113,72 @@ Outcome CudaDevice::PostStaged(const CopyBatch& batch, KernelCopy* descriptors,
     posted =
         PostPiece(batch.direction, staging, {first, next}, stream, launched);
   }
-  // An event behind the batch stands behind its DMA, however it ended.
-  error = cudaEventRecord(staging->begun, staging->stream);
-  if (error == cudaSuccess) {
-    error = cudaStreamWaitEvent(stream, staging->begun, 0);
+  // An event behind a batch that failed stands behind its DMA, too.
+  if (!posted.ok() && !out) {
+    if (!Joined(staging, staging->stream, stream).ok()) {
+      cudaStreamSynchronize(staging->stream);
+    }
   }
-  if (error == cudaSuccess) return posted;
-  cudaStreamSynchronize(staging->stream);
-  Outcome failed = Failed(error, "a staged copy's end", 0);
-  return posted.ok() ? failed : posted;
+  return posted;
+}
+
+// `later` waits for what `earlier` has now.
+Outcome CudaDevice::Joined(CudaStaging* staging, cudaStream_t earlier,
+                           cudaStream_t later) {
+  cudaError_t error = cudaEventRecord(staging->joint, earlier);
+  if (error == cudaSuccess) {
+    error = cudaStreamWaitEvent(later, staging->joint, 0);
+  }
+  if (error == cudaSuccess) return {};
+  return Failed(error, "staged copies to be joined with others", 0);
+}
+
+// In: the DMA does. (Counted before it is recorded: who posts something counts
+// it after.)
+Outcome CudaDevice::StandBehindOthers(CudaStaging* staging,
+                                      cudaStream_t stream) {
+  const std::uint64_t others = others_.load(std::memory_order_acquire);
+  if (staging->behind == others) return {};
+  Outcome joined = Joined(staging, stream, staging->stream);
+  if (joined.ok()) staging->behind = others;
+  return joined;
+}
+
+// Before another copy is posted to one of the device's own streams.
+Outcome CudaDevice::StandBehindStaged(Stream stream) {
+  if (stream != properties_.to_host || !properties_.stages) return {};
+  MutexLock lock(&kernel_mutex_);
+  CudaStaging* const staging = staging_[0].get();
+  if (!staging->is_apart) return {};
+  Outcome joined = Joined(staging, staging->stream,
+                          reinterpret_cast<cudaStream_t>(stream.native()));
+  if (joined.ok()) staging->is_apart = false;
+  return joined;
+}
+
+// The stream on which an event stands behind all that `stream` has.
+Outcome CudaDevice::StreamOfAll(Stream stream, cudaStream_t* of_all) {
+  *of_all = reinterpret_cast<cudaStream_t>(stream.native());
+  if (stream != properties_.to_host || !properties_.stages) return {};
+  MutexLock lock(&kernel_mutex_);
+  CudaStaging* const staging = staging_[0].get();
+  if (!staging->is_apart) return {};
+  Outcome joined = Joined(staging, *of_all, staging->stream);
+  *of_all = staging->stream;
+  return joined;
+}
+
+void CudaDevice::SynchronizeStaging() {
+  std::array<cudaStream_t, 2> streams = {};
+  {
+    MutexLock lock(&kernel_mutex_);
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+      if (staging_[i] != nullptr) streams[i] = staging_[i]->stream;
+    }
+  }
+  for (const cudaStream_t stream : streams) {
+    if (stream != nullptr) cudaStreamSynchronize(stream);
+  }
 }
 
 // (The ring's side always goes on where the last one ended.)

@@ -78,7 +78,8 @@ enum class CopyMethod : std::uint8_t {
   kKernel,      // gather or scatter, a few multiprocessors, 16 bytes at a time
   // As kKernel, between the fragments and a ring in the device's memory, and
   // DMA between that and the host, in pieces that lie together there. (A kernel
-  // that reads the host's memory has two thirds of the bus on an H100.)
+  // that reads the host's memory has two thirds of the bus on an H100.) On
+  // to_host or to_device, by the direction; on another stream it is kKernel.
   kStaged,
 };
 

@@ -74,6 +74,17 @@ void EmulatedGpu::ReleaseStream(cudaStream_t stream) {
   StreamOf(stream)->Hold(false);
 }
 
+void EmulatedGpu::HoldOthers(cudaStream_t stream, bool is_held) {
+  MutexLock lock(&mutex_);
+  for (const auto& [key, other] : streams_) {
+    if (key != KeyOf(stream)) other->Hold(is_held);
+  }
+}
+
+std::uint64_t EmulatedGpu::WorkDone(cudaStream_t stream) {
+  return StreamOf(stream)->done();
+}
+
 void EmulatedGpu::SetCapturing(cudaStream_t stream, bool is_captured) {
   MutexLock lock(&mutex_);
   captured_[KeyOf(stream)] = is_captured;

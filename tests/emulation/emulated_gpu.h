@@ -54,6 +54,10 @@ class EmulatedGpu {
   // The stream's work is kept back until Release.
   void HoldStream(cudaStream_t stream);
   void ReleaseStream(cudaStream_t stream);
+  // All streams but this one.
+  void HoldOthers(cudaStream_t stream, bool is_held) AGENTMEM_EXCLUDES(mutex_);
+  // Copies, kernels, records and waits.
+  std::uint64_t WorkDone(cudaStream_t stream) AGENTMEM_EXCLUDES(mutex_);
   void SetCapturing(cudaStream_t stream, bool is_captured)
       AGENTMEM_EXCLUDES(mutex_);
   // 12040, say: before batches. What was open keeps what it has read.

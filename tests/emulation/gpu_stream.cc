@@ -67,6 +67,11 @@ void GpuStream::Hold(bool is_held) {
   changed_.notify_all();
 }
 
+std::uint64_t GpuStream::done() {
+  const std::lock_guard lock(mutex_);
+  return done_;
+}
+
 void GpuStream::Run() {
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -83,6 +88,7 @@ void GpuStream::Run() {
     if (error != cudaSuccess) fails_(error);
     lock.lock();
     is_busy_ = false;
+    ++done_;
     changed_.notify_all();
   }
 }

@@ -47,6 +47,7 @@ class GpuStream {
   void Post(std::function<cudaError_t()> work);
   void Drain();
   void Hold(bool is_held);
+  std::uint64_t done();  // of what was posted
 
  private:
   void Run();
@@ -55,6 +56,7 @@ class GpuStream {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::function<cudaError_t()>> work_;
+  std::uint64_t done_ = 0;
   bool is_busy_ = false;
   bool is_held_ = false;
   bool ends_ = false;
