@@ -241,8 +241,17 @@ agentmem_code agentmem_device_describe(agentmem_device* device,
   properties.name.copy(state->name, sizeof(state->name) - 1);
   state->memory_bytes = properties.memory_bytes;
   state->registered_bytes = device->of.memory()->registered_bytes();
-  device->of.note().copy(state->note, sizeof(state->note) - 1);
   const agentmem::Crossovers& crossovers = device->of.crossovers();
+  std::string note = device->of.note();
+  const auto add_staged = [&note](const agentmem::Crossover& crossover,
+                                  const char* way) {
+    if (crossover.rule.small != agentmem::CopyMethod::kStaged) return;
+    if (!note.empty()) note += "; ";
+    note += std::string("small fragments go ") + way + " staged";
+  };
+  add_staged(crossovers.to_host, "out");
+  add_staged(crossovers.to_device, "in");
+  note.copy(state->note, sizeof(state->note) - 1);
   state->kernel_below_bytes_out = crossovers.to_host.rule.below;
   state->kernel_below_bytes_in = crossovers.to_device.rule.below;
   return AGENTMEM_OK;

@@ -190,12 +190,14 @@ std::uint64_t* RateOf(const Sample& sample, Crossovers* found) {
 
 FragmentSplit SplitBySize(std::span<Fragment> fragments,
                           std::uint32_t crossover_bytes) {
+  const auto is_small = [crossover_bytes](const Fragment& fragment) {
+    return fragment.bytes < crossover_bytes || crossover_bytes == kKernelAlways;
+  };
+  // Those that lie together stay so.
   const auto engine =
-      std::partition(fragments.begin(), fragments.end(),
-                     [crossover_bytes](const Fragment& fragment) {
-                       return fragment.bytes < crossover_bytes ||
-                              crossover_bytes == kKernelAlways;
-                     });
+      std::is_partitioned(fragments.begin(), fragments.end(), is_small)
+          ? std::partition_point(fragments.begin(), fragments.end(), is_small)
+          : std::stable_partition(fragments.begin(), fragments.end(), is_small);
   const auto count = static_cast<std::size_t>(engine - fragments.begin());
   return {fragments.first(count), fragments.subspan(count)};
 }

@@ -20,9 +20,9 @@
 // on every way out. Threads: pure, and the device's. Errors: those of the
 // device as they came; RESOURCE_EXHAUSTED: no host memory; DEADLINE_EXCEEDED:
 // not even one round within the time; INVALID_ARGUMENT: bounds too small. Cost:
-// SplitBySize is linear and allocates nothing. MeasureCrossover spins on its
-// events, up to `time_max` (longer if the device does not end what was posted
-// to it: memory is not taken from under a copy).
+// SplitBySize is linear (and allocates where sizes are mixed). MeasureCrossover
+// spins on its events, up to `time_max` (longer if the device does not end what
+// was posted to it: memory is not taken from under a copy).
 #ifndef AGENTMEM_CUDA_COPY_PLAN_H_
 #define AGENTMEM_CUDA_COPY_PLAN_H_
 
@@ -52,8 +52,8 @@ struct FragmentSplit {
   std::span<const Fragment> engine;
 };
 
-// Each fragment is in one of the two. Brings `fragments` into another order,
-// of which the parts are views.
+// Each fragment is in one of the two, in its order. Brings `fragments` into
+// another one, of which the parts are views.
 FragmentSplit SplitBySize(std::span<Fragment> fragments,
                           std::uint32_t crossover_bytes);
 

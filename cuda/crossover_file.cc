@@ -222,14 +222,35 @@ bool SameDevice(const DeviceCrossovers& a, const DeviceCrossovers& b) {
          a.copies_batches == b.copies_batches;
 }
 
+// For a device that stages, or not: whether it had room for its ring when it
+// was opened. False: it stages, and nothing is known of that.
+bool Suits(const Crossovers& known, bool stages, Crossovers* crossovers) {
+  Crossovers suiting = known;
+  for (Crossover* crossover : {&suiting.to_host, &suiting.to_device}) {
+    LadderRates& rates = crossover->rates;
+    const bool is_known =
+        std::any_of(rates.begin(), rates.end(),
+                    [](const CopyRates& step) { return step.staged != 0; });
+    if (stages && !is_known) return false;
+    if (stages || !is_known) continue;
+    for (CopyRates& step : rates) step.staged = 0;
+    crossover->rule = RuleOf(rates);
+  }
+  *crossovers = suiting;
+  return true;
+}
+
 // Of the file's directory: who measures has it, so that no two do on one
 // machine at once and find each other's copies in their rates. Until then it
-// waits, but not for ever: a process that holds it may be stopped. (What was
-// locked is unlocked with the descriptor's end.)
-UniqueFd LockToMeasure(const std::string& path, DurationNs patience) {
+// waits, but not for ever: a process that holds it may be stopped; and not
+// where the file cannot be written anyway. (What was locked is unlocked with
+// the descriptor's end.)
+UniqueFd LockToMeasure(const std::string& path, const Clock& clock,
+                       DurationNs patience) {
   const std::size_t name = path.find_last_of('/');
   const std::string directory =
       name == path.npos ? "." : path.substr(0, name + 1);
+  if (::access(directory.c_str(), W_OK) != 0) return UniqueFd();
   UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid()) return fd;
   // Tells of the other's end: that closes the directory, just before it
@@ -237,7 +258,6 @@ UniqueFd LockToMeasure(const std::string& path, DurationNs patience) {
   const UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   ::inotify_add_watch(watch.get(), directory.c_str(), IN_CLOSE_NOWRITE);
   constexpr int kLookMs = 50;
-  const MonotonicClock clock;
   const TimeNs until = clock.Now() + patience;
   while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK &&
          clock.Now() < until) {
@@ -326,32 +346,42 @@ Outcome FindCrossovers(Device* device, const Clock& clock,
                        properties.copies_batches,
                        {}};
   std::vector<DeviceCrossovers> devices;
-  bool save = !path.empty();
-  const auto find = [&](Outcome* loaded) {
-    *loaded = LoadCrossovers(path, &devices);
+  Outcome loaded;
+  const auto is_found = [&] {
+    devices.clear();
+    loaded = LoadCrossovers(path, &devices);
     for (const DeviceCrossovers& other : devices) {
-      if (!SameDevice(other, own)) continue;
-      *crossovers = other.crossovers;
-      return true;
+      if (SameDevice(other, own) &&
+          Suits(other.crossovers, properties.stages, crossovers)) {
+        return true;
+      }
     }
     return false;
   };
+  bool save = !path.empty();
   UniqueFd lock;
   if (save) {
-    Outcome loaded;
-    if (find(&loaded)) return {};
-    lock = LockToMeasure(path, 2 * bounds.time_max);
-    if (find(&loaded)) return {};  // another has measured meanwhile
+    if (is_found()) return {};
+    if (loaded.code == Code::kFailedPrecondition) {
+      save = false;  // a newer program's
+    } else {
+      lock = LockToMeasure(path, clock, 2 * bounds.time_max);
+      if (is_found()) return {};  // another has measured meanwhile
+    }
     if (!loaded.ok() && loaded.code != Code::kNotFound) {
       AddNote(loaded.message + ": measured anew", note);
-      // Another program's file may be a newer one's.
-      save = loaded.code == Code::kDataLoss;
     }
   }
   Outcome measured = MeasureCrossover(device, clock, bounds, &own.crossovers);
   if (!measured.ok()) return measured;
   *crossovers = own.crossovers;
   if (!save) return {};
+  // What others have saved since, if one did not wait for the lock any longer.
+  (void)is_found();
+  *crossovers = own.crossovers;
+  std::erase_if(devices, [&own](const DeviceCrossovers& other) {
+    return SameDevice(other, own);
+  });
   devices.push_back(std::move(own));
   const Outcome saved = SaveCrossovers(path, devices);
   if (!saved.ok()) AddNote("not kept: " + saved.message, note);

@@ -12,11 +12,12 @@ namespace agentmem {
 namespace {
 
 constexpr unsigned kWarp = 32;
-// Of 118 registers a thread at most: a block of 128 finds room beside those of
-// a model, where one of 512 would wait for a multiprocessor of its own. Four of
-// them have the warps of a block of the copy kernel.
+// Of 128 registers a thread at most, by the bounds below: a block of 128 finds
+// room beside those of a model, where one of 512 would wait for a
+// multiprocessor of its own. Four of them have the warps of a block of the copy
+// kernel.
 constexpr unsigned kThreads = 128;
-constexpr unsigned kBlocksForOne = 4;
+constexpr unsigned kBlocksForOne = 4;  // and as many fit a multiprocessor
 constexpr unsigned kAll = 0xffffffff;  // lanes
 
 // The conversions of FP8 are instructions from sm_89 on.
@@ -273,7 +274,7 @@ __device__ void EncodeHead(const KernelFp8& fp8, const KernelPiece& piece,
 // a short batch occupies all of them. The descriptor after the next, and the
 // pages of the next, are on their way while this head is gone through.
 template <typename Type, unsigned kUnit>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, kBlocksForOne)
     Encode(const __grid_constant__ KernelFp8 fp8) {
   const unsigned lane = threadIdx.x % kWarp;
   const unsigned warp = (threadIdx.x / kWarp) * gridDim.x + blockIdx.x;
@@ -419,7 +420,7 @@ __device__ void DecodeChunk(const KernelFp8& fp8, const KernelPiece& piece,
 
 // As Encode, with chunks for heads.
 template <typename Type, unsigned kUnit>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, kBlocksForOne)
     Decode(const __grid_constant__ KernelFp8 fp8) {
   const unsigned lane = threadIdx.x % kWarp;
   const unsigned warp = (threadIdx.x / kWarp) * gridDim.x + blockIdx.x;

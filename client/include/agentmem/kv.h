@@ -36,12 +36,11 @@
  * captured into a graph is FAILED_PRECONDITION.
  *
  * Threads: one at a time for a transfer, any for the rest. No call aborts.
- * Opening a device (2 s to measure it), closing it (30 s at most for copies,
- * and 15 s for memd) and freeing its memory wait without a timeout of the
- * caller's; so does the
- * first use of each 4 MiB of DRAM, for milliseconds, unless the device's thread
- * has registered it before: when a device is opened it begins with all that has
- * blocks. */
+ * Opening a device (6 s where it is measured), closing it (30 s at most for
+ * copies, and 15 s for memd) and freeing its memory wait without a timeout of
+ * the caller's; so does the first use of each 4 MiB of DRAM, for milliseconds,
+ * unless the device's thread has registered it before: when a device is opened
+ * it begins with all that has blocks. */
 #ifndef AGENTMEM_KV_H_
 #define AGENTMEM_KV_H_
 
@@ -70,7 +69,8 @@ typedef struct agentmem_device_options {
 
 /* One device a client: another takes a client of its own. It must be closed
  * before the client. The first time on a machine a CUDA device is measured for
- * up to 2 s; $XDG_STATE_HOME/agentmem/copy-crossovers keeps what was found (of
+ * up to 2 s, or waits up to 4 s for another process that measures;
+ * $XDG_STATE_HOME/agentmem/copy-crossovers keeps what was found (of
  * root: /var/lib/agentmem/copy-crossovers). UNAVAILABLE: there is no such
  * device, or libagentmem was built without it (named); FAILED_PRECONDITION: the
  * client has one already. */
@@ -97,7 +97,9 @@ typedef struct agentmem_device_state {
    * out of the device and into it. Measured on this machine. */
   uint32_t kernel_below_bytes_out;
   uint32_t kernel_below_bytes_in;
-  char note[256]; /* what was in the way of measuring or keeping that; or "" */
+  /* Whether small ones go staged (by a ring in device memory), and what was in
+   * the way of measuring or keeping that; or "". */
+  char note[256];
 } agentmem_device_state;
 
 AGENTMEM_API agentmem_code

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -245,16 +246,53 @@ TEST_F(CrossoverFileTest, AnEarlierProgramsFileIsMeasuredAnewAndReplaced) {
 TEST_F(CrossoverFileTest, WhoFindsAnotherMeasuringWaitsForWhatItFinds) {
   ASSERT_TRUE(Find().ok());
   const std::string whole = Text();
-  Write("");
   ::unlink(path_.c_str());
   const UniqueFd other(::open(directory_.c_str(), O_RDONLY | O_CLOEXEC));
   ASSERT_EQ(::flock(other.get(), LOCK_EX), 0);
+  const UniqueFd watch(::inotify_init1(IN_CLOEXEC));
+  ASSERT_GE(::inotify_add_watch(watch.get(), directory_.c_str(), IN_OPEN), 0);
   device_.copies = 0;
   std::thread finds([&] { EXPECT_TRUE(Find().ok()); });
+  // It has found nothing, and opens the directory to lock it.
+  char events[4096];
+  EXPECT_GT(::read(watch.get(), events, sizeof(events)), 0);
   Write(whole);
-  ASSERT_EQ(::flock(other.get(), LOCK_UN), 0);
+  EXPECT_EQ(::flock(other.get(), LOCK_UN), 0);
   finds.join();
   EXPECT_EQ(device_.copies, 0);
+}
+
+// A holder that is stopped.
+TEST_F(CrossoverFileTest, WhoWaitsForAnotherDoesNotForEver) {
+  const UniqueFd other(::open(directory_.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::flock(other.get(), LOCK_EX), 0);
+  bounds_.time_max = 0;
+  EXPECT_EQ(Find().code, Code::kDeadlineExceeded);  // of the measurement
+  EXPECT_EQ(FilesThere(), 0u);
+}
+
+TEST_F(CrossoverFileTest, ADeviceThatHasNoRoomForItsRingIsNotToldOfStaging) {
+  device_.shown.stages = true;
+  device_.cost(Direction::kToHost, CopyMethod::kStaged) = {0, 0.01};
+  device_.cost(Direction::kToDevice, CopyMethod::kStaged) = {0, 0.01};
+  ASSERT_TRUE(Find().ok());
+  EXPECT_EQ(found_.to_host.rule.small, CopyMethod::kStaged);
+  const std::string with_staging = Text();
+  device_.copies = 0;
+  device_.shown.stages = false;
+  ASSERT_TRUE(Find().ok());
+  EXPECT_EQ(device_.copies, 0);
+  EXPECT_EQ(found_.to_host.rule, (SplitRule{16 << 10, CopyMethod::kKernel}));
+  EXPECT_EQ(Text(), with_staging);
+  // The other way about it is measured, and takes the place.
+  ::unlink(path_.c_str());
+  ASSERT_TRUE(Find().ok());
+  device_.shown.stages = true;
+  ASSERT_TRUE(Find().ok());
+  EXPECT_EQ(found_.to_host.rule.small, CopyMethod::kStaged);
+  std::vector<DeviceCrossovers> loaded;
+  ASSERT_TRUE(LoadCrossovers(path_, &loaded).ok());
+  EXPECT_EQ(loaded.size(), 1u);
 }
 
 TEST_F(CrossoverFileTest, ALaterProgramsFileIsNotWrittenOver) {
