@@ -56,7 +56,7 @@ class KvOpenTransfer {
   // True: there is nothing more to advance.
   bool AdvanceIfFree() AGENTMEM_EXCLUDES(mutex_) {
     if (!mutex_.TryLock()) return false;
-    const bool is_done = transfer_ == nullptr || transfer_->AdvanceAll();
+    const bool is_done = transfer_ == nullptr || transfer_->Advance();
     mutex_.Unlock();
     return is_done;
   }
