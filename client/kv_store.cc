@@ -265,7 +265,9 @@ bool KvStore::EndGather(Moving* moving) {
 }
 
 void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
-  parts_.memory->End(moving->room.data, cache_->block_bytes);
+  // Under locks that others need.
+  parts_.memory->End(moving->room.data, cache_->block_bytes,
+                     DeviceMemory::Giving::kLater);
   const bool whole = state == EventState::kPassed && moving->is_whole;
   if (whole) {
     Publish(moving);

@@ -254,5 +254,19 @@ TEST_F(KvDeviceTest, ALoadComesBehindAStoreForWhichTheRingHadNoRoom) {
   EXPECT_TRUE(outcome.ok()) << outcome.message;
 }
 
+TEST_F(KvDeviceTest, WhatMemdWantsOfAStoreIsGivenBackBehindTheLocks) {
+  host_->Hold();
+  const auto store = Store(2);
+  memd_->Retire(0, 7);
+  EXPECT_TRUE(device_->Sweep()) << "hears of it; the device writes it";
+  RunDevice();
+  EXPECT_TRUE(store->Advance());
+  EXPECT_NE(device_->memory()->registered_bytes(), 0u)
+      << "who advances it may hold a lock: the device is not waited for";
+  const Outcome outcome = store->Wait(Long());
+  EXPECT_TRUE(outcome.ok()) << outcome.message;
+  EXPECT_EQ(device_->memory()->registered_bytes(), 0u);
+}
+
 }  // namespace
 }  // namespace agentmem
