@@ -33,8 +33,9 @@ constexpr DurationNs kBringBackNs = 10 * kSecondNs;
 // Of keys that did not come yet, in one round.
 constexpr int kBringLooks = 256;
 constexpr std::size_t kWritesAtOnce = 4;
-// What is written, and what comes back, in one round: no block more is begun
-// after that. A memd that does not answer takes some of it for each.
+// What is written, what comes back, and what is told, in one round: no block or
+// report more is begun after that. A memd that does not answer takes some of it
+// for each.
 constexpr DurationNs kTurnNs = 100 * kMillisecondNs;
 
 constexpr std::size_t kStackBytes = 256 << 10;
@@ -235,7 +236,7 @@ std::vector<HbmUse> HbmKeeper::TakeUses() {
 void HbmKeeper::Report() {
   owes_report_ = false;
   if (!is_connected_) return;  // the next one is told all of it
-  for (;;) {
+  for (const TimeNs until = parts_.clock->Now() + kTurnNs;;) {
     const std::uint32_t bell = parts_.link->Bell();
     const std::vector<HbmUse> uses = TakeUses();
     HbmReport report;
@@ -269,6 +270,10 @@ void HbmKeeper::Report() {
     parts_.pool->SetBudget(reply.budget_bytes);
     for (const HbmWish& wish : reply.wishes) Hear(wish);
     if (uses.size() < kHbmUsesMax && done_.empty()) return;
+    if (parts_.clock->Now() >= until) {
+      owes_report_ = true;
+      return;
+    }
   }
 }
 
