@@ -306,7 +306,10 @@ void HbmKeeper::EndJob(Job* job) {
 void HbmKeeper::AdvanceJobs() {
   bool has_emptied = false;
   const TimeNs until = parts_.clock->Now() + kTurnNs;
-  for (auto at = jobs_.begin(); at != jobs_.end();) {
+  // Behind whom this served last: a turn may end before all had theirs.
+  auto at = jobs_.upper_bound(served_);
+  for (std::size_t left = jobs_.size(); left != 0; --left) {
+    if (at == jobs_.end()) at = jobs_.begin();
     Job& job = at->second;
     const bool is_empty = job.wish.kind == HbmWishKind::kEmpty;
     if (!(is_empty ? parts_.pool->HasLeft(at->first)
@@ -352,6 +355,7 @@ bool HbmKeeper::BringBack(Job* job, TimeNs until) {
       left.push_back(one);
       continue;
     }
+    served_ = job->wish.agent;
     const HbmMoves::Read read = moves_.BringUp(one, job->agent);
     if (read == HbmMoves::Read::kLater) left.push_back(one);
     is_full = read == HbmMoves::Read::kNoRoom;
