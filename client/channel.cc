@@ -43,7 +43,7 @@ void Channel::PostClose(Session* session) {
       MutexLock lock(&mutex_);
       if (dead_) return;
       Reap();
-      if (Room() != 0) {
+      if (backlog_.empty() && Room() != 0) {
         SubmissionEntry close = {};
         close.op = Op::kClose;  // all that is held or waits ends with it
         Write(close);
@@ -257,8 +257,8 @@ Outcome Channel::NoPlace() {
                   " puts were neither waited for nor forgotten; do either");
 }
 
-// (What the backlog has stands before it: while there is some, there is no
-// room.)
+// What the backlog has goes before it. (While there is some, memd may make room
+// all the same: it takes entries without the lock.)
 Outcome Channel::PostSome(Session* session, std::span<SubmissionEntry> entries,
                           Answers answers, std::size_t* posted) {
   MutexLock lock(&mutex_);
@@ -266,7 +266,8 @@ Outcome Channel::PostSome(Session* session, std::span<SubmissionEntry> entries,
     return Gone();
   }
   Reap();
-  const std::size_t count = std::min<std::size_t>(entries.size(), Room());
+  const std::size_t count =
+      backlog_.empty() ? std::min<std::size_t>(entries.size(), Room()) : 0;
   for (std::size_t i = 0; i < count; ++i) {
     entries[i].op_id =
         ops_.Allocate(entries[i].op, answers == Answers::kForgotten);
