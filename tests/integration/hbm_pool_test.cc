@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <string>
 
 #include "gmock/gmock.h"
 #include "tests/integration/kv_engine.h"
@@ -242,6 +243,28 @@ TEST_F(HbmPoolTest, AMemdThatIsStoppedHoldsUpNoLoadAndLosesNothing) {
               AGENTMEM_OK)
         << error_.message;
     agentmem_release(client_, &span, 1);
+  }
+}
+
+// Without a pool: what a store has copied is found below alone. Many times, for
+// it takes a memd that makes room just when the load asks.
+TEST_F(HbmPoolTest, ALoadFindsWhatAClosedStoreHadCopiedWhenMemdTookNothing) {
+  Engine from(device_, Order::kTokensFirst, 8);
+  Engine to(device_, Order::kHeadsFirst, 8);
+  StoreAll(&from, 1, 2);
+  const TimeNs deadline = MonotonicNowNs() + 60 * kSecondNs;
+  for (std::uint32_t first = 3; first < 43; first += 2) {
+    StopMemd();
+    agentmem_kv_transfer* store = nullptr;
+    ASSERT_EQ(Store(&from, first, 2, &store), AGENTMEM_OK) << error_.message;
+    do {  // until its copies have ended: it waits for memd alone
+      ASSERT_LT(MonotonicNowNs(), deadline) << error_.message;
+      ASSERT_EQ(agentmem_kv_wait(store, kMillisecondNs, &error_),
+                AGENTMEM_DEADLINE_EXCEEDED);
+    } while (std::string(error_.message).find("2 blocks are copied") != 0);
+    agentmem_kv_close_transfer(store);
+    ::kill(memd_.pid(), SIGCONT);
+    LoadAndCheck(&to, first, 2);
   }
 }
 
