@@ -43,7 +43,7 @@ void Channel::PostClose(Session* session) {
       MutexLock lock(&mutex_);
       if (dead_) return;
       Reap();
-      if (Room() != 0) {
+      if (backlog_.empty() && Room() != 0) {
         SubmissionEntry close = {};
         close.op = Op::kClose;  // all that is held or waits ends with it
         Write(close);
@@ -224,7 +224,6 @@ void Channel::Reap() {
   ClientHeader& header = session->file().header();
   const std::uint64_t tail =
       header.completion_tail.load(std::memory_order_acquire);
-  if (completion_head_ == tail) return;
   for (; completion_head_ != tail; ++completion_head_) {
     const CompletionEntry answer =
         session->file().completions()[completion_head_ % kCompletionEntries];
@@ -244,27 +243,37 @@ void Channel::Reap() {
     }
   }
   header.completion_head.store(completion_head_, std::memory_order_release);
-  FlushBacklog();
+  FlushBacklog();  // memd may have made room without an answer
 }
 
+Outcome Channel::Gone() const {
+  return Fail(Code::kUnavailable,
+              "memd at " + endpoint_.socket_path + " is gone");
+}
+
+Outcome Channel::NoPlace() {
+  return Fail(Code::kResourceExhausted,
+              std::to_string(OpTable::kOpsMax) +
+                  " puts were neither waited for nor forgotten; do either");
+}
+
+// What the backlog has goes before it. (While there is some, memd may make room
+// all the same: it takes entries without the lock.)
 Outcome Channel::PostSome(Session* session, std::span<SubmissionEntry> entries,
                           Answers answers, std::size_t* posted) {
   MutexLock lock(&mutex_);
   if (dead_ || session != current_.load(std::memory_order_relaxed)) {
-    return Fail(Code::kUnavailable,
-                "memd at " + endpoint_.socket_path + " is gone");
+    return Gone();
   }
   Reap();
-  FlushBacklog();
-  const std::size_t count = std::min<std::size_t>(entries.size(), Room());
+  const std::size_t count =
+      backlog_.empty() ? std::min<std::size_t>(entries.size(), Room()) : 0;
   for (std::size_t i = 0; i < count; ++i) {
     entries[i].op_id =
         ops_.Allocate(entries[i].op, answers == Answers::kForgotten);
     if (entries[i].op_id == 0) {
       PublishTail();
-      return Fail(Code::kResourceExhausted,
-                  std::to_string(OpTable::kOpsMax) +
-                      " puts were neither waited for nor forgotten; do either");
+      return NoPlace();
     }
     Write(entries[i]);
     ++*posted;
@@ -293,6 +302,19 @@ Outcome Channel::Post(Session* session, std::span<SubmissionEntry> entries,
     }
     SleepOnSignal(session, seen, deadline);
   }
+}
+
+Outcome Channel::Queue(Session* session, Answers answers,
+                       SubmissionEntry* entry) {
+  MutexLock lock(&mutex_);
+  if (dead_ || session != current_.load(std::memory_order_relaxed)) {
+    return Gone();
+  }
+  entry->op_id = ops_.Allocate(entry->op, answers == Answers::kForgotten);
+  if (entry->op_id == 0) return NoPlace();
+  backlog_.push_back(*entry);
+  FlushBacklog();
+  return {};
 }
 
 void Channel::PostUnanswered(Session* session, SubmissionEntry entry) {
@@ -349,7 +371,12 @@ bool Channel::WaitAll(Session* session,
     TellRetires();
     if (done) return true;
     if (enough != nullptr && enough()) return true;
-    if (deadline.Passed()) return false;
+    if (deadline.Passed()) {
+      // Who only ever looks learns of it, too.
+      if (!session->HungUp()) return false;
+      MarkDead(session);
+      return AllDone(session, entries);
+    }
     SleepOnSignal(session, seen, deadline);
   }
 }

@@ -80,6 +80,12 @@ class Channel {
   Outcome Post(Session* session, std::span<SubmissionEntry> entries,
                Answers answers, const Deadline& deadline, std::size_t* posted)
       AGENTMEM_EXCLUDES(mutex_);
+  // As Post of one entry, in the same order, and never waits: without room in
+  // the ring it goes out before what is posted later, with the next post or
+  // wait of any thread, or Poll. Takes no answers off the ring. A caller bounds
+  // what it queues.
+  Outcome Queue(Session* session, Answers answers, SubmissionEntry* entry)
+      AGENTMEM_EXCLUDES(mutex_);
   // For operations that memd does not answer. Never waits: without room in the
   // ring it goes out with the next post or answer.
   void PostUnanswered(Session* session, SubmissionEntry entry)
@@ -150,6 +156,8 @@ class Channel {
   std::uint32_t Room() const AGENTMEM_REQUIRES(mutex_);
   void Write(const SubmissionEntry& entry) AGENTMEM_REQUIRES(mutex_);
   void PublishTail() AGENTMEM_REQUIRES(mutex_);
+  Outcome Gone() const;
+  static Outcome NoPlace();
   Outcome PostSome(Session* session, std::span<SubmissionEntry> entries,
                    Answers answers, std::size_t* posted)
       AGENTMEM_EXCLUDES(mutex_);
@@ -170,7 +178,7 @@ class Channel {
 
   Mutex mutex_;
   OpTable ops_ AGENTMEM_GUARDED_BY(mutex_);
-  // Unanswered submissions for which the ring had no room.
+  // Submissions for which the ring had no room, in their order.
   std::vector<SubmissionEntry> backlog_ AGENTMEM_GUARDED_BY(mutex_);
   std::uint64_t submission_tail_ AGENTMEM_GUARDED_BY(mutex_) = 0;
   std::uint64_t completion_head_ AGENTMEM_GUARDED_BY(mutex_) = 0;

@@ -33,8 +33,9 @@ constexpr DurationNs kBringBackNs = 10 * kSecondNs;
 // Of keys that did not come yet, in one round.
 constexpr int kBringLooks = 256;
 constexpr std::size_t kWritesAtOnce = 4;
-// What is written, and what comes back, in one round: no block more is begun
-// after that. A memd that does not answer takes some of it for each.
+// What is written, what comes back, and what is told, in one round: no block or
+// report more is begun after that. A memd that does not answer takes some of it
+// for each.
 constexpr DurationNs kTurnNs = 100 * kMillisecondNs;
 
 constexpr std::size_t kStackBytes = 256 << 10;
@@ -235,7 +236,7 @@ std::vector<HbmUse> HbmKeeper::TakeUses() {
 void HbmKeeper::Report() {
   owes_report_ = false;
   if (!is_connected_) return;  // the next one is told all of it
-  for (;;) {
+  for (const TimeNs until = parts_.clock->Now() + kTurnNs;;) {
     const std::uint32_t bell = parts_.link->Bell();
     const std::vector<HbmUse> uses = TakeUses();
     HbmReport report;
@@ -269,6 +270,10 @@ void HbmKeeper::Report() {
     parts_.pool->SetBudget(reply.budget_bytes);
     for (const HbmWish& wish : reply.wishes) Hear(wish);
     if (uses.size() < kHbmUsesMax && done_.empty()) return;
+    if (parts_.clock->Now() >= until) {
+      owes_report_ = true;
+      return;
+    }
   }
 }
 
@@ -301,7 +306,10 @@ void HbmKeeper::EndJob(Job* job) {
 void HbmKeeper::AdvanceJobs() {
   bool has_emptied = false;
   const TimeNs until = parts_.clock->Now() + kTurnNs;
-  for (auto at = jobs_.begin(); at != jobs_.end();) {
+  // Behind whom this served last: a turn may end before all had theirs.
+  auto at = jobs_.upper_bound(served_);
+  for (std::size_t left = jobs_.size(); left != 0; --left) {
+    if (at == jobs_.end()) at = jobs_.begin();
     Job& job = at->second;
     const bool is_empty = job.wish.kind == HbmWishKind::kEmpty;
     if (!(is_empty ? parts_.pool->HasLeft(at->first)
@@ -347,6 +355,7 @@ bool HbmKeeper::BringBack(Job* job, TimeNs until) {
       left.push_back(one);
       continue;
     }
+    served_ = job->wish.agent;
     const HbmMoves::Read read = moves_.BringUp(one, job->agent);
     if (read == HbmMoves::Read::kLater) left.push_back(one);
     is_full = read == HbmMoves::Read::kNoRoom;

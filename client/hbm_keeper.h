@@ -157,6 +157,7 @@ class HbmKeeper {
   TimeNs moved_at_ = 0;  // when something went on, last
   DurationNs pause_ = 0;
   std::map<std::string, Job> jobs_;  // by agent
+  std::string served_;               // for whom a block was brought last
   std::vector<Done> done_;           // not told yet
 };
 

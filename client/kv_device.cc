@@ -33,13 +33,12 @@ KvDevice::KvDevice(agentmem_client* client, std::unique_ptr<Device> device,
 
 KvDevice::~KvDevice() = default;
 
-bool KvDevice::Close(std::uint64_t publish_ns) {
+bool KvDevice::Close() {
   const Deadline deadline = Deadline::After(kDeviceBrokenNs);
-  const Deadline publishing = Deadline::After(publish_ns);
   registrar_->AskToStop();
   bool ended = WaitForDevice(
       [&] {
-        const bool is_swept = Sweep() || (publishing.Passed() && DropCopied());
+        const bool is_swept = Sweep();
         return is_swept && registrar_->HasStopped();
       },
       deadline);
@@ -152,7 +151,7 @@ std::shared_ptr<KvOpenTransfer> KvDevice::Hand(
 }
 
 void KvDevice::Abandon(std::unique_ptr<KvTransfer> transfer) {
-  const bool is_done = transfer->AdvanceAll();
+  const bool is_done = transfer->Advance();
   memory_->GiveWanted();
   if (is_done) return;
   {
@@ -171,18 +170,11 @@ bool KvDevice::Sweep() {
   {
     MutexLock lock(&mutex_);
     std::erase_if(abandoned_,
-                  [](const auto& transfer) { return transfer->AdvanceAll(); });
+                  [](const auto& transfer) { return transfer->Advance(); });
     is_empty = abandoned_.empty();
   }
   memory_->GiveWanted();
   return is_empty;
-}
-
-bool KvDevice::DropCopied() {
-  MutexLock lock(&mutex_);
-  std::erase_if(abandoned_,
-                [](const auto& transfer) { return transfer->Advance(); });
-  return abandoned_.empty();
 }
 
 // Nobody who begins or ends a transfer waits meanwhile.

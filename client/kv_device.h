@@ -41,11 +41,10 @@ class KvDevice {
   void StartRegistrar() { (void)registrar_->Start(); }
   // Waits for the device. False: it does not end what it has begun
   // (kDeviceBrokenNs), and may write still. What it writes into then stays,
-  // registered and held, until this process is dead. Waits for memd's ring for
-  // `publish_ns` in all; blocks for which it has no room until then are
-  // abandoned, and those of a pool that are of class state are its keeper's.
-  bool Close(std::uint64_t publish_ns = kSecondNs)
-      AGENTMEM_EXCLUDES(mutex_, pool_mutex_);
+  // registered and held, until this process is dead. What has been copied and
+  // memd's ring had no room for is the client's (Channel::Queue), and blocks of
+  // a pool that are of class state are its keeper's.
+  bool Close() AGENTMEM_EXCLUDES(mutex_, pool_mutex_);
 
   agentmem_client* client() const { return client_; }
   Device* device() { return device_.get(); }
@@ -77,10 +76,6 @@ class KvDevice {
   bool SweepAll() AGENTMEM_EXCLUDES(mutex_, open_mutex_);
 
  private:
-  // Those that the device does not use, whatever they have to publish. True:
-  // no other is left.
-  bool DropCopied() AGENTMEM_EXCLUDES(mutex_);
-
   agentmem_client* const client_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<ExtentHolds> holds_;

@@ -4,7 +4,7 @@
 // Ownership: owns the transfer, until Take. Threads: its owner's calls: one at
 // a time; AdvanceIfFree: any. Errors: as KvTransfer. Cost: a lock, which the
 // sweep holds for a look at the transfer's events, and for what has ended: it
-// waits neither for memd nor for other copies meanwhile, where it is a load's.
+// waits neither for memd nor for other copies meanwhile.
 #ifndef AGENTMEM_CLIENT_KV_OPEN_TRANSFER_H_
 #define AGENTMEM_CLIENT_KV_OPEN_TRANSFER_H_
 
@@ -56,7 +56,7 @@ class KvOpenTransfer {
   // True: there is nothing more to advance.
   bool AdvanceIfFree() AGENTMEM_EXCLUDES(mutex_) {
     if (!mutex_.TryLock()) return false;
-    const bool is_done = transfer_ == nullptr || transfer_->AdvanceAll();
+    const bool is_done = transfer_ == nullptr || transfer_->Advance();
     mutex_.Unlock();
     return is_done;
   }

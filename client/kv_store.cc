@@ -34,7 +34,6 @@ KvStore::~KvStore() {
     Finish(&moving, EventState::kFailed,
            Fail(Code::kCancelled, "the device was closed"));
   }
-  for (Copied& copied : copied_) parts_.writer->Abandon(&copied.room);
   for (const agentmem_put_id put : puts_) parts_.writer->Forget(put);
 }
 
@@ -65,7 +64,7 @@ Outcome KvStore::Post(const KvBlocks& blocks, Stream engine,
 Outcome KvStore::Reserve(const Deadline& deadline, agentmem_reservation* room) {
   for (;;) {
     Advance();
-    const bool alone = blocks_under_way() == 0;
+    const bool alone = moving_.empty();
     const bool waits = !alone && unposted_ == 0;
     const Deadline soon = Deadline::After(
         waits ? deadline.Remaining(static_cast<DurationNs>(kRoomNs)) : 0);
@@ -79,15 +78,15 @@ Outcome KvStore::Reserve(const Deadline& deadline, agentmem_reservation* room) {
       if (!outcome.ok()) return outcome;
       continue;
     }
-    const std::size_t before = blocks_under_way();
-    if (!WaitForDevice(
-            [this, before] {
-              Advance();
-              return blocks_under_way() < before;
-            },
-            deadline)) {
-      return outcome;
-    }
+    const std::size_t before = moving_.size();
+    const bool ended = WaitForDevice(
+        [this, before] {
+          Advance();
+          return moving_.size() < before;
+        },
+        deadline);
+    parts_.memory->GiveWanted();
+    if (!ended) return outcome;
   }
 }
 
@@ -239,7 +238,6 @@ Outcome KvStore::Gather(std::span<const std::uint32_t> pages, char* block,
 }
 
 bool KvStore::AdvanceCopies() {
-  (void)Publish(Deadline::After(0));  // those of earlier turns
   while (moving_.size() > unposted_) {
     Moving& moving = moving_.front();
     if (!EndGather(&moving)) return false;
@@ -267,11 +265,12 @@ bool KvStore::EndGather(Moving* moving) {
 }
 
 void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
-  parts_.memory->End(moving->room.data, cache_->block_bytes);
+  // Under locks that others need.
+  parts_.memory->End(moving->room.data, cache_->block_bytes,
+                     DeviceMemory::Giving::kLater);
   const bool whole = state == EventState::kPassed && moving->is_whole;
   if (whole) {
-    copied_.push_back({moving->room, moving->key});
-    (void)Publish(Deadline::After(0));  // what it leaves, the next turn has
+    Publish(moving);
   } else {
     Note(why);
     parts_.writer->Abandon(&moving->room);
@@ -279,44 +278,35 @@ void KvStore::Finish(Moving* moving, EventState state, const Outcome& why) {
   EndSlot(*moving, whole);
 }
 
-// What has been copied, oldest first. DEADLINE_EXCEEDED: memd's ring had no
-// room for the rest.
-Outcome KvStore::Publish(const Deadline& deadline) {
-  while (!copied_.empty()) {
-    PutRequest request;
-    request.key = copied_.front().key;
-    request.block_class = block_class_;
-    request.ack = ack_;
-    request.length = cache_->block_bytes;
-    agentmem_put_id put = 0;
-    const Outcome outcome = parts_.writer->Publish(
-        &copied_.front().room, request, deadline, &put, Writer::Late::kKept);
-    if (outcome.code == Code::kDeadlineExceeded) return outcome;
-    copied_.pop_front();
-    if (outcome.ok()) {
-      puts_.push_back(put);
-    } else {
-      Note(outcome);
-    }
-  }
-  return {};
+// At once, so that who asks for it from here on asks behind it.
+void KvStore::Publish(Moving* moving) {
+  PutRequest request;
+  request.key = moving->key;
+  request.block_class = block_class_;
+  request.ack = ack_;
+  request.length = cache_->block_bytes;
+  agentmem_put_id put = 0;
+  const Outcome outcome =
+      parts_.writer->QueuePublish(&moving->room, request, &put);
+  if (outcome.ok()) puts_.push_back(put);
+  Note(outcome);
 }
 
 Outcome KvStore::Wait(const Deadline& deadline) {
-  if (!WaitForDevice([this] { return Advance(); }, deadline)) {
+  const bool ended = WaitForDevice([this] { return Advance(); }, deadline);
+  parts_.memory->GiveWanted();
+  if (!ended) {
     return Fail(Code::kDeadlineExceeded, "the device still copies " +
                                              std::to_string(moving_.size()) +
                                              " blocks at the deadline");
   }
-  Outcome published = Publish(deadline);
-  if (!published.ok()) {
-    published.message +=
-        "; " + std::to_string(copied_.size()) + " blocks wait for it";
-    return published;
-  }
   while (!puts_.empty()) {
     const Outcome outcome = parts_.writer->Wait(puts_.back(), deadline);
-    if (outcome.code == Code::kDeadlineExceeded) return outcome;
+    if (outcome.code == Code::kDeadlineExceeded) {
+      return Fail(outcome.code, std::to_string(puts_.size()) +
+                                    " blocks are copied, and memd has not "
+                                    "acknowledged them at the deadline");
+    }
     puts_.pop_back();
     Note(outcome);
   }

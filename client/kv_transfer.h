@@ -36,9 +36,10 @@
 //
 // Advance waits for nobody. A memd that is there and takes nothing (it hangs,
 // or is stopped) has a full ring at last: blocks whose copies have ended are
-// kept then, each in the slot that it was granted, in their order, and the next
-// Advance tries again. Only Wait waits for the ring, until its deadline. What
-// the pool has of such a block is found there: its copies have ended.
+// queued then, each in the slot that it was granted, before all that the client
+// asks of memd later (Writer::QueuePublish). Only Wait waits for memd, until
+// its deadline. What the pool has of such a block is found there: its copies
+// have ended.
 //
 // Ownership: borrows its parts and, in Post alone, the arguments. Threads: one
 // at a time. Errors: INVALID_ARGUMENT naming the argument; NOT_FOUND: a block
@@ -117,10 +118,6 @@ class KvTransfer {
 
   // Takes what has ended. True: the device uses nothing of it any more.
   bool Advance();
-  // Blocks whose copies have ended and for which memd's ring had no room.
-  virtual bool HasUnpublished() const { return false; }
-  // As Advance. True: nor is anything left to publish.
-  bool AdvanceAll() { return Advance() && !HasUnpublished(); }
   // OK: all of it is done (a store: as its acknowledgement says).
   // DEADLINE_EXCEEDED: it goes on.
   virtual Outcome Wait(const Deadline& deadline) = 0;
@@ -163,7 +160,6 @@ class KvStore final : public KvTransfer {
   Outcome Post(const KvBlocks& blocks, Stream engine, const Deadline& deadline);
   Outcome Wait(const Deadline& deadline) override;
   Outcome WaitLayer(std::uint32_t layer, Stream stream) override;
-  bool HasUnpublished() const override { return !copied_.empty(); }
 
  private:
   struct Moving {
@@ -176,14 +172,7 @@ class KvStore final : public KvTransfer {
     bool is_gathered = false;  // into its slot; until `gathered` has passed
     Event gathered{};
   };
-  struct Copied {
-    agentmem_reservation room;
-    Key key;
-  };
 
-  std::size_t blocks_under_way() const {
-    return moving_.size() + copied_.size();
-  }
   // With a pool, fragments are gathered on a stream of their own, so that the
   // next block's are while one crosses the bus.
   std::span<const Stream> streams() const {
@@ -207,13 +196,12 @@ class KvStore final : public KvTransfer {
   // False: it reads the engine's pages still.
   bool EndGather(Moving* moving);
   void Finish(Moving* moving, EventState state, const Outcome& why);
-  Outcome Publish(const Deadline& deadline);
+  void Publish(Moving* moving);
 
   const BlockClass block_class_;
   const Ack ack_;
   const std::array<Stream, 2> streams_;  // stream_, and within the device
   std::deque<Moving> moving_;            // oldest first
-  std::deque<Copied> copied_;            // before them; not published yet
   std::vector<agentmem_put_id> puts_;    // published
   std::vector<Fragment> fragments_;      // of one block, kept for its memory
   KvFp8Post fp8_;                        // of a compressed cache

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "client/messages.h"
 
@@ -47,6 +48,14 @@ Outcome Check(const PutRequest& request) {
 
 Session* SessionOf(const agentmem_reservation& reservation) {
   return reinterpret_cast<Session*>(reservation.opaque[0]);
+}
+
+// (What a publish and an abandon name of it.)
+Grant GrantOf(const agentmem_reservation& reservation) {
+  Grant grant;
+  grant.entry = static_cast<std::uint32_t>(reservation.opaque[1]);
+  grant.sequence = reservation.opaque[2];
+  return grant;
 }
 
 }  // namespace
@@ -139,9 +148,8 @@ Outcome Writer::AskForGrants(Session* session, std::uint64_t length,
   return {};
 }
 
-Outcome Writer::PostPublish(Session* session, const Grant& grant,
-                            const PutRequest& request, const Deadline& deadline,
-                            agentmem_put_id* id) {
+SubmissionEntry Writer::PublishOf(const Grant& grant,
+                                  const PutRequest& request) {
   SubmissionEntry entry = {};
   entry.op = Op::kPublish;
   entry.block_class = request.block_class;
@@ -152,6 +160,13 @@ Outcome Writer::PostPublish(Session* session, const Grant& grant,
   // The put's timeout is for room only; its acknowledgement may take longer.
   entry.deadline_ns = kNoDeadline;
   entry.length = static_cast<std::uint32_t>(request.length);
+  return entry;
+}
+
+Outcome Writer::PostPublish(Session* session, const Grant& grant,
+                            const PutRequest& request, const Deadline& deadline,
+                            agentmem_put_id* id) {
+  SubmissionEntry entry = PublishOf(grant, request);
   std::size_t posted = 0;
   Outcome outcome =
       channel_->Post(session, {&entry, 1},
@@ -197,9 +212,8 @@ Outcome Writer::Reserve(std::uint64_t length, const Deadline& deadline,
   }
 }
 
-Outcome Writer::Publish(agentmem_reservation* reservation,
-                        const PutRequest& request, const Deadline& deadline,
-                        agentmem_put_id* id, Late late) {
+Outcome Writer::CheckPublish(agentmem_reservation* reservation,
+                             const PutRequest& request) {
   if (reservation->data == nullptr) {
     return Fail(Code::kInvalidArgument, "the reservation has ended already");
   }
@@ -210,22 +224,14 @@ Outcome Writer::Publish(agentmem_reservation* reservation,
                        "; the reservation has room for " +
                        std::to_string(reservation->capacity) + " bytes");
   }
-  if (!outcome.ok()) {
-    Abandon(reservation);
-    return outcome;
-  }
+  if (!outcome.ok()) Abandon(reservation);
+  return outcome;
+}
+
+// It ends with that, whatever came of it.
+Outcome Writer::EndPublish(agentmem_reservation* reservation, Outcome outcome) {
   Session* session = SessionOf(*reservation);
-  Grant grant;
-  grant.entry = static_cast<std::uint32_t>(reservation->opaque[1]);
-  grant.sequence = reservation->opaque[2];
-  outcome = PostPublish(session, grant, request, deadline, id);
-  if (outcome.code == Code::kDeadlineExceeded && late == Late::kKept) {
-    // Who never waits would not learn that nobody empties the ring any more.
-    if (!session->HungUp()) return outcome;
-    outcome = Fail(Code::kUnavailable,
-                   "memd at " + channel_->endpoint().socket_path + " is gone");
-  }
-  if (!outcome.ok()) AbandonGrant(session, grant);
+  if (!outcome.ok()) AbandonGrant(session, GrantOf(*reservation));
   if (outcome.code == Code::kUnavailable) {
     outcome.message += "; the bytes of the reservation went with it";
   }
@@ -234,13 +240,30 @@ Outcome Writer::Publish(agentmem_reservation* reservation,
   return outcome;
 }
 
+Outcome Writer::Publish(agentmem_reservation* reservation,
+                        const PutRequest& request, const Deadline& deadline,
+                        agentmem_put_id* id) {
+  Outcome outcome = CheckPublish(reservation, request);
+  if (!outcome.ok()) return outcome;
+  return EndPublish(reservation,
+                    PostPublish(SessionOf(*reservation), GrantOf(*reservation),
+                                request, deadline, id));
+}
+
+Outcome Writer::QueuePublish(agentmem_reservation* reservation,
+                             const PutRequest& request, agentmem_put_id* id) {
+  Outcome outcome = CheckPublish(reservation, request);
+  if (!outcome.ok()) return outcome;
+  SubmissionEntry entry = PublishOf(GrantOf(*reservation), request);
+  outcome = channel_->Queue(SessionOf(*reservation), Answers::kWanted, &entry);
+  if (outcome.ok()) *id = entry.op_id;
+  return EndPublish(reservation, std::move(outcome));
+}
+
 void Writer::Abandon(agentmem_reservation* reservation) {
   if (reservation->data == nullptr) return;
   Session* session = SessionOf(*reservation);
-  Grant grant;
-  grant.entry = static_cast<std::uint32_t>(reservation->opaque[1]);
-  grant.sequence = reservation->opaque[2];
-  AbandonGrant(session, grant);
+  AbandonGrant(session, GrantOf(*reservation));
   *reservation = {};
   session->Unref();
 }

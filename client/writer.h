@@ -39,15 +39,12 @@ class Writer {
               const Deadline& deadline, agentmem_put_id* id);
   Outcome Reserve(std::uint64_t length, const Deadline& deadline,
                   agentmem_reservation* reservation);
-  // What becomes of a reservation for which the ring had no room until the
-  // deadline.
-  enum class Late : std::uint8_t {
-    kAbandoned,
-    kKept,  // it is what it was, unless memd has hung up
-  };
   Outcome Publish(agentmem_reservation* reservation, const PutRequest& request,
-                  const Deadline& deadline, agentmem_put_id* id,
-                  Late late = Late::kAbandoned);
+                  const Deadline& deadline, agentmem_put_id* id);
+  // As Publish, and never waits: without room in the ring it goes out before
+  // what is posted later (Channel::Queue). (There are few grants to queue.)
+  Outcome QueuePublish(agentmem_reservation* reservation,
+                       const PutRequest& request, agentmem_put_id* id);
   void Abandon(agentmem_reservation* reservation);
   Outcome Wait(agentmem_put_id id, const Deadline& deadline);
   void Forget(agentmem_put_id id);
@@ -58,6 +55,12 @@ class Writer {
   // OK with *taken: `grant` is the caller's; without: it is to look again.
   Outcome AskForGrants(Session* session, std::uint64_t length,
                        const Deadline& deadline, Grant* grant, bool* taken);
+  static SubmissionEntry PublishOf(const Grant& grant,
+                                   const PutRequest& request);
+  // Not OK: the reservation has ended.
+  Outcome CheckPublish(agentmem_reservation* reservation,
+                       const PutRequest& request);
+  Outcome EndPublish(agentmem_reservation* reservation, Outcome outcome);
   // Not OK: the grant is the caller's still.
   Outcome PostPublish(Session* session, const Grant& grant,
                       const PutRequest& request, const Deadline& deadline,

@@ -24,7 +24,9 @@
  * Until a transfer is done (agentmem_kv_wait), the engine must neither change
  * the pages of a store nor use those of a load; who closes a transfer earlier
  * does not learn when that is. A store and a load that follows it are not
- * ordered by the stream: wait for the one before the other. After a store or
+ * ordered by the stream: wait for the one before the other. (A block whose
+ * copy has ended and that a call has looked at since, a wait that timed out or
+ * the close of the transfer, is found by any load after that.) After a store or
  * load that answered an error, what is posted to the same stream waits for the
  * copies that were begun: its pages may be used again there.
  *
@@ -83,8 +85,9 @@ AGENTMEM_API agentmem_code agentmem_device_open(
  * the next one is looked for for about 1 s, and it has 5 s to take them. What
  * it has not taken by then is lost, as are blocks of class cache that are not
  * below. What stores that were closed have copied, and memd has had no room for
- * in its ring, has 1 s in all. Beside the copies it ends within 15 s, whatever
- * memd does. */
+ * in its ring, goes out with the client's next call, or when the client is
+ * closed, which waits 1 s for it. Beside the copies it ends within 15 s,
+ * whatever memd does. */
 AGENTMEM_API void agentmem_device_close(agentmem_device* device);
 
 typedef struct agentmem_device_state {

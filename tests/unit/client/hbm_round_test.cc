@@ -1,6 +1,7 @@
 // What a round of the pool's keeper takes, at most, by clocks that say how long
 // a memd that does not answer was waited for.
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -43,6 +44,49 @@ TEST_F(HbmRoundTest, WhatComesBackWaitsOnceForAMemdThatDoesNotAnswer) {
   ASSERT_TRUE(StepUntilAnswered(back));
   EXPECT_EQ(link_.answers[back].blocks, 6u);
   EXPECT_THAT(Load(1, 6, "ada"), Each(AGENTMEM_TIER_HBM));
+}
+
+TEST_F(HbmRoundTest, NobodyWhoComesBackWaitsUntilAnotherIsAllThere) {
+  Store(1, 3, "ada");
+  Store(11, 3, "bob");
+  for (const char* const agent : {"ada", "bob"}) {
+    ASSERT_TRUE(StepUntilAnswered(
+        link_.Wish(HbmWishKind::kEmpty, agent, In(kSecondNs))));
+  }
+  ASSERT_TRUE(keeper_->Finish());
+  WatchedDevice slow(&device_);
+  slow.before_copy = [this] { clock_.Advance(100 * kMillisecondNs); };
+  keeper_parts_.kv.device = &slow;
+  keeper_ = std::make_unique<client::HbmKeeper>(keeper_parts_);
+  ASSERT_TRUE(keeper_->Open(Long()).ok());
+  const std::uint64_t ada =
+      link_.Wish(HbmWishKind::kBringBack, "ada", kNoDeadline);
+  const std::uint64_t bob =
+      link_.Wish(HbmWishKind::kBringBack, "bob", kNoDeadline);
+  for (int i = 0; i < 3; ++i) {  // a block a round, and it is there in the next
+    keeper_->Step();
+    device_.Drain();
+  }
+  EXPECT_EQ(pool_->UseOf("bob").blocks, 1u);
+  EXPECT_TRUE(StepUntilAnswered(ada));
+  EXPECT_TRUE(StepUntilAnswered(bob));
+  EXPECT_EQ(link_.answers[ada].blocks, 3u);
+  EXPECT_EQ(link_.answers[bob].blocks, 3u);
+  keeper_.reset();  // before its device
+}
+
+TEST_F(HbmRoundTest, WhatIsToldGoesInSeveralRoundsWhenMemdIsSlow) {
+  constexpr std::size_t kReports = 4;
+  std::vector<std::uint64_t> wishes;
+  for (std::size_t i = 0; i < kReports * kHbmUsesMax; ++i) {
+    wishes.push_back(
+        link_.Wish(HbmWishKind::kEmpty, "agent" + std::to_string(i), 0));
+  }
+  link_.before_answer = [this] { clock_.Advance(100 * kMillisecondNs); };
+  const int before = link_.reports;
+  keeper_->Step();
+  EXPECT_EQ(link_.reports, before + 2) << "it hears of them, and tells some";
+  ASSERT_TRUE(StepUntil([&] { return link_.answers.size() == wishes.size(); }));
 }
 
 TEST_F(HbmRoundTest, WhatLeavesGoesInSeveralRoundsWhenItTakesLong) {

@@ -8,6 +8,7 @@
 #define AGENTMEM_TESTS_UNIT_CLIENT_HBM_TEST_BASE_H_
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -37,6 +38,7 @@ class BookedLink final : public client::HbmLink {
                  client::HbmReply* reply) override {
     if (lost) return Fail(Code::kUnavailable, "memd is dead");
     ++reports;
+    before_answer();
     if (!report_refusal.ok()) return report_refusal;
     EXPECT_LE(report.uses.size(), kHbmUsesMax);
     for (const HbmUse& use : report.uses) {
@@ -86,6 +88,7 @@ class BookedLink final : public client::HbmLink {
 
   Outcome refusal;
   Outcome report_refusal;
+  std::function<void()> before_answer = [] {};  // to a report
   bool lost = false;
   std::uint64_t budget = 1 << 20;
   std::uint64_t wanted = 0;
