@@ -52,9 +52,8 @@ Outcome HbmMoves::Copy(const HbmBlock& block, const void* host,
   batch.direction = direction;
   batch.fragments = {&whole, 1};
   const DeviceProperties& properties = parts_.device->properties();
-  return parts_.device->Copy(batch, direction == Direction::kToHost
-                                        ? properties.to_host
-                                        : properties.to_device);
+  return parts_.device->Copy(
+      batch, direction == Direction::kToHost ? properties.down : properties.up);
 }
 
 bool HbmMoves::WriteDown(const HbmBlock& block) {
@@ -75,7 +74,7 @@ bool HbmMoves::WriteDown(const HbmBlock& block) {
            block.block_class == BlockClass::kCache;
   }
   down.is_whole = Copy(block, down.room.data, Direction::kToHost).ok();
-  (void)parts_.device->Record(parts_.device->properties().to_host, &down.event);
+  (void)parts_.device->Record(parts_.device->properties().down, &down.event);
   down_bytes_ += block.bytes;
   downs_.push_back(down);
   return true;
@@ -111,7 +110,7 @@ HbmMoves::Read HbmMoves::BringUp(const HbmPool::Remembered& what,
     return Read::kLater;
   }
   up.is_whole = Copy(up.block, up.span.data, Direction::kToDevice).ok();
-  (void)parts_.device->Record(parts_.device->properties().to_device, &up.event);
+  (void)parts_.device->Record(parts_.device->properties().up, &up.event);
   up.agent = agent;
   ++reads_[agent];
   up_bytes_ += up.block.bytes;
@@ -126,7 +125,7 @@ std::size_t HbmMoves::reads(HbmAgent agent) const {
 
 bool HbmMoves::Advance() {
   std::erase_if(downs_, [this](Down& down) { return AdvanceDown(&down); });
-  const Stream stream = parts_.device->properties().to_device;
+  const Stream stream = parts_.device->properties().up;
   while (!ups_.empty()) {
     Up& up = ups_.front();
     Outcome why;
@@ -156,7 +155,7 @@ bool HbmMoves::AdvanceDown(Down* down) {
   if (down->put == 0) {
     Outcome why;
     const EventState state = QueryOrRecord(
-        parts_.device, parts_.device->properties().to_host, &down->event, &why);
+        parts_.device, parts_.device->properties().down, &down->event, &why);
     if (state == EventState::kPending) return false;
     const Outcome published = Publish(down, state);
     if (!published.ok()) {

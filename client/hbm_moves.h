@@ -2,8 +2,9 @@
 // blocks that come back are read from there. Each is one copy of contiguous
 // bytes.
 //
-// Not many at a time (16 MiB each way): loads of an engine post to the same
-// streams, and stand behind what is there.
+// On streams of their own: transfers stand behind engines' work, and an agent
+// that leaves in time must not. Not many at a time (16 MiB each way): engines'
+// transfers have the bus, too.
 //
 // Ownership: borrows its parts; has a use of each block, a reservation or a
 // pin, until its copy has ended. Threads: one, the same always: it pins.

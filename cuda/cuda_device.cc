@@ -130,8 +130,9 @@ Outcome CudaDevice::StartStreams() {
   if (asked != cudaSuccess) {
     return Failed(asked, "cudaDeviceGetStreamPriorityRange", 0);
   }
-  for (Stream* stream : {&properties_.to_host, &properties_.to_device,
-                         &properties_.gather, &properties_.scatter}) {
+  for (Stream* stream :
+       {&properties_.to_host, &properties_.to_device, &properties_.gather,
+        &properties_.scatter, &properties_.down, &properties_.up}) {
     cudaStream_t made = nullptr;
     const cudaError_t error =
         cudaStreamCreateWithPriority(&made, cudaStreamNonBlocking, greatest);
@@ -163,8 +164,7 @@ Outcome CudaDevice::StartKernels() {
 CudaDevice::~CudaDevice() {
   const CudaContext::Entered entered(context_);
   if (!entered.ok()) return;
-  for (Stream stream : {properties_.to_host, properties_.to_device,
-                        properties_.gather, properties_.scatter}) {
+  for (Stream stream : OwnStreams()) {
     if (stream == Stream::LegacyDefault()) continue;  // was not made
     cudaStreamSynchronize(Native(stream));
     cudaStreamDestroy(Native(stream));
@@ -238,8 +238,7 @@ void CudaDevice::Free(DeviceAddress memory) {
   }
   if (!entered.ok()) return;  // the memory went with the context
   // (That cudaFree waits for what runs is its habit, not its promise.)
-  for (Stream stream : {properties_.to_host, properties_.to_device,
-                        properties_.gather, properties_.scatter}) {
+  for (Stream stream : OwnStreams()) {
     cudaStreamSynchronize(Native(stream));
   }
   SynchronizeStaging();

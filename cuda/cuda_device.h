@@ -15,7 +15,7 @@
 // posted: a kernel that touched any other would cost the process its context.
 // Device memory is the engine's, and not checked.
 //
-// Ownership: owns four streams, its events, the ring, and what was allocated or
+// Ownership: owns six streams, its events, the ring, and what was allocated or
 // registered here and not given back. Threads: thread-safe; each call leaves
 // its thread's current device as it was. Errors: see device.h; after one that
 // CUDA does not recover from, everything is UNAVAILABLE and says why. Cost: a
@@ -28,6 +28,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -79,9 +80,13 @@ class CudaDevice final : public Device {
   void ReadProperties(const cudaDeviceProp& of_gpu, int driver);
   // OK, or why there is nothing to be had of it any more.
   Outcome Usable(const CudaContext::Entered& entered);
+  std::array<Stream, 6> OwnStreams() const {
+    return {properties_.to_host, properties_.to_device, properties_.gather,
+            properties_.scatter, properties_.down,      properties_.up};
+  }
   bool IsOwn(Stream stream) const {
-    return stream == properties_.to_host || stream == properties_.to_device ||
-           stream == properties_.gather || stream == properties_.scatter;
+    const auto own = OwnStreams();
+    return std::find(own.begin(), own.end(), stream) != own.end();
   }
   // Behind what is posted to `stream` and not staged.
   void CountOther(Stream stream) {

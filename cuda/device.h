@@ -127,6 +127,9 @@ struct DeviceProperties {
   // And for what stays within the device, beside what leaves it or comes in.
   Stream gather = Stream::LegacyDefault();
   Stream scatter = Stream::LegacyDefault();
+  // And for what goes down or comes up by itself, behind no engine's work.
+  Stream down = Stream::LegacyDefault();
+  Stream up = Stream::LegacyDefault();
 };
 
 class Device {

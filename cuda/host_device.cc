@@ -46,6 +46,8 @@ HostDevice::HostDevice(Options options)
   properties_.to_device = Stream::Of(0x101);
   properties_.gather = Stream::Of(0x102);
   properties_.scatter = Stream::Of(0x103);
+  properties_.down = Stream::Of(0x104);
+  properties_.up = Stream::Of(0x105);
   for (const Failure& failure : options_.failures) FailNth(failure);
   started_ = pthread_create(
                  &thread_, nullptr,

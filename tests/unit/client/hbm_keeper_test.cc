@@ -181,6 +181,29 @@ TEST_F(HbmKeeperTest, WhatIsOnlyHereIsWrittenBelowBeforeItLeaves) {
   EXPECT_THAT(Load(1, 4, ""), Each(kDram));
 }
 
+// Another's store stands behind all that its engine computes. (With a block of
+// hers the slab stays: the device lets go of memory behind everything.)
+TEST_F(HbmKeeperTest, WhoLeavesDoesNotStandBehindAnothersEngine) {
+  Store(1, 3, "ada", BlockClass::kState);
+  Store(4, 1, "bob");
+  for (const Key& key : Keys(1, 3)) memd_->Evict(key);
+  device_.Hold();
+  const auto store = NewStore();
+  const std::vector<Key> keys = Keys(11, 1);
+  const std::vector<std::uint32_t> pages = Pages(1);
+  ASSERT_TRUE(store->Post({keys, pages}, engine_, Long()).ok());
+  const std::uint64_t wish = link_.Wish(kEmpty, "ada", In(kSecondNs));
+  for (int i = 0; i < 1000 && !link_.answers.contains(wish); ++i) {
+    keeper_->Step();
+    device_.StepStream(device_.properties().down, 100);
+    clock_.Advance(kMillisecondNs);
+  }
+  EXPECT_TRUE(link_.answers.contains(wish));
+  EXPECT_EQ(pool_->counts().demoted, 3u);
+  device_.Run();
+  EXPECT_TRUE(store->Wait(Long()).ok());
+}
+
 TEST_F(HbmKeeperTest, WhatDramHasNoRoomForStaysIfItIsStateAndIsToldLate) {
   Store(1, 2, "ada", BlockClass::kState);
   Store(3, 2, "bob");
