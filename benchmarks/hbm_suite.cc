@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "benchmarks/hbm_bench.h"
 #include "benchmarks/hbm_groups.h"
+#include "benchmarks/hbm_post.h"
 #include "benchmarks/pool_seed.h"
 #include "benchmarks/suites.h"
 #include "cuda/host_device.h"
@@ -54,7 +55,6 @@ std::vector<HbmGroup> DeviceGroups(HbmBench* bench) {
   };
   return {
       {"offload onload", false, HbmBench::CopyBars(), of(&HbmBench::AddCopies)},
-      {"kv_store kv_load", false, HbmBench::KvBars(), of(&HbmBench::AddKv)},
       {"bidirectional", false, HbmBench::BidirectionalBars(),
        of(&HbmBench::AddBidirectional)},
       {"fp8_offload fp8_onload", true, HbmBench::Fp8Bars(),
@@ -64,6 +64,8 @@ std::vector<HbmGroup> DeviceGroups(HbmBench* bench) {
       {"layerwise_load end_to_end", true, HbmBench::LayerComputeBars(),
        of(&HbmBench::AddLayerwiseCompute)},
       {"sm_share", true, HbmBench::ShareBars(), of(&HbmBench::AddShares)},
+      // Last: it needs most beside the device.
+      {"kv_store kv_load", false, HbmBench::KvBars(), of(&HbmBench::AddKv)},
   };
 }
 
@@ -127,7 +129,8 @@ absl::StatusOr<SuiteResult> RunHbmSuite(const SuiteOptions& options) {
   for (HbmGroup& group : DeviceGroups(bench.get())) {
     groups.push_back(std::move(group));
   }
-  if (!RunHbmGroups(options, groups, &result)) {
+  const auto is_lost = [device] { return IsLost(device); };
+  if (!RunHbmGroups(options, groups, is_lost, &result)) {
     (void)bench.release();
     (void)gpu.release();
   }
