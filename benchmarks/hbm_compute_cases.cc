@@ -245,6 +245,7 @@ absl::Status HbmBench::AddShares() {
       continue;
     }
     AGENTMEM_RETURN_IF_ERROR(AddShare(share));
+    TellSoFar();
   }
   return absl::OkStatus();
 }

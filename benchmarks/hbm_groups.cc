@@ -12,14 +12,27 @@ bool IsLack(absl::StatusCode code) {
          code == absl::StatusCode::kUnimplemented;
 }
 
+bool IsWanted(const SuiteOptions& options, const HbmGroup& group) {
+  return group.name.find(options.only) != std::string::npos;
+}
+
 }  // namespace
+
+std::size_t CasesOf(const SuiteOptions& options,
+                    const std::vector<HbmGroup>& groups) {
+  std::size_t cases = 0;
+  for (const HbmGroup& group : groups) {
+    if (IsWanted(options, group)) cases += group.cases;
+  }
+  return cases;
+}
 
 bool RunHbmGroups(const SuiteOptions& options,
                   const std::vector<HbmGroup>& groups,
                   const std::function<bool()>& is_lost, SuiteResult* result) {
   std::vector<const HbmGroup*> wanted;
   for (const HbmGroup& group : groups) {
-    if (group.name.find(options.only) == std::string::npos) continue;
+    if (!IsWanted(options, group)) continue;
     wanted.push_back(&group);
     result->bars.insert(result->bars.end(), group.bars.begin(),
                         group.bars.end());

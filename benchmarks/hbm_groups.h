@@ -10,6 +10,7 @@
 #ifndef AGENTMEM_BENCHMARKS_HBM_GROUPS_H_
 #define AGENTMEM_BENCHMARKS_HBM_GROUPS_H_
 
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <vector>
@@ -25,8 +26,12 @@ struct HbmGroup {
   bool may_fail = false;
   std::vector<Bar> bars;
   std::function<absl::Status()> add;
+  std::size_t cases = 1;
 };
 
+// Of the groups that options.only wants.
+std::size_t CasesOf(const SuiteOptions& options,
+                    const std::vector<HbmGroup>& groups);
 // Those that options.only wants: announces the bars of all of them, then runs
 // each, and tells options.so_far after each. `is_lost` asks the device. False,
 // and so in the result: it is not to be used any more, nor to be waited for.
