@@ -5,26 +5,32 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "base/clock.h"
 #include "benchmarks/busy_kernel.h"
 #include "tests/emulation/emulated_gpu.h"
 
 namespace agentmem::bench {
 namespace {
 
-constexpr std::chrono::microseconds kWave(20);
+constexpr DurationNs kWaveNs = 20 * kMicrosecondNs;
 constexpr std::uint64_t kBytesAWave = 32 << 20;
 
+// Nobody wakes it: this machine's processors are left to the copies.
+cudaError_t Wait(DurationNs duration) {
+  std::mutex mutex;
+  std::condition_variable never;
+  std::unique_lock lock(mutex);
+  const TimeNs end = MonotonicNowNs() + duration;
+  for (TimeNs now = MonotonicNowNs(); now < end; now = MonotonicNowNs()) {
+    never.wait_for(lock, std::chrono::nanoseconds(end - now));
+  }
+  return cudaSuccess;
+}
+
 cudaError_t Launch(std::uint64_t waves, cudaStream_t stream) {
-  return emulation::EmulatedGpu::Get().Post("a busy kernel", stream, [waves] {
-    // Nobody wakes it: this machine's processors are left to the copies.
-    std::mutex mutex;
-    std::condition_variable never;
-    std::unique_lock lock(mutex);
-    const auto end = std::chrono::steady_clock::now() + waves * kWave;
-    while (never.wait_until(lock, end) == std::cv_status::no_timeout) {
-    }
-    return cudaSuccess;
-  });
+  const DurationNs duration = static_cast<DurationNs>(waves) * kWaveNs;
+  return emulation::EmulatedGpu::Get().Post(
+      "a busy kernel", stream, [duration] { return Wait(duration); });
 }
 
 }  // namespace
