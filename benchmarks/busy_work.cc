@@ -19,8 +19,24 @@ constexpr std::uint64_t kMemoryStepBytes = 32 << 20;
 #if AGENTMEM_BENCH_WITH_CUDA
 absl::Status ToAbsl(cudaError_t error) {
   if (error == cudaSuccess) return absl::OkStatus();
-  return Unavailable(std::string("a busy kernel: ") +
-                     cudaGetErrorString(error));
+  cudaGetLastError();  // or the next call would answer this error again
+  const std::string why =
+      std::string("a busy kernel: ") + cudaGetErrorString(error);
+  switch (error) {
+    case cudaErrorMemoryAllocation:
+    case cudaErrorLaunchOutOfResources:
+      return ResourceExhausted(why);
+    // It was built for other GPUs.
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorInvalidDeviceFunction:
+    case cudaErrorInvalidKernelImage:
+    case cudaErrorInvalidPtx:
+    case cudaErrorUnsupportedPtxVersion:
+    case cudaErrorJitCompilerNotFound:
+      return MakeStatus(absl::StatusCode::kUnimplemented, why);
+    default:
+      return Internal(why);
+  }
 }
 #endif
 

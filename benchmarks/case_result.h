@@ -39,7 +39,8 @@ struct SuiteResult {
   std::vector<CaseResult> cases;
   std::vector<std::string> notes;  // how to read the numbers
   std::vector<Bar> bars;           // all that were announced
-  std::string failure;  // of a group, while others were measured; "": none
+  std::string failure;       // of a group, while others were measured; "": none
+  bool device_lost = false;  // what was to come after it was not tried
 };
 
 }  // namespace agentmem::bench

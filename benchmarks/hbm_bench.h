@@ -11,10 +11,12 @@
 #ifndef AGENTMEM_BENCHMARKS_HBM_BENCH_H_
 #define AGENTMEM_BENCHMARKS_HBM_BENCH_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -43,7 +45,13 @@ struct HbmScale {
   std::uint64_t layer_bytes = 0;  // of 32 layers together
   int rounds = 0;
   int submits = 0;
-  TimeNs hurry_at = kNoDeadline;  // from then on two rounds are enough
+  TimeNs begin = 0;          // of the time there is for all cases
+  DurationNs budget_ns = 0;  // 0: no limit
+
+  // Until when case `number` (from 1 on) of `cases` may have more rounds than
+  // the two it must have: its share of three fifths of the time. A fifth may be
+  // used up at once, for cases differ; the last is for those that are late.
+  TimeNs RoundsUntil(std::size_t number, std::size_t cases) const;
 };
 
 class HbmBench {
@@ -58,13 +66,21 @@ class HbmBench {
         memory_(device),
         result_(result) {}
 
+  // So many cases are to come; `so_far` is called after each, where a group has
+  // several. Without this cases have all their rounds.
+  void Expect(std::size_t cases, std::function<void()> so_far) {
+    cases_ = cases;
+    so_far_ = std::move(so_far);
+  }
   // Once; needed by those below but AddSubmitOverhead.
   absl::Status SetUp();
   absl::Status AddCopies();
   static std::vector<Bar> CopyBars();
+  static std::size_t CopyCases() { return 2 * FragmentCases().size(); }
   // By libagentmem, on a device that it opens.
   absl::Status AddKv();
   static std::vector<Bar> KvBars();
+  static std::size_t KvCases() { return KvBars().size() / 2; }
   absl::Status AddBidirectional();
   static std::vector<Bar> BidirectionalBars();
   absl::Status AddFp8();
@@ -85,8 +101,11 @@ class HbmBench {
   using Way = std::function<absl::Status(HbmPost* post)>;
 
   static std::span<const FragmentCase> FragmentCases();
-  // Is there a round of this number, from 0 on?
+  // Is there a round of this number, from 0 on? The first begins a case.
   bool Another(int round);
+  void TellSoFar() const {
+    if (so_far_) so_far_();
+  }
   absl::Status AddCopy(Direction direction, const FragmentCase& one);
   absl::Status AddKvCase(const FragmentCase& one);
   // Nanoseconds. `fragment_bytes` 0: in order.
@@ -131,6 +150,9 @@ class HbmBench {
   Crossovers crossovers_;
   SuiteResult* const result_;
   bool is_set_up_ = false;
+  std::size_t cases_ = 0;
+  std::size_t cases_begun_ = 0;
+  std::function<void()> so_far_;
   bool was_late_ = false;
 };
 

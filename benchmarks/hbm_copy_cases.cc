@@ -87,17 +87,26 @@ absl::Status HbmBench::SetUp() {
   return absl::OkStatus();
 }
 
+TimeNs HbmScale::RoundsUntil(std::size_t number, std::size_t cases) const {
+  if (budget_ns == 0 || cases == 0) return kNoDeadline;
+  const DurationNs fifth = budget_ns / 5;
+  const double share =
+      std::min(1.0, static_cast<double>(number) / static_cast<double>(cases));
+  return begin + fifth + static_cast<DurationNs>(3 * fifth * share);
+}
+
 bool HbmBench::Another(int round) {
   constexpr int kRoundsMin = 2;
+  if (round == 0) ++cases_begun_;
   if (round < kRoundsMin || round >= scale_.rounds) {
     return round < scale_.rounds;
   }
-  if (MonotonicNowNs() < scale_.hurry_at) return true;
+  if (MonotonicNowNs() < scale_.RoundsUntil(cases_begun_, cases_)) return true;
   if (!std::exchange(was_late_, true)) {
-    result_->notes.push_back("this machine is slow: behind " +
-                             std::to_string(result_->cases.size()) +
-                             " rows, cases have 2 rounds, not " +
-                             std::to_string(scale_.rounds));
+    result_->notes.push_back(
+        "this machine is slow: behind " +
+        std::to_string(result_->cases.size()) + " rows, cases have 2 to " +
+        std::to_string(scale_.rounds) + " rounds, as there is time");
   }
   return false;
 }
@@ -282,6 +291,7 @@ absl::Status HbmBench::AddCopies() {
   for (const Direction direction : {Direction::kToHost, Direction::kToDevice}) {
     for (const FragmentCase& one : kFragmentCases) {
       AGENTMEM_RETURN_IF_ERROR(AddCopy(direction, one));
+      TellSoFar();
     }
   }
   return absl::OkStatus();

@@ -5,18 +5,34 @@
 namespace agentmem::bench {
 namespace {
 
-bool IsLoss(absl::StatusCode code) {
-  return code == absl::StatusCode::kUnavailable ||
-         code == absl::StatusCode::kDeadlineExceeded;
+// What a device says that lacks something.
+bool IsLack(absl::StatusCode code) {
+  return code == absl::StatusCode::kResourceExhausted ||
+         code == absl::StatusCode::kFailedPrecondition ||
+         code == absl::StatusCode::kUnimplemented;
+}
+
+bool IsWanted(const SuiteOptions& options, const HbmGroup& group) {
+  return group.name.find(options.only) != std::string::npos;
 }
 
 }  // namespace
 
+std::size_t CasesOf(const SuiteOptions& options,
+                    const std::vector<HbmGroup>& groups) {
+  std::size_t cases = 0;
+  for (const HbmGroup& group : groups) {
+    if (IsWanted(options, group)) cases += group.cases;
+  }
+  return cases;
+}
+
 bool RunHbmGroups(const SuiteOptions& options,
-                  const std::vector<HbmGroup>& groups, SuiteResult* result) {
+                  const std::vector<HbmGroup>& groups,
+                  const std::function<bool()>& is_lost, SuiteResult* result) {
   std::vector<const HbmGroup*> wanted;
   for (const HbmGroup& group : groups) {
-    if (group.name.find(options.only) == std::string::npos) continue;
+    if (!IsWanted(options, group)) continue;
     wanted.push_back(&group);
     result->bars.insert(result->bars.end(), group.bars.begin(),
                         group.bars.end());
@@ -25,8 +41,8 @@ bool RunHbmGroups(const SuiteOptions& options,
     const absl::Status added = group->add();
     if (!added.ok()) {
       const std::string why = group->name + ": " + StatusMessage(added);
-      if (group->may_fail && !IsLoss(added.code()) &&
-          added.code() != absl::StatusCode::kDataLoss) {
+      result->device_lost = is_lost();
+      if (group->may_fail && IsLack(added.code()) && !result->device_lost) {
         result->notes.push_back("NOT MEASURED: " + why);
       } else {
         if (result->failure.empty()) result->failure = why;
@@ -34,7 +50,7 @@ bool RunHbmGroups(const SuiteOptions& options,
       }
     }
     if (options.so_far) options.so_far(*result);
-    if (IsLoss(added.code())) return false;
+    if (result->device_lost) return false;
   }
   return true;
 }

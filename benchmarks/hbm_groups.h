@@ -3,12 +3,14 @@
 //
 // Ownership: borrows. Threads: one. Errors: in the result: `failure` is what
 // went wrong first; a note each. A group that may fail (it asks for more than
-// each device has) is only noted, unless bytes were wrong, or the device was
-// lost or does not end what it began: none is tried after that. Cost: the
-// groups'.
+// each device has) is only noted if it fails for want of that. After a failure
+// the device is asked whether it is lost, or does not end what it began: its
+// code does not say so, for UNAVAILABLE is much else, too. Then no group is
+// tried any more. Cost: the groups'.
 #ifndef AGENTMEM_BENCHMARKS_HBM_GROUPS_H_
 #define AGENTMEM_BENCHMARKS_HBM_GROUPS_H_
 
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <vector>
@@ -24,13 +26,18 @@ struct HbmGroup {
   bool may_fail = false;
   std::vector<Bar> bars;
   std::function<absl::Status()> add;
+  std::size_t cases = 1;
 };
 
+// Of the groups that options.only wants.
+std::size_t CasesOf(const SuiteOptions& options,
+                    const std::vector<HbmGroup>& groups);
 // Those that options.only wants: announces the bars of all of them, then runs
-// each, and tells options.so_far after each. False: the device is not to be
-// used any more, nor to be waited for.
+// each, and tells options.so_far after each. `is_lost` asks the device. False,
+// and so in the result: it is not to be used any more, nor to be waited for.
 bool RunHbmGroups(const SuiteOptions& options,
-                  const std::vector<HbmGroup>& groups, SuiteResult* result);
+                  const std::vector<HbmGroup>& groups,
+                  const std::function<bool()>& is_lost, SuiteResult* result);
 
 }  // namespace agentmem::bench
 

@@ -182,7 +182,9 @@ absl::Status HbmBench::AddKvCase(const FragmentCase& one) {
 
 absl::Status HbmBench::AddKv() {
   for (const FragmentCase& one : FragmentCases()) {
-    if (one.bar != 0) AGENTMEM_RETURN_IF_ERROR(AddKvCase(one));
+    if (one.bar == 0) continue;
+    AGENTMEM_RETURN_IF_ERROR(AddKvCase(one));
+    TellSoFar();
   }
   return absl::OkStatus();
 }

@@ -18,6 +18,15 @@ constexpr std::size_t kBatchFragments = 8192;
 
 }  // namespace
 
+bool IsLost(Device* device, DurationNs deadline_ns) {
+  const DeviceProperties& of = device->properties();
+  HbmPost last(device, deadline_ns);
+  for (const Stream stream : {of.to_host, of.to_device}) {
+    if (!last.Record(stream).ok()) return true;
+  }
+  return !last.Await().ok();
+}
+
 Stream HbmPost::StreamOf(Direction direction) const {
   return direction == Direction::kToHost ? device_->properties().to_host
                                          : device_->properties().to_device;

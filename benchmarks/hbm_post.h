@@ -23,6 +23,10 @@
 
 namespace agentmem::bench {
 
+// Does the device do nothing any more, or not end what it has begun? Asked with
+// an event on each of its streams that must pass by then.
+bool IsLost(Device* device, DurationNs deadline_ns = 5 * kSecondNs);
+
 class HbmPost {
  public:
   // Pieces of a batch, which has its pages' numbers from 0 on: a few of them

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "benchmarks/hbm_bench.h"
 #include "benchmarks/hbm_groups.h"
+#include "benchmarks/hbm_post.h"
 #include "benchmarks/pool_seed.h"
 #include "benchmarks/suites.h"
 #include "cuda/host_device.h"
@@ -27,11 +28,8 @@ absl::StatusOr<HbmScale> ScaleOf(const SuiteOptions& options, bool gpu) {
   HbmScale scale = options.quick ? HbmScale{16 * kMiB, 16 * kMiB, 2, 100}
                    : gpu         ? HbmScale{1024 * kMiB, 2048 * kMiB, 5, 5000}
                                  : HbmScale{64 * kMiB, 64 * kMiB, 5, 5000};
-  if (options.seconds != 0) {
-    scale.hurry_at =
-        MonotonicNowNs() +
-        static_cast<DurationNs>(options.seconds) * kSecondNs * 3 / 5;
-  }
+  scale.begin = MonotonicNowNs();
+  scale.budget_ns = static_cast<DurationNs>(options.seconds) * kSecondNs;
   if (options.copy_bytes == 0) return scale;
   if (options.copy_bytes < kCopyBytesMin ||
       options.copy_bytes > kCopyBytesMax) {
@@ -53,8 +51,8 @@ std::vector<HbmGroup> DeviceGroups(HbmBench* bench) {
     };
   };
   return {
-      {"offload onload", false, HbmBench::CopyBars(), of(&HbmBench::AddCopies)},
-      {"kv_store kv_load", false, HbmBench::KvBars(), of(&HbmBench::AddKv)},
+      {"offload onload", false, HbmBench::CopyBars(), of(&HbmBench::AddCopies),
+       HbmBench::CopyCases()},
       {"bidirectional", false, HbmBench::BidirectionalBars(),
        of(&HbmBench::AddBidirectional)},
       {"fp8_offload fp8_onload", true, HbmBench::Fp8Bars(),
@@ -63,14 +61,18 @@ std::vector<HbmGroup> DeviceGroups(HbmBench* bench) {
        of(&HbmBench::AddLayerwiseLoad)},
       {"layerwise_load end_to_end", true, HbmBench::LayerComputeBars(),
        of(&HbmBench::AddLayerwiseCompute)},
-      {"sm_share", true, HbmBench::ShareBars(), of(&HbmBench::AddShares)},
+      {"sm_share", true, HbmBench::ShareBars(), of(&HbmBench::AddShares),
+       HbmBench::ShareBars().size()},
+      // Last: it needs most beside the device.
+      {"kv_store kv_load", false, HbmBench::KvBars(), of(&HbmBench::AddKv),
+       HbmBench::KvCases()},
   };
 }
 
 HbmGroup SubmitGroup(HbmBench* bench, Device* device, const char* name,
                      std::vector<Bar> bars) {
   return {"submit_overhead", false, std::move(bars),
-          [=] { return bench->AddSubmitOverhead(device, name); }};
+          [=] { return bench->AddSubmitOverhead(device, name); }, 0};
 }
 
 void AddNotes(const SuiteOptions& options, const Outcome& opened,
@@ -127,7 +129,11 @@ absl::StatusOr<SuiteResult> RunHbmSuite(const SuiteOptions& options) {
   for (HbmGroup& group : DeviceGroups(bench.get())) {
     groups.push_back(std::move(group));
   }
-  if (!RunHbmGroups(options, groups, &result)) {
+  bench->Expect(CasesOf(options, groups), [&options, &result] {
+    if (options.so_far) options.so_far(result);
+  });
+  const auto is_lost = [device] { return IsLost(device); };
+  if (!RunHbmGroups(options, groups, is_lost, &result)) {
     (void)bench.release();
     (void)gpu.release();
   }

@@ -187,10 +187,21 @@ absl::Status WriteFile(const std::string& path, const std::string& text) {
   if (!directory.empty()) {
     std::filesystem::create_directories(directory, error);
   }
-  std::ofstream file(path);
+  // What is not a file (/dev/stdout, say) may not be replaced.
+  const std::filesystem::file_status there =
+      std::filesystem::symlink_status(path, error);
+  const bool beside = !std::filesystem::exists(there) ||
+                      std::filesystem::is_regular_file(there);
+  const std::string written = beside ? path + ".new" : path;
+  std::ofstream file(written);
   file << text;
   file.close();
-  if (!file) return Unavailable("cannot write " + path);
+  if (!file) return Unavailable("cannot write " + written);
+  if (beside) std::filesystem::rename(written, path, error);
+  if (beside && error) {
+    return Unavailable("cannot rename " + written + " to " + path + ": " +
+                       error.message());
+  }
   return absl::OkStatus();
 }
 

@@ -28,7 +28,8 @@ std::string DurationText(double ns);
 // Prints the table; writes the JSON, and the table for README.md beside it.
 absl::Status Publish(const SuiteResult& result, const std::string& output);
 
-// Makes the directories that are missing.
+// Makes the directories that are missing. Beside, and then renamed: whoever
+// reads it, or ends this in the midst, has the old text or the new.
 absl::Status WriteFile(const std::string& path, const std::string& text);
 
 }  // namespace agentmem::bench

@@ -23,12 +23,13 @@ struct SuiteOptions {
   std::string only;
   // Suite `hbm`: of a copy; 0: as the device is. A power of two is taken of it.
   std::uint64_t copy_bytes = 0;
-  // Suite `hbm`: after three fifths of it cases have fewer rounds. 0: no limit.
+  // Suite `hbm`: cases have fewer rounds where all would take longer. 0: no
+  // limit.
   std::uint64_t seconds = 0;
   // Suite `hbm`: a GPU that does not open is a failure, not the host device's
   // turn.
   bool needs_gpu = false;
-  // Suite `hbm`: what there is after each group, for those who may be ended
+  // Suite `hbm`: what there is after each case, for those who may be ended
   // before the suite does. May be empty.
   std::function<void(const SuiteResult&)> so_far = {};
 };

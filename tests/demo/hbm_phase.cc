@@ -50,7 +50,8 @@ HbmPhase::HbmPhase(const DemoOptions& options, const Parts& parts,
       append_(HbmPlan::AppendedBlocks(kStateTimes * options.dram_bytes,
                                       options.hbm_agents)),
       engines_(parts.nodes->count()),
-      hits_shown_(parts.nodes->count()) {
+      hits_shown_(parts.nodes->count()),
+      hits_due_(parts.nodes->count()) {
   for (std::uint32_t i = 0; i < options.hbm_agents; ++i) {
     actors_.emplace_back().number = i;
   }
@@ -90,14 +91,12 @@ absl::Status HbmPhase::Run() {
 
 absl::Status HbmPhase::Round(std::uint32_t round) {
   for (Actor& actor : actors_) Place(&actor);
-  AGENTMEM_RETURN_IF_ERROR(StartEngines());
   CountHits();
-  const std::uint64_t shown = hbm_->hits_shown;
-  const std::uint64_t found = hbm_->hits[AGENTMEM_TIER_HBM];
+  AGENTMEM_RETURN_IF_ERROR(StartEngines());
   TakeTurns();
   UseTools();
   WaitForHumans(round);
-  AwaitHits(shown, found);
+  AwaitHits();
   Strike(round);
   if (nodes_->count() > 1) Leave();
   return result_->interrupted ? absl::OkStatus() : MendNodes();
@@ -317,16 +316,21 @@ void HbmPhase::CountHits() {
   }
 }
 
-// memctl must show those of this round, which began with so many.
-void HbmPhase::AwaitHits(std::uint64_t shown, std::uint64_t found) {
-  const std::uint64_t here = hbm_->hits[AGENTMEM_TIER_HBM] - found;
+// memctl must show all that engines which still run have found.
+void HbmPhase::AwaitHits() {
+  const auto is_late = [this](const Engine& engine) {
+    return engine.process.running() && engine.node != down_ &&
+           hits_shown_[engine.node] < hits_due_[engine.node];
+  };
   const TimeNs end = MonotonicNowNs() + kHitsNs;
-  for (CountHits(); hbm_->hits_shown - shown < here; CountHits()) {
-    if (result_->interrupted) return;
+  for (;;) {
+    CountHits();
+    const auto late = std::find_if(engines_.begin(), engines_.end(), is_late);
+    if (late == engines_.end() || result_->interrupted) return;
     if (MonotonicNowNs() >= end) {
-      return result_->Trouble("of " + std::to_string(here) +
-                              " hits in HBM memctl shows " +
-                              std::to_string(hbm_->hits_shown - shown));
+      return Trouble(*late, "of " + std::to_string(hits_due_[late->node]) +
+                                " hits in HBM on its node memctl shows " +
+                                std::to_string(hits_shown_[late->node]));
     }
     Step(kAskAgainMs);
   }

@@ -88,7 +88,7 @@ class HbmPhase {
   void Quit();
   absl::Status MendNodes();
   void CountHits();
-  void AwaitHits(std::uint64_t shown, std::uint64_t found);
+  void AwaitHits();
   void Settle();
 
   bool IsServed(const Actor& actor) const;
@@ -127,6 +127,9 @@ class HbmPhase {
   std::deque<Actor> actors_;
   std::vector<Engine> engines_;            // by node
   std::vector<std::uint64_t> hits_shown_;  // of each node, when asked last
+  // What its memctl must show: what it showed as its engine began, and what
+  // that has found since. (What one found that was killed may never be told.)
+  std::vector<std::uint64_t> hits_due_;
   std::uint32_t round_ = 0;
   bool kills_memd_ = false;            // instead of the engine that strikes
   std::optional<std::size_t> killed_;  // node, in this round

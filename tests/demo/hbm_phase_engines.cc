@@ -62,6 +62,7 @@ absl::Status HbmPhase::StartEngine(std::size_t node) {
   engine.striking = false;
   engine.is_quitting = false;
   engine.last_words.clear();
+  hits_due_[node] = hits_shown_[node];
   return absl::OkStatus();
 }
 
@@ -138,6 +139,7 @@ void HbmPhase::Handle(Engine* engine, const HbmEvent& event) {
       for (std::size_t tier = 0; tier < kHbmTiers; ++tier) {
         hbm_->hits[tier] += event.hits[tier];
       }
+      hits_due_[engine->node] += event.hits[AGENTMEM_TIER_HBM];
       if (std::exchange(actor->moved, false)) ++hbm_->moves;
       if (!actor->is_back) break;
       hbm_->return_blocks += event.blocks;

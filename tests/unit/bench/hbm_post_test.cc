@@ -29,6 +29,15 @@ TEST(HbmPostTest, ADeviceThatDoesNotEndWhatItHasBegunIsNotWaitedForForever) {
   EXPECT_TRUE(HbmPost(&device).Await().ok());
 }
 
+TEST(HbmPostTest, ADeviceIsLostThatDoesNotComeToTheEndOfWhatItHas) {
+  HostDevice device{HostDevice::Options()};
+  EXPECT_FALSE(IsLost(&device));
+  device.Hold();
+  EXPECT_TRUE(IsLost(&device, kMillisecondNs));
+  device.Run();
+  EXPECT_FALSE(IsLost(&device));
+}
+
 TEST(HbmPostTest, WhatIsDoneInTimeHasNoDeadline) {
   HostDevice device{HostDevice::Options()};
   HbmMemory memory(&device);

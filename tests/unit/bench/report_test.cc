@@ -2,9 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 #include <string>
+
+#include "benchmarks/temporary_directory.h"
 
 namespace agentmem::bench {
 namespace {
@@ -109,6 +114,39 @@ TEST(ReportTest, TheTextTableKeepsItsColumnsInLine) {
   };
   EXPECT_EQ(column_of("baseline"), column_of("memcpy"));
   EXPECT_NE(table.find("a note"), std::string::npos);
+}
+
+std::string Read(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+TEST(ReportTest, AFileThatIsWrittenAnewIsTheOldOneUntilTheNewOneIsWhole) {
+  const auto directory = TemporaryDirectory::Make();
+  ASSERT_TRUE(directory.ok());
+  const std::string path = (*directory)->path() + "/deep/hbm.json";
+  ASSERT_TRUE(WriteFile(path, "old").ok());
+  std::ifstream reader(path);  // of what was there
+  ASSERT_TRUE(WriteFile(path, "new, and longer").ok());
+  std::string seen;
+  std::getline(reader, seen);
+  EXPECT_EQ(seen, "old");
+  EXPECT_EQ(Read(path), "new, and longer");
+  EXPECT_FALSE(std::filesystem::exists(path + ".new"));
+  std::filesystem::create_directory(path + ".new");  // it cannot be written
+  EXPECT_FALSE(WriteFile(path, "third").ok());
+  EXPECT_EQ(Read(path), "new, and longer");
+}
+
+TEST(ReportTest, WhatIsNoFileIsWrittenToAndNotReplaced) {
+  const auto directory = TemporaryDirectory::Make();
+  ASSERT_TRUE(directory.ok());
+  const std::string path = (*directory)->path() + "/link";
+  std::filesystem::create_symlink("file", path);
+  ASSERT_TRUE(WriteFile(path, "text").ok());
+  EXPECT_TRUE(std::filesystem::is_symlink(path));
+  EXPECT_EQ(Read((*directory)->path() + "/file"), "text");
 }
 
 TEST(ReportTest, DurationsAreToldInTheUnitThatFits) {
