@@ -369,7 +369,11 @@ void MemoryPhase::Ended(Actor* actor, int wait_status) {
   if (killed_.has_value() && unavailable) return;
   if (killed_ == actor->node && no_memory) return;
   Trouble(*actor, actor->journal.newest(),
-          "its process ended with " + DescribeExit(wait_status) +
+          "its process on node " + std::to_string(actor->node) +
+              " ended with " + DescribeExit(wait_status) +
+              (killed_.has_value() ? " (killed in this round: node " +
+                                         std::to_string(*killed_) + ")"
+                                   : "") +
               actor->last_words);
 }
 
